@@ -1,0 +1,55 @@
+import type { Rejection } from '@sallyport/errors';
+import type { AclTableEvent } from './acl-table.ts';
+import type { CredentialEvent } from './credential.ts';
+import type { OperatorEvent } from './operator.ts';
+import type { SettingEvent } from './setting.ts';
+
+/** Position of a commit in the log: 1, 2, 3 …; 0 is before the first. A safe integer (decision in the README). */
+export type Revision = number;
+
+export type DomainEvent = CredentialEvent | AclTableEvent | SettingEvent | OperatorEvent;
+
+/** Who caused a commit. */
+export interface Actor {
+  readonly kind: 'operator' | 'api_key' | 'system';
+  /** The operator's or key's id; for `system` the name of the part that acted. */
+  readonly id: string;
+}
+
+/** All events of one command, before the log has given them a revision. */
+export interface NewCommit {
+  /** Idempotency key: appending it again returns the first revision. 1 to 128 visible ASCII characters. */
+  readonly commitId: string;
+  /** When the command was taken, in milliseconds since 1970. Data for people, never a clock for machines. */
+  readonly at: number;
+  readonly actor: Actor;
+  readonly reason?: string;
+  /** W3C trace context of the request, so that every fold continues its trace. */
+  readonly traceparent?: string;
+  /** Keyed digest of the request, to tell a retry from the reuse of an idempotency key. */
+  readonly fingerprint?: string;
+  readonly events: readonly DomainEvent[];
+}
+
+/** One record of the log. */
+export interface Commit extends NewCommit {
+  readonly revision: Revision;
+}
+
+/** When and where an event took place: what `evolve` may know beside the event itself. */
+export interface EventContext {
+  readonly revision: Revision;
+  readonly at: number;
+}
+
+/** The domain's answer to a command. */
+export type Decided<E> =
+  | { readonly ok: true; readonly events: readonly E[] }
+  | { readonly ok: false; readonly rejection: Rejection };
+
+export const accept = <E>(...events: readonly E[]): Decided<E> => ({ ok: true, events });
+
+export const reject = (
+  code: Rejection['code'],
+  more: Omit<Rejection, 'code'> = {},
+): { ok: false; rejection: Rejection } => ({ ok: false, rejection: { code, ...more } });

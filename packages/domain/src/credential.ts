@@ -1,0 +1,344 @@
+import { unreachable } from '@sallyport/errors';
+import { parseTopicPattern } from '@sallyport/topic';
+import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+import { Problems } from './text.ts';
+
+export const STORES = ['native', 'tbmq'] as const;
+
+/** Where a credential belongs; names and matches are unique within their store. */
+export type Store = (typeof STORES)[number];
+
+/** Most secrets of one credential that may be live at the same time: the current one and the one that it replaces. */
+export const LIVE_SECRETS_MAX = 2;
+export const ATTRIBUTES_MAX = 32;
+/** Most patterns for each direction of one credential, and the longest of them. */
+export const PATTERNS_MAX = 100;
+export const PATTERN_BYTES_MAX = 1024;
+
+/** What a CONNECT must carry to be judged by a credential; at least one of the two. */
+export interface CredentialMatch {
+  readonly username?: string;
+  readonly clientId?: string;
+}
+
+/** A secret that opens the credential. The verifier is sealed under the deployment key. */
+export interface Secret {
+  readonly secretId: string;
+  readonly verifier: string;
+  readonly createdAt: number;
+  /** First millisecond at which the secret opens nothing any more. */
+  readonly expiresAt?: number;
+}
+
+/** How a credential itself grants topics; ACL tables are looked at in every case. */
+export type AccessSpec =
+  /** No opinion of its own: the ACL tables decide. */
+  | { readonly kind: 'acl' }
+  /** Everything but reserved topics. */
+  | { readonly kind: 'unrestricted' }
+  /** Whole-match regular expressions in Java's syntax; an empty list allows nothing in that direction. */
+  | {
+      readonly kind: 'patterns';
+      readonly publish: readonly string[];
+      readonly subscribe: readonly string[];
+    };
+
+/** What an administrator decides about a credential. */
+export interface CredentialFields {
+  readonly name: string;
+  readonly match: CredentialMatch;
+  readonly enabled: boolean;
+  /** Skips every rule but the guard of reserved topics. */
+  readonly superuser: boolean;
+  /** When false, the match alone opens the credential, with any password or none. */
+  readonly passwordRequired: boolean;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly access: AccessSpec;
+}
+
+export interface NewCredential extends CredentialFields {
+  readonly id: string;
+  readonly store: Store;
+  readonly kind: 'password';
+  readonly secrets: readonly Secret[];
+}
+
+export interface Credential extends NewCredential {
+  readonly createdAt: number;
+  readonly createdRevision: Revision;
+  readonly updatedAt: number;
+  readonly updatedRevision: Revision;
+}
+
+export type CredentialEvent =
+  | { readonly type: 'CredentialAdded'; readonly data: NewCredential }
+  | {
+      readonly type: 'CredentialChanged';
+      readonly data: { readonly id: string; readonly changes: Partial<CredentialFields> };
+    }
+  | {
+      readonly type: 'CredentialSecretAdded';
+      readonly data: {
+        readonly id: string;
+        readonly secret: Secret;
+        /** Secrets that were live before, and when each of them ends now. */
+        readonly retired: readonly { readonly secretId: string; readonly expiresAt: number }[];
+      };
+    }
+  | {
+      readonly type: 'CredentialSecretRemoved';
+      readonly data: { readonly id: string; readonly secretId: string };
+    }
+  | { readonly type: 'CredentialRemoved'; readonly data: { readonly id: string } };
+
+/** The key under which a CONNECT finds a credential. Injective: no two matches share a key. */
+export function loginKey(match: CredentialMatch): string {
+  const { username, clientId } = match;
+  if (username === undefined) return `client:${clientId ?? ''}`;
+  if (clientId === undefined) return `username:${username}`;
+  return `both:${username.length}:${username}:${clientId}`;
+}
+
+/** The keys to look under for a CONNECT, the most specific first: both, then username, then client id. */
+export function loginKeysOf(facts: { username?: string | undefined; clientId: string }): string[] {
+  const { username, clientId } = facts;
+  if (username === undefined || username === '') return [loginKey({ clientId })];
+  return [loginKey({ username, clientId }), loginKey({ username }), loginKey({ clientId })];
+}
+
+export function evolveCredential(
+  state: Credential | undefined,
+  event: CredentialEvent,
+  context: EventContext,
+): Credential | undefined {
+  if (event.type === 'CredentialAdded') {
+    return {
+      ...event.data,
+      createdAt: context.at,
+      createdRevision: context.revision,
+      updatedAt: context.at,
+      updatedRevision: context.revision,
+    };
+  }
+  if (event.type === 'CredentialRemoved' || state === undefined) return undefined;
+  const updated = { ...state, updatedAt: context.at, updatedRevision: context.revision };
+  switch (event.type) {
+    case 'CredentialChanged':
+      return { ...updated, ...event.data.changes };
+    case 'CredentialSecretAdded': {
+      const ends = new Map(event.data.retired.map((one) => [one.secretId, one.expiresAt]));
+      const kept = state.secrets
+        .filter((one) => isLive(one, context.at))
+        .map((one) => {
+          const expiresAt = ends.get(one.secretId);
+          return expiresAt === undefined ? one : { ...one, expiresAt };
+        });
+      return { ...updated, secrets: [event.data.secret, ...kept] };
+    }
+    case 'CredentialSecretRemoved':
+      return {
+        ...updated,
+        secrets: state.secrets.filter((one) => one.secretId !== event.data.secretId),
+      };
+    default:
+      return unreachable(event);
+  }
+}
+
+/** Whether the secret still opens its credential at this time. */
+export function isLive(secret: Secret, at: number): boolean {
+  return secret.expiresAt === undefined || at < secret.expiresAt;
+}
+
+/** What `decideCredential` needs to know of the world. */
+export interface CredentialReads {
+  credential(id: string): Credential | undefined;
+  credentialIdByName(store: Store, name: string): string | undefined;
+  credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined;
+}
+
+interface Conditional {
+  /** Refused with `precondition_failed` unless the object was last changed by exactly this revision. */
+  readonly ifRevision?: Revision;
+}
+
+export type CredentialCommand =
+  | { readonly type: 'AddCredential'; readonly data: NewCredential }
+  | {
+      readonly type: 'ChangeCredential';
+      readonly data: Conditional & {
+        readonly id: string;
+        readonly changes: Partial<CredentialFields>;
+        /** A new secret that replaces all present ones at once. */
+        readonly secret?: Secret;
+      };
+    }
+  | {
+      readonly type: 'RotateSecret';
+      readonly data: Conditional & {
+        readonly id: string;
+        readonly secret: Secret;
+        /** When the secret that is replaced ends, in milliseconds since 1970. */
+        readonly retireAt: number;
+      };
+    }
+  | {
+      readonly type: 'RemoveSecret';
+      readonly data: Conditional & { readonly id: string; readonly secretId: string };
+    }
+  | { readonly type: 'RemoveCredential'; readonly data: Conditional & { readonly id: string } };
+
+/** Never throws on input. `at` is the time of the command. */
+export function decideCredential(
+  reads: CredentialReads,
+  command: CredentialCommand,
+  at: number,
+): Decided<CredentialEvent> {
+  if (command.type === 'AddCredential') return decideAdd(reads, command.data);
+  const current = reads.credential(command.data.id);
+  if (current === undefined) return reject('credential_not_found');
+  const { ifRevision } = command.data;
+  if (ifRevision !== undefined && ifRevision !== current.updatedRevision) {
+    return reject('precondition_failed', {
+      detail: `The credential was last changed by revision ${current.updatedRevision}.`,
+    });
+  }
+  switch (command.type) {
+    case 'ChangeCredential':
+      return decideChange(reads, current, command.data, at);
+    case 'RotateSecret':
+      return decideRotate(current, command.data, at);
+    case 'RemoveSecret':
+      if (!current.secrets.some((one) => one.secretId === command.data.secretId)) {
+        return reject('secret_not_found');
+      }
+      return accept({
+        type: 'CredentialSecretRemoved',
+        data: { id: current.id, secretId: command.data.secretId },
+      });
+    case 'RemoveCredential':
+      return accept({ type: 'CredentialRemoved', data: { id: current.id } });
+    default:
+      return unreachable(command);
+  }
+}
+
+function decideAdd(reads: CredentialReads, added: NewCredential): Decided<CredentialEvent> {
+  const problems = new Problems();
+  checkFields(problems, added);
+  if (added.secrets.length > LIVE_SECRETS_MAX) {
+    problems.add('/secrets', `must have at most ${LIVE_SECRETS_MAX} entries`);
+  }
+  if (added.passwordRequired && added.secrets.length === 0) {
+    problems.add('/password', 'is needed unless passwordRequired is false');
+  }
+  if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
+  if (reads.credential(added.id) !== undefined) return reject('credential_exists');
+  return checkUnique(reads, added, added) ?? accept({ type: 'CredentialAdded', data: added });
+}
+
+function decideChange(
+  reads: CredentialReads,
+  current: Credential,
+  data: { readonly changes: Partial<CredentialFields>; readonly secret?: Secret },
+  at: number,
+): Decided<CredentialEvent> {
+  const next = { ...current, ...data.changes };
+  const problems = new Problems();
+  checkFields(problems, next);
+  if (next.passwordRequired && current.secrets.length === 0 && data.secret === undefined) {
+    problems.add('/password', 'is needed unless passwordRequired is false');
+  }
+  if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
+  const clash = checkUnique(reads, current, next);
+  if (clash !== undefined) return clash;
+  const events: CredentialEvent[] = [];
+  const changes = differences(current, data.changes);
+  if (Object.keys(changes).length > 0) {
+    events.push({ type: 'CredentialChanged', data: { id: current.id, changes } });
+  }
+  if (data.secret !== undefined) {
+    const retired = current.secrets
+      .filter((one) => isLive(one, at))
+      .map((one) => ({ secretId: one.secretId, expiresAt: at }));
+    events.push({
+      type: 'CredentialSecretAdded',
+      data: { id: current.id, secret: data.secret, retired },
+    });
+  }
+  return accept(...events);
+}
+
+function decideRotate(
+  current: Credential,
+  data: { readonly secret: Secret; readonly retireAt: number },
+  at: number,
+): Decided<CredentialEvent> {
+  const live = current.secrets.filter((one) => isLive(one, at));
+  const lasting = data.retireAt > at ? live : [];
+  if (lasting.length >= LIVE_SECRETS_MAX) return reject('too_many_secrets');
+  const retired = live.map((one) => ({
+    secretId: one.secretId,
+    expiresAt: Math.min(one.expiresAt ?? data.retireAt, data.retireAt),
+  }));
+  return accept({
+    type: 'CredentialSecretAdded',
+    data: { id: current.id, secret: data.secret, retired },
+  });
+}
+
+function differences(
+  current: CredentialFields,
+  changes: Partial<CredentialFields>,
+): Partial<CredentialFields> {
+  const entries = Object.entries(changes).filter(
+    ([key, value]) =>
+      JSON.stringify(current[key as keyof CredentialFields]) !== JSON.stringify(value), // Keys of a Partial of the same type.
+  );
+  return Object.fromEntries(entries);
+}
+
+function checkUnique(
+  reads: CredentialReads,
+  self: { readonly id: string; readonly store: Store },
+  fields: Pick<CredentialFields, 'name' | 'match'>,
+): { ok: false; rejection: ReturnType<typeof reject>['rejection'] } | undefined {
+  const byName = reads.credentialIdByName(self.store, fields.name);
+  if (byName !== undefined && byName !== self.id) {
+    return reject('credential_name_taken', {
+      problems: [{ pointer: '/name', detail: 'is the name of another credential' }],
+    });
+  }
+  const byMatch = reads.credentialIdByMatch(self.store, fields.match);
+  if (byMatch !== undefined && byMatch !== self.id) {
+    return reject('credential_match_taken', {
+      problems: [{ pointer: '/match', detail: 'is what another credential of this store matches' }],
+    });
+  }
+  return undefined;
+}
+
+function checkFields(problems: Problems, fields: CredentialFields): void {
+  problems.text('/name', fields.name);
+  const { username, clientId } = fields.match;
+  if (username === undefined && clientId === undefined) {
+    problems.add('/match', 'must have a username, a clientId or both');
+  }
+  if (username !== undefined) problems.text('/match/username', username);
+  if (clientId !== undefined) problems.text('/match/clientId', clientId);
+  problems.attributes('/attributes', fields.attributes, ATTRIBUTES_MAX);
+  if (fields.access.kind === 'patterns') {
+    checkPatterns(problems, '/access/publish', fields.access.publish);
+    checkPatterns(problems, '/access/subscribe', fields.access.subscribe);
+  }
+}
+
+function checkPatterns(problems: Problems, pointer: string, patterns: readonly string[]): void {
+  if (patterns.length > PATTERNS_MAX) {
+    problems.add(pointer, `must have at most ${PATTERNS_MAX} entries`);
+  }
+  for (const [index, pattern] of patterns.entries()) {
+    const parsed = parseTopicPattern(pattern);
+    if (!parsed.ok) problems.add(`${pointer}/${index}`, parsed.problem);
+  }
+}

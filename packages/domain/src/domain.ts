@@ -1,0 +1,177 @@
+import { unreachable } from '@sallyport/errors';
+import {
+  type AclTableCommand,
+  type AclTableEvent,
+  type AclTableReads,
+  aclTargetKey,
+  decideAclTable,
+} from './acl-table.ts';
+import type { Decided, DomainEvent } from './commit.ts';
+import {
+  type CredentialCommand,
+  type CredentialEvent,
+  type CredentialReads,
+  decideCredential,
+  loginKey,
+} from './credential.ts';
+import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
+import { decideSetting, type SettingCommand, type SettingReads } from './setting.ts';
+
+export type Command = CredentialCommand | AclTableCommand | SettingCommand | OperatorCommand;
+
+/** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
+export interface DecisionReads
+  extends CredentialReads, AclTableReads, SettingReads, OperatorReads {}
+
+/** The events of a command, or why it is refused. Pure, and never throws on input; `at` is the time of the command. */
+export function decide(reads: DecisionReads, command: Command, at: number): Decided<DomainEvent> {
+  switch (command.type) {
+    case 'AddCredential':
+    case 'ChangeCredential':
+    case 'RotateSecret':
+    case 'RemoveSecret':
+    case 'RemoveCredential':
+      return decideCredential(reads, command, at);
+    case 'ReplaceAclRules':
+    case 'AddAclRule':
+    case 'RemoveAclRule':
+    case 'RemoveAclRules':
+      return decideAclTable(reads, command);
+    case 'ChangeSettings':
+      return decideSetting(reads, command);
+    case 'Bootstrap':
+    case 'AddOperator':
+    case 'ChangeOperator':
+    case 'EndOperatorSessions':
+    case 'RemoveOperator':
+    case 'AddApiKey':
+    case 'ChangeApiKey':
+    case 'RemoveApiKey':
+      return decideOperator(reads, command);
+    default:
+      return unreachable(command);
+  }
+}
+
+/**
+ * What a command's decision reads or its events write, as texts. Two commands whose scopes do not meet may be decided on
+ * the same state and appended one after the other. INVARIANT: whatever `decide` looks at for a command is named here.
+ */
+export function scopeOf(command: Command): readonly string[] {
+  switch (command.type) {
+    case 'AddCredential': {
+      const { id, store, name, match } = command.data;
+      return [`credential:${id}`, `name:${store}:${name}`, `match:${store}:${loginKey(match)}`];
+    }
+    case 'ChangeCredential': {
+      const { id, changes } = command.data;
+      const renamed = changes.name !== undefined || changes.match !== undefined;
+      // The store is not in the command, so a change of name or match is decided alone.
+      return renamed ? ['*'] : [`credential:${id}`];
+    }
+    case 'RotateSecret':
+    case 'RemoveSecret':
+      return [`credential:${command.data.id}`];
+    case 'RemoveCredential':
+      // It frees a name and a match that a later command of the same batch may take.
+      return ['*'];
+    case 'ReplaceAclRules':
+    case 'AddAclRule':
+    case 'RemoveAclRule':
+    case 'RemoveAclRules':
+      return [`acl:${aclTargetKey(command.data.target)}`];
+    case 'ChangeSettings':
+      return ['settings'];
+    case 'Bootstrap':
+    case 'AddOperator':
+    case 'ChangeOperator':
+    case 'EndOperatorSessions':
+    case 'RemoveOperator':
+    case 'AddApiKey':
+    case 'ChangeApiKey':
+    case 'RemoveApiKey':
+      return ['operators'];
+    default:
+      return unreachable(command);
+  }
+}
+
+export interface StreamId {
+  readonly aggregate: 'credential' | 'acl-table' | 'setting' | 'operator';
+  readonly key: string;
+}
+
+/** The aggregate that an event belongs to. */
+export function streamOf(event: DomainEvent): StreamId {
+  switch (event.type) {
+    case 'CredentialAdded':
+    case 'CredentialChanged':
+    case 'CredentialSecretAdded':
+    case 'CredentialSecretRemoved':
+    case 'CredentialRemoved':
+      return { aggregate: 'credential', key: event.data.id };
+    case 'AclRulesReplaced':
+    case 'AclRuleAdded':
+    case 'AclRuleRemoved':
+      return { aggregate: 'acl-table', key: aclTargetKey(event.data.target) };
+    case 'SettingsChanged':
+      return { aggregate: 'setting', key: 'settings' };
+    case 'OperatorAdded':
+    case 'OperatorChanged':
+    case 'OperatorPasswordChanged':
+    case 'OperatorSessionsEnded':
+    case 'OperatorRemoved':
+    case 'ApiKeyAdded':
+    case 'ApiKeyChanged':
+    case 'ApiKeyRemoved':
+      return { aggregate: 'operator', key: event.data.id };
+    default:
+      return unreachable(event);
+  }
+}
+
+/** The tag of everything that depends on the settings. */
+export const SETTINGS_TAG = 'settings';
+export const credentialTag = (id: string): string => `credential:${id}`;
+/** Tag of a lookup at CONNECT; the key is one of `loginKeysOf`. */
+export const loginTag = (key: string): string => `login:${key}`;
+export const aclTag = (target: AclTableEvent['data']['target']): string =>
+  `acl:${aclTargetKey(target)}`;
+
+/** The cache tags that an event makes stale. A cached answer carries the tags of all that it was made from. */
+export function affects(event: DomainEvent): readonly string[] {
+  switch (event.type) {
+    case 'CredentialAdded':
+      return [credentialTag(event.data.id), loginTag(loginKey(event.data.match))];
+    case 'CredentialChanged':
+      return changedTags(event);
+    case 'CredentialSecretAdded':
+    case 'CredentialSecretRemoved':
+    case 'CredentialRemoved':
+      return [credentialTag(event.data.id)];
+    case 'AclRulesReplaced':
+    case 'AclRuleAdded':
+    case 'AclRuleRemoved':
+      return [aclTag(event.data.target)];
+    case 'SettingsChanged':
+      return [SETTINGS_TAG];
+    case 'OperatorAdded':
+    case 'OperatorChanged':
+    case 'OperatorPasswordChanged':
+    case 'OperatorSessionsEnded':
+    case 'OperatorRemoved':
+    case 'ApiKeyAdded':
+    case 'ApiKeyChanged':
+    case 'ApiKeyRemoved':
+      return [];
+    default:
+      return unreachable(event);
+  }
+}
+
+function changedTags(event: Extract<CredentialEvent, { type: 'CredentialChanged' }>): string[] {
+  const { id, changes } = event.data;
+  const tags = [credentialTag(id)];
+  if (changes.match !== undefined) tags.push(loginTag(loginKey(changes.match)));
+  return tags;
+}

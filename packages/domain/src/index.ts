@@ -1,0 +1,76 @@
+export {
+  ACL_RULES_MAX,
+  type AclRule,
+  type AclTable,
+  type AclTableCommand,
+  type AclTableEvent,
+  type AclTarget,
+  aclTargetKey,
+  evolveAclTable,
+  PLACEHOLDERS,
+} from './acl-table.ts';
+export type {
+  Actor,
+  Commit,
+  Decided,
+  DomainEvent,
+  EventContext,
+  NewCommit,
+  Revision,
+} from './commit.ts';
+export {
+  type AccessSpec,
+  ATTRIBUTES_MAX,
+  type Credential,
+  type CredentialCommand,
+  type CredentialEvent,
+  type CredentialFields,
+  type CredentialMatch,
+  evolveCredential,
+  isLive,
+  LIVE_SECRETS_MAX,
+  loginKey,
+  loginKeysOf,
+  type NewCredential,
+  PATTERN_BYTES_MAX,
+  PATTERNS_MAX,
+  type Secret,
+  type Store,
+  STORES,
+} from './credential.ts';
+export {
+  aclTag,
+  affects,
+  type Command,
+  credentialTag,
+  decide,
+  type DecisionReads,
+  loginTag,
+  scopeOf,
+  SETTINGS_TAG,
+  type StreamId,
+  streamOf,
+} from './domain.ts';
+export { MemoryState } from './memory-state.ts';
+export {
+  type ApiKey,
+  type ApiKeyEvent,
+  evolveApiKey,
+  evolveOperator,
+  type Operator,
+  OPERATOR_ROLES,
+  type OperatorCommand,
+  type OperatorEvent,
+  type OperatorOnlyEvent,
+  type OperatorRole,
+} from './operator.ts';
+export {
+  DEFAULT_SETTINGS,
+  evolveSettings,
+  type SettingCommand,
+  type SettingEvent,
+  type Settings,
+  type SettingValues,
+} from './setting.ts';
+export { NAME_BYTES_MAX } from './text.ts';
+export { decodeCommit, encodeCommit, RECORD_VERSION } from './upcast.ts';

@@ -1,0 +1,137 @@
+import { unreachable } from '@sallyport/errors';
+import {
+  type AclTable,
+  type AclTableEvent,
+  type AclTarget,
+  aclTargetKey,
+  evolveAclTable,
+} from './acl-table.ts';
+import type { Commit, DomainEvent, EventContext } from './commit.ts';
+import {
+  type Credential,
+  type CredentialEvent,
+  type CredentialMatch,
+  evolveCredential,
+  loginKey,
+  type Store,
+} from './credential.ts';
+import { type DecisionReads, streamOf } from './domain.ts';
+import {
+  type ApiKey,
+  type ApiKeyEvent,
+  evolveApiKey,
+  evolveOperator,
+  type Operator,
+  type OperatorEvent,
+  type OperatorOnlyEvent,
+} from './operator.ts';
+import { DEFAULT_SETTINGS, evolveSettings, type SettingEvent, type Settings } from './setting.ts';
+
+/** The whole domain folded in memory: the reference that other projections are compared with. Lookups are O(n). */
+export class MemoryState implements DecisionReads {
+  readonly #credentials = new Map<string, Credential>();
+  readonly #aclTables = new Map<string, AclTable>();
+  readonly #operators = new Map<string, Operator>();
+  readonly #apiKeys = new Map<string, ApiKey>();
+  #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
+
+  apply(commit: Pick<Commit, 'revision' | 'at' | 'events'>): void {
+    for (const event of commit.events) this.#applyEvent(event, commit);
+  }
+
+  #applyEvent(event: DomainEvent, context: EventContext): void {
+    const { aggregate, key } = streamOf(event);
+    switch (aggregate) {
+      case 'credential':
+        put(
+          this.#credentials,
+          key,
+          evolveCredential(this.#credentials.get(key), event as CredentialEvent, context),
+        );
+        break;
+      case 'acl-table':
+        put(
+          this.#aclTables,
+          key,
+          evolveAclTable(this.#aclTables.get(key), event as AclTableEvent, context),
+        );
+        break;
+      case 'setting':
+        this.#settings = evolveSettings(this.#settings, event as SettingEvent, context);
+        break;
+      case 'operator':
+        this.#applyOperator(event as OperatorEvent, key, context);
+        break;
+      default:
+        unreachable(aggregate);
+    }
+  }
+
+  #applyOperator(event: OperatorEvent, key: string, context: EventContext): void {
+    if (event.type.startsWith('ApiKey')) {
+      put(this.#apiKeys, key, evolveApiKey(this.#apiKeys.get(key), event as ApiKeyEvent, context));
+    } else {
+      put(
+        this.#operators,
+        key,
+        evolveOperator(this.#operators.get(key), event as OperatorOnlyEvent, context),
+      );
+    }
+  }
+
+  credential(id: string): Credential | undefined {
+    return this.#credentials.get(id);
+  }
+
+  credentialIdByName(store: Store, name: string): string | undefined {
+    return this.#find((one) => one.store === store && one.name === name)?.id;
+  }
+
+  credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined {
+    const key = loginKey(match);
+    return this.#find((one) => one.store === store && loginKey(one.match) === key)?.id;
+  }
+
+  #find(test: (credential: Credential) => boolean): Credential | undefined {
+    return [...this.#credentials.values()].find(test);
+  }
+
+  aclTable(target: AclTarget): AclTable | undefined {
+    return this.#aclTables.get(aclTargetKey(target));
+  }
+
+  settings(): Settings {
+    return this.#settings;
+  }
+
+  operator(id: string): Operator | undefined {
+    return this.#operators.get(id);
+  }
+
+  operatorByLogin(login: string): Operator | undefined {
+    return [...this.#operators.values()].find((one) => one.name === login || one.email === login);
+  }
+
+  administrators(): number {
+    return [...this.#operators.values()].filter(
+      (one) => one.enabled && one.role === 'administrator',
+    ).length;
+  }
+
+  operatorCount(): number {
+    return this.#operators.size;
+  }
+
+  apiKey(id: string): ApiKey | undefined {
+    return this.#apiKeys.get(id);
+  }
+
+  apiKeyByName(name: string): ApiKey | undefined {
+    return [...this.#apiKeys.values()].find((one) => one.name === name);
+  }
+}
+
+function put<V>(map: Map<string, V>, key: string, value: V | undefined): void {
+  if (value === undefined) map.delete(key);
+  else map.set(key, value);
+}

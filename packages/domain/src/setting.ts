@@ -1,0 +1,53 @@
+import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+
+/** System-wide behaviour of access decisions. */
+export interface SettingValues {
+  /** The verdict when no rule and no credential says anything. */
+  readonly noMatch: 'allow' | 'deny';
+  /** What an MQTT 3.1 or 3.1.1 client meets when it publishes without the right to: acknowledged and dropped, or closed. */
+  readonly denyAction: 'ignore' | 'disconnect';
+}
+
+export const DEFAULT_SETTINGS: SettingValues = { noMatch: 'deny', denyAction: 'disconnect' };
+
+export interface Settings extends SettingValues {
+  readonly updatedRevision: Revision;
+}
+
+export interface SettingEvent {
+  readonly type: 'SettingsChanged';
+  readonly data: { readonly changes: Partial<SettingValues> };
+}
+
+export interface SettingReads {
+  settings(): Settings;
+}
+
+export interface SettingCommand {
+  readonly type: 'ChangeSettings';
+  readonly data: { readonly changes: Partial<SettingValues>; readonly ifRevision?: Revision };
+}
+
+export function evolveSettings(
+  state: Settings,
+  event: SettingEvent,
+  context: EventContext,
+): Settings {
+  return { ...state, ...event.data.changes, updatedRevision: context.revision };
+}
+
+/** Never throws on input. */
+export function decideSetting(reads: SettingReads, command: SettingCommand): Decided<SettingEvent> {
+  const current = reads.settings();
+  const { ifRevision, changes } = command.data;
+  if (ifRevision !== undefined && ifRevision !== current.updatedRevision) {
+    return reject('precondition_failed', {
+      detail: `The settings were last changed by revision ${current.updatedRevision}.`,
+    });
+  }
+  const changed = Object.fromEntries(
+    Object.entries(changes).filter(([key, value]) => current[key as keyof SettingValues] !== value), // Keys of a Partial of the same type.
+  );
+  if (Object.keys(changed).length === 0) return accept();
+  return accept({ type: 'SettingsChanged', data: { changes: changed } });
+}

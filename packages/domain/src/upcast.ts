@@ -1,0 +1,75 @@
+import { OperationalError } from '@sallyport/errors';
+import type { Commit, DomainEvent, NewCommit, Revision } from './commit.ts';
+
+/** Version of the record format that this code writes. */
+export const RECORD_VERSION = 1;
+
+// A record of the type keeps the list complete: a new event does not compile until it is named here.
+const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
+  CredentialAdded: true,
+  CredentialChanged: true,
+  CredentialSecretAdded: true,
+  CredentialSecretRemoved: true,
+  CredentialRemoved: true,
+  AclRulesReplaced: true,
+  AclRuleAdded: true,
+  AclRuleRemoved: true,
+  SettingsChanged: true,
+  OperatorAdded: true,
+  OperatorChanged: true,
+  OperatorPasswordChanged: true,
+  OperatorSessionsEnded: true,
+  OperatorRemoved: true,
+  ApiKeyAdded: true,
+  ApiKeyChanged: true,
+  ApiKeyRemoved: true,
+};
+
+/** The text that the log stores for a commit; the revision is the log's own and is not in it. */
+export function encodeCommit(commit: NewCommit): string {
+  return JSON.stringify({ v: RECORD_VERSION, ...commit });
+}
+
+/**
+ * Reads a stored record and lifts old shapes to the present ones.
+ * @throws OperationalError `log_unreadable` for anything that this code does not know; nothing is guessed
+ */
+export function decodeCommit(text: string, revision: Revision): Commit {
+  const unreadable = (why: string, cause?: unknown): OperationalError =>
+    new OperationalError('log_unreadable', `revision ${revision}: ${why}`, { cause });
+  let record: unknown;
+  try {
+    record = JSON.parse(text);
+  } catch (cause) {
+    throw unreadable('the record is not JSON', cause);
+  }
+  const problem = recordProblem(record);
+  if (problem !== undefined) throw unreadable(problem);
+  const { v: _version, ...stored } = record as Record<string, unknown>; // recordProblem found a record.
+  return { ...(stored as unknown as NewCommit), revision }; // The shape was written by encodeCommit of a known version.
+}
+
+function recordProblem(record: unknown): string | undefined {
+  if (!isRecord(record) || record['v'] !== RECORD_VERSION) {
+    return `the record is not of version ${RECORD_VERSION}`;
+  }
+  if (typeof record['commitId'] !== 'string' || typeof record['at'] !== 'number') {
+    return 'commitId or at is missing';
+  }
+  if (!Array.isArray(record['events']) || !isRecord(record['actor'])) {
+    return 'events or actor is missing';
+  }
+  for (const event of record['events'] as unknown[]) {
+    if (!isRecord(event) || typeof event['type'] !== 'string' || !isRecord(event['data'])) {
+      return 'an event has no type or no data';
+    }
+    if (!Object.hasOwn(eventTypes, event['type'])) {
+      return `the event type ${event['type']} is not known to this version`;
+    }
+  }
+  return undefined;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,144 @@
+/** What each protocol says for one error code. `connack` and `suback` are names, mapped to bytes where packets are made. */
+export interface ErrorFacts {
+  readonly http: number;
+  readonly grpc: GrpcCode;
+  readonly connack:
+    'none' | 'bad_credentials' | 'not_authorized' | 'server_unavailable' | 'identifier_rejected';
+  /** Whether the same request may succeed later, unchanged. */
+  readonly retryable: boolean;
+  /** The one sentence that describes the kind of problem; the `title` of an RFC 9457 problem. */
+  readonly title: string;
+}
+
+export type GrpcCode =
+  | 'INVALID_ARGUMENT'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'PERMISSION_DENIED'
+  | 'UNAUTHENTICATED'
+  | 'FAILED_PRECONDITION'
+  | 'RESOURCE_EXHAUSTED'
+  | 'ABORTED'
+  | 'UNAVAILABLE'
+  | 'DEADLINE_EXCEEDED'
+  | 'INTERNAL';
+
+const facts = (
+  http: number,
+  grpc: GrpcCode,
+  title: string,
+  more: Partial<Pick<ErrorFacts, 'connack' | 'retryable'>> = {},
+): ErrorFacts => ({ http, grpc, title, connack: 'none', retryable: false, ...more });
+
+/** Every error code of the system, and what each protocol says for it. */
+export const errorFacts = {
+  // Requests
+  invalid_request: facts(400, 'INVALID_ARGUMENT', 'The request is not valid'),
+  malformed_body: facts(400, 'INVALID_ARGUMENT', 'The body cannot be read'),
+  body_too_large: facts(413, 'INVALID_ARGUMENT', 'The body is too large'),
+  unsupported_media_type: facts(415, 'INVALID_ARGUMENT', 'The media type is not supported'),
+  route_not_found: facts(404, 'NOT_FOUND', 'There is nothing at this address'),
+  method_not_allowed: facts(405, 'INVALID_ARGUMENT', 'The method is not allowed here'),
+  precondition_failed: facts(412, 'ABORTED', 'The object has changed since it was read'),
+  precondition_required: facts(428, 'ABORTED', 'An If-Match header is needed'),
+  idempotency_key_reused: facts(
+    422,
+    'INVALID_ARGUMENT',
+    'The idempotency key was used for another request',
+  ),
+  rate_limited: facts(429, 'RESOURCE_EXHAUSTED', 'Too many requests', { retryable: true }),
+
+  // Who asks
+  unauthenticated: facts(401, 'UNAUTHENTICATED', 'Proof of identity is missing or not valid'),
+  token_expired: facts(401, 'UNAUTHENTICATED', 'The token has expired'),
+  login_failed: facts(401, 'UNAUTHENTICATED', 'The name or the password is wrong'),
+  login_locked: facts(429, 'RESOURCE_EXHAUSTED', 'Too many failed logins; try again later', {
+    retryable: true,
+  }),
+  forbidden: facts(403, 'PERMISSION_DENIED', 'The operator may not do this'),
+
+  // Credentials
+  credential_not_found: facts(404, 'NOT_FOUND', 'There is no such credential'),
+  credential_exists: facts(409, 'ALREADY_EXISTS', 'The credential exists already'),
+  credential_name_taken: facts(409, 'ALREADY_EXISTS', 'Another credential has this name'),
+  credential_match_taken: facts(
+    409,
+    'ALREADY_EXISTS',
+    'Another credential of this store matches the same client',
+  ),
+  credential_invalid: facts(422, 'INVALID_ARGUMENT', 'The credential is not valid'),
+  secret_not_found: facts(404, 'NOT_FOUND', 'There is no such secret'),
+  too_many_secrets: facts(409, 'FAILED_PRECONDITION', 'A credential has at most two live secrets'),
+
+  // Rules and settings
+  acl_rule_not_found: facts(404, 'NOT_FOUND', 'There is no such rule'),
+  acl_rule_exists: facts(409, 'ALREADY_EXISTS', 'A rule with this id exists already'),
+  acl_rule_invalid: facts(422, 'INVALID_ARGUMENT', 'The rule is not valid'),
+  acl_table_not_found: facts(404, 'NOT_FOUND', 'There are no rules for this target'),
+  too_many_acl_rules: facts(422, 'FAILED_PRECONDITION', 'The rule list is full'),
+  setting_invalid: facts(422, 'INVALID_ARGUMENT', 'The setting is not valid'),
+
+  // Operators
+  operator_not_found: facts(404, 'NOT_FOUND', 'There is no such operator'),
+  operator_exists: facts(409, 'ALREADY_EXISTS', 'An operator with this name exists already'),
+  operator_invalid: facts(422, 'INVALID_ARGUMENT', 'The operator is not valid'),
+  last_administrator: facts(
+    409,
+    'FAILED_PRECONDITION',
+    'The last enabled administrator cannot be removed',
+  ),
+  already_bootstrapped: facts(409, 'FAILED_PRECONDITION', 'An operator exists already'),
+  api_key_not_found: facts(404, 'NOT_FOUND', 'There is no such API key'),
+  api_key_exists: facts(409, 'ALREADY_EXISTS', 'An API key with this id or name exists already'),
+  api_key_invalid: facts(422, 'INVALID_ARGUMENT', 'The API key is not valid'),
+
+  // Devices
+  device_not_authenticated: facts(401, 'UNAUTHENTICATED', 'The client could not be authenticated', {
+    connack: 'not_authorized',
+  }),
+  device_not_authorized: facts(403, 'PERMISSION_DENIED', 'The client may not do this', {
+    connack: 'not_authorized',
+  }),
+  hash_pool_full: facts(503, 'RESOURCE_EXHAUSTED', 'Too many secrets are being verified', {
+    connack: 'server_unavailable',
+    retryable: true,
+  }),
+  policy_not_ready: facts(503, 'UNAVAILABLE', 'The policy is not known at this revision yet', {
+    connack: 'server_unavailable',
+    retryable: true,
+  }),
+
+  // The world
+  log_conflict: facts(409, 'ABORTED', 'Too many changes at the same time', { retryable: true }),
+  log_unavailable: facts(503, 'UNAVAILABLE', 'The event log cannot be reached', {
+    connack: 'server_unavailable',
+    retryable: true,
+  }),
+  log_truncated: facts(503, 'FAILED_PRECONDITION', 'The event log ends before a known revision'),
+  log_diverged: facts(503, 'FAILED_PRECONDITION', 'The event log differs from what was read'),
+  log_unreadable: facts(
+    503,
+    'FAILED_PRECONDITION',
+    'A record of the event log cannot be understood',
+  ),
+  commit_too_large: facts(413, 'INVALID_ARGUMENT', 'The change is too large for one commit'),
+  read_model_unavailable: facts(503, 'UNAVAILABLE', 'The read model cannot be used', {
+    retryable: true,
+  }),
+  sealing_key_mismatch: facts(503, 'FAILED_PRECONDITION', 'A secret is sealed under another key'),
+  message_bus_unavailable: facts(503, 'UNAVAILABLE', 'The message bus cannot be reached', {
+    connack: 'server_unavailable',
+    retryable: true,
+  }),
+  session_store_unavailable: facts(503, 'UNAVAILABLE', 'The session store cannot be reached', {
+    connack: 'server_unavailable',
+    retryable: true,
+  }),
+  node_registry_unavailable: facts(503, 'UNAVAILABLE', 'The node registry cannot be reached', {
+    retryable: true,
+  }),
+  config_invalid: facts(500, 'FAILED_PRECONDITION', 'The configuration is not valid'),
+  internal: facts(500, 'INTERNAL', 'Something went wrong on our side'),
+} as const satisfies Record<string, ErrorFacts>;
+
+export type ErrorCode = keyof typeof errorFacts;

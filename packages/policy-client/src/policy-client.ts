@@ -1,0 +1,90 @@
+import type { Revision, Store } from '@sallyport/domain';
+import type { Action, Decision, Facts, PolicySpec } from '@sallyport/rules';
+
+/** Who a connection was found to be. */
+export interface Principal {
+  readonly credentialId: string;
+  readonly store: Store;
+  /** The secret that opened the credential; absent where the credential needs none. */
+  readonly secretId?: string;
+  readonly facts: Facts;
+}
+
+/** The policy of a principal, and what it depends on. */
+export interface Resolved {
+  readonly policyId: string;
+  /** Cache tags (`domain.affects`) of every object that the answer was made from, existing or not. */
+  readonly tags: readonly string[];
+  /** When the secret that was used ends, in milliseconds since 1970. */
+  readonly secretExpiresAt?: number;
+}
+
+export interface AuthenticateRequest {
+  readonly facts: Facts;
+  readonly password?: Uint8Array;
+  /** The answer is made from this revision or a newer one, else the call fails with `policy_not_ready`. */
+  readonly minRevision: Revision;
+}
+
+export type RefusalReason = 'unknown_client' | 'wrong_secret' | 'disabled';
+
+export type AuthenticateAnswer =
+  | {
+      readonly ok: true;
+      readonly revision: Revision;
+      readonly principal: Principal;
+      readonly resolved: Resolved;
+      readonly policy: PolicySpec;
+    }
+  | { readonly ok: false; readonly revision: Revision; readonly reason: RefusalReason };
+
+export interface ResolveRequest {
+  readonly principals: readonly Principal[];
+  readonly minRevision: Revision;
+}
+
+export interface ResolveAnswer {
+  readonly revision: Revision;
+  /** One for each principal, in order; undefined when the principal may no longer be connected. */
+  readonly results: readonly (Resolved | undefined)[];
+  /** Every policy that a result names, once. */
+  readonly policies: readonly PolicySpec[];
+}
+
+export interface ExplainRequest {
+  readonly principal: Principal;
+  readonly action: Action;
+  /** Topic name, or topic filter for `subscribe`. */
+  readonly topic: string;
+  readonly minRevision: Revision;
+}
+
+export interface ExplainAnswer extends Decision {
+  readonly revision: Revision;
+  /** Every authority's own opinion. */
+  readonly opinions: readonly {
+    readonly authority: string;
+    readonly verdict: 'allow' | 'deny' | 'abstain';
+    readonly ruleId: string;
+  }[];
+}
+
+export interface PolicyStatus {
+  readonly revision: Revision;
+  /** Running hash of the log at `revision`. */
+  readonly hash: string;
+}
+
+/** Longest list of principals of one `resolve`. */
+export const RESOLVE_PRINCIPALS_MAX = 1000;
+
+/**
+ * The policy service as a broker sees it, in process or over gRPC. Every failure is an `OperationalError`:
+ * `policy_not_ready` when it cannot be reached or cannot answer at `minRevision`, `hash_pool_full` when it sheds load.
+ */
+export interface PolicyClient extends AsyncDisposable {
+  authenticate(request: AuthenticateRequest): Promise<AuthenticateAnswer>;
+  resolve(request: ResolveRequest): Promise<ResolveAnswer>;
+  explain(request: ExplainRequest): Promise<ExplainAnswer>;
+  status(): Promise<PolicyStatus>;
+}

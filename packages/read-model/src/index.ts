@@ -1,0 +1,1 @@
+export type { CredentialSort, Lists, Page, PageRequest } from './lists.ts';

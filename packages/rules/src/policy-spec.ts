@@ -1,0 +1,63 @@
+/** What is asked. `receive` is a delivery from the broker to a client. */
+export type Action = 'publish' | 'subscribe' | 'receive';
+
+/** What is known of a connection, fixed at CONNECT. Placeholders are resolved from it while matching. */
+export interface Facts {
+  readonly clientId: string;
+  readonly username?: string;
+  /** Name of the listener, such as `tcp:default`. */
+  readonly listener: string;
+  /** Address and port of the client as the listener knows it, after any PROXY header. */
+  readonly peer?: string;
+}
+
+export type Matcher =
+  /** An MQTT filter; a level may be `${clientid}` or `${username}`. */
+  | { readonly kind: 'filter'; readonly filter: string }
+  /** A whole-match regular expression over the topic name, or over the text of a filter. */
+  | { readonly kind: 'pattern'; readonly pattern: string }
+  /** Everything. */
+  | { readonly kind: 'any' };
+
+/** One rule in normal form. Its rank is its index in the authority's list: the lowest that matches decides. */
+export interface RuleSpec {
+  /** Names the object that the rule came from: `acl:client:pump-7/3f…`, `credential:5b0e…/publish/0`. */
+  readonly ruleId: string;
+  readonly effect: 'allow' | 'deny';
+  readonly actions: readonly Action[];
+  readonly matcher: Matcher;
+}
+
+/** One system's opinion. */
+export interface AuthoritySpec {
+  readonly name: string;
+  readonly rules: readonly RuleSpec[];
+  /** What it says when no rule matches. */
+  readonly noMatch: 'allow' | 'deny' | 'abstain';
+}
+
+/** Everything that decides for the sessions that share it. Plain data: it crosses the wire. */
+export interface PolicySpec {
+  /** Digest of all below; equal policies have equal ids and share one compiled object on a node. */
+  readonly policyId: string;
+  /** Skips everything but the guard of reserved topics. */
+  readonly superuser: boolean;
+  readonly authorities: readonly AuthoritySpec[];
+  /** The verdict when every authority abstains. */
+  readonly noMatch: 'allow' | 'deny';
+  /** What a client of MQTT 3.1 or 3.1.1 meets when it publishes without the right to. */
+  readonly denyAction: 'ignore' | 'disconnect';
+}
+
+/** The answer to one question. */
+export interface Decision {
+  readonly allowed: boolean;
+  /** The deciding rule, `default` for `noMatch`, `superuser`, or `guard` for reserved topics. */
+  readonly ruleId: string;
+}
+
+/** The answer to a SUBSCRIBE. */
+export interface SubscribeDecision extends Decision {
+  /** Whether each delivery must be checked, because a deny rule cuts a hole into what was granted. */
+  readonly checkDeliveries: boolean;
+}

@@ -1,0 +1,1 @@
+export type { SecretBox, SecretHasher } from './port.ts';
