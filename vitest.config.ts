@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 // Tests run the sources: every package exports them under this condition, so that a test never meets a stale build.
-const source = { conditions: ['sallyport-source', 'node', 'import', 'default'] };
+const source = { conditions: ['sallyport-source', 'node'] };
 
 export default defineConfig({
   resolve: source,
@@ -12,14 +12,18 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'unit',
+          sequence: { groupOrder: 0 },
           include: ['packages/*/src/**/*.test.ts', 'services/*/src/**/*.test.ts'],
           exclude: ['**/*.int.test.ts', '**/dist/**', '**/node_modules/**'],
+          // Hashes and property tests on a busy machine; no test waits for this long.
+          testTimeout: 30_000,
         },
       },
       {
         extends: true,
         test: {
           name: 'integration',
+          sequence: { groupOrder: 1 },
           include: ['packages/*/src/**/*.int.test.ts', 'services/*/src/**/*.int.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
@@ -30,6 +34,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'e2e',
+          sequence: { groupOrder: 2 },
           include: ['test/**/*.e2e.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
