@@ -107,6 +107,9 @@ export const errorFacts = {
     connack: 'server_unavailable',
     retryable: true,
   }),
+  policy_invalid: facts(503, 'FAILED_PRECONDITION', 'The policy cannot be compiled', {
+    connack: 'server_unavailable',
+  }),
 
   // The world
   log_conflict: facts(409, 'ABORTED', 'Too many changes at the same time', { retryable: true }),
