@@ -1,0 +1,188 @@
+import { describe, expect, test } from 'vitest';
+import { anAclRule, commit, given, onRevision } from '../test/given.ts';
+import { ACL_RULES_MAX, type AclRule, type AclTarget, aclTargetKey } from './acl-table.ts';
+import { NAME_BYTES_MAX } from './text.ts';
+
+const everyone = { kind: 'everyone' } as const;
+const rows = (count: number): AclRule[] =>
+  Array.from({ length: count }, (_, index) => anAclRule({ ruleId: `r${index + 1}` }));
+const replaced = (rules: readonly AclRule[], target: AclTarget = everyone) =>
+  commit({ type: 'AclRulesReplaced', data: { target, rules } });
+const replace = (rules: readonly AclRule[], more: object = {}) =>
+  ({ type: 'ReplaceAclRules', data: { target: everyone, rules, ...more } }) as const;
+const add = (rule: AclRule, more: object = {}) =>
+  ({ type: 'AddAclRule', data: { target: everyone, rule, ...more } }) as const;
+
+const invalidRules: readonly [string, Partial<AclRule>, string][] = [
+  ['an empty id', { ruleId: '' }, '/ruleId'],
+  ['an id that is too long', { ruleId: 'x'.repeat(65) }, '/ruleId'],
+  ['an empty filter', { topicFilter: '' }, '/topicFilter'],
+  ['a filter with # inside', { topicFilter: 'a/#/b' }, '/topicFilter'],
+  ['a filter with + beside text', { topicFilter: 'a+' }, '/topicFilter'],
+  ['a placeholder beside text', { topicFilter: 'd-${clientid}/x' }, '/topicFilter'],
+  ['an unknown placeholder', { topicFilter: '${password}' }, '/topicFilter'],
+];
+
+const invalidTargets: readonly AclTarget[] = [
+  { kind: 'client', name: '' },
+  { kind: 'username', name: 'a\u0000' },
+  { kind: 'client', name: 'x'.repeat(NAME_BYTES_MAX + 1) },
+];
+
+describe('rules that are not valid', () => {
+  test.each(invalidRules)('%s is refused', (_, changes, pointer) => {
+    const rule = anAclRule(changes);
+    const one = given().when(add(rule)).thenRejected('acl_rule_invalid');
+    expect(one.problems?.map((problem) => problem.pointer)).toContain(pointer);
+    const list = given()
+      .when(replace([anAclRule(), rule]))
+      .thenRejected('acl_rule_invalid');
+    expect(list.problems?.map((problem) => problem.pointer)).toContain(`/rules/1${pointer}`);
+  });
+
+  test.each(invalidTargets)('the target $kind:$name is refused', (target) => {
+    given().when(add(anAclRule(), { target })).thenRejected('acl_rule_invalid');
+    given()
+      .when(replace([anAclRule()], { target }))
+      .thenRejected('acl_rule_invalid');
+  });
+});
+
+describe('ReplaceAclRules', () => {
+  test('with one rule too many is refused, at the limit accepted', () => {
+    given()
+      .when(replace(rows(ACL_RULES_MAX + 1)))
+      .thenRejected('too_many_acl_rules');
+    given()
+      .when(replace(rows(ACL_RULES_MAX)))
+      .then(...replaced(rows(ACL_RULES_MAX)).events);
+  });
+
+  test('with a rule id used twice is refused', () => {
+    const rejection = given()
+      .when(replace([anAclRule(), anAclRule({ topicFilter: 'b' })]))
+      .thenRejected('acl_rule_invalid');
+    expect(rejection.problems).toMatchObject([{ pointer: '/rules/1/ruleId' }]);
+  });
+
+  test('keeps the order', () => {
+    const rules = [anAclRule({ ruleId: 'b' }), anAclRule({ ruleId: 'a' })];
+    const after = given().when(replace(rules)).thenGiven();
+    expect(after.state.aclTable(everyone)?.rules).toEqual(rules);
+  });
+
+  test('accepts the placeholders alone in their level', () => {
+    given()
+      .when(replace([anAclRule({ topicFilter: '${clientid}/+/${username}/#' })]))
+      .thenAccepted();
+  });
+});
+
+describe('AddAclRule', () => {
+  test('with an id that the list has is refused', () => {
+    given(replaced(rows(2)))
+      .when(add(anAclRule({ ruleId: 'r2' })))
+      .thenRejected('acl_rule_exists');
+  });
+
+  test('to a full list is refused, to one below it accepted', () => {
+    const rule = anAclRule({ ruleId: 'new' });
+    given(replaced(rows(ACL_RULES_MAX)))
+      .when(add(rule))
+      .thenRejected('too_many_acl_rules');
+    given(replaced(rows(ACL_RULES_MAX - 1)))
+      .when(add(rule))
+      .thenAccepted();
+  });
+
+  test.each([-1, 3, 0.5, NaN])('at position %d of two is refused', (position) => {
+    given(replaced(rows(2)))
+      .when(add(anAclRule({ ruleId: 'new' }), { position }))
+      .thenRejected('acl_rule_invalid');
+  });
+
+  test.each([
+    [0, ['new', 'r1', 'r2']],
+    [1, ['r1', 'new', 'r2']],
+    [2, ['r1', 'r2', 'new']],
+    [undefined, ['r1', 'r2', 'new']],
+  ])('at position %s puts the rule there', (position, expected) => {
+    const more = position === undefined ? {} : { position };
+    const after = given(replaced(rows(2)))
+      .when(add(anAclRule({ ruleId: 'new' }), more))
+      .thenGiven();
+    expect(after.state.aclTable(everyone)?.rules.map((one) => one.ruleId)).toEqual(expected);
+  });
+});
+
+describe('removing', () => {
+  const remove = { type: 'RemoveAclRule', data: { target: everyone, ruleId: 'r1' } } as const;
+  const removeAll = { type: 'RemoveAclRules', data: { target: everyone } } as const;
+
+  test('what is not there is refused', () => {
+    given().when(remove).thenRejected('acl_rule_not_found');
+    given(replaced(rows(1), { kind: 'client', name: 'x' }))
+      .when(remove)
+      .thenRejected('acl_rule_not_found');
+    given().when(removeAll).thenRejected('acl_table_not_found');
+  });
+
+  test('the last rule removes the list', () => {
+    const after = given(replaced(rows(1)))
+      .when(remove)
+      .thenGiven();
+    expect(after.state.aclTable(everyone)).toBeUndefined();
+    after.when(removeAll).thenRejected('acl_table_not_found');
+  });
+
+  test('one rule leaves the others, all rules leave none', () => {
+    const after = given(replaced(rows(2)))
+      .when(remove)
+      .thenGiven();
+    expect(after.state.aclTable(everyone)?.rules.map((one) => one.ruleId)).toEqual(['r2']);
+    given(replaced(rows(2)))
+      .when(removeAll)
+      .then(...replaced([]).events);
+  });
+});
+
+describe('conditions', () => {
+  const commands = [
+    replace([anAclRule({ ruleId: 'new' })]),
+    add(anAclRule({ ruleId: 'new' })),
+    { type: 'RemoveAclRule', data: { target: everyone, ruleId: 'r1' } },
+    { type: 'RemoveAclRules', data: { target: everyone } },
+  ] as const;
+
+  test.each(commands)(
+    '$type on another revision is refused, on the last one accepted',
+    (command) => {
+      const state = given(replaced(rows(1)), replaced(rows(2)));
+      state.when(onRevision(command, 0)).thenRejected('precondition_failed');
+      state.when(onRevision(command, 1)).thenRejected('precondition_failed');
+      state.when(onRevision(command, 3)).thenRejected('precondition_failed');
+      state.when(onRevision(command, 2)).thenAccepted();
+    },
+  );
+
+  test('0 means that there is no list yet', () => {
+    given()
+      .when(replace(rows(1), { ifRevision: 0 }))
+      .thenAccepted();
+    given(replaced(rows(1)))
+      .when(replace(rows(1), { ifRevision: 0 }))
+      .thenRejected('precondition_failed');
+  });
+});
+
+test('no two targets share a key', () => {
+  const names = ['everyone', 'client', 'a', 'client:a', ':', ''];
+  const targets: AclTarget[] = [
+    everyone,
+    ...names.flatMap((name): AclTarget[] => [
+      { kind: 'client', name },
+      { kind: 'username', name },
+    ]),
+  ];
+  expect(new Set(targets.map(aclTargetKey)).size).toBe(targets.length);
+});

@@ -1,0 +1,221 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { aCredential, anAclRule, anApiKey, anOperator, aSecret, stateOf } from '../test/given.ts';
+import type { DomainEvent } from './commit.ts';
+import { loginKey } from './credential.ts';
+import { affects, type Command, decide, scopeOf, streamOf } from './domain.ts';
+
+const AT = 1000;
+
+// Few ids and names, so that commands meet.
+const id = fc.constantFrom('x', 'y', 'z');
+const name = fc.constantFrom('n1', 'n2');
+const store = fc.constantFrom('native' as const, 'tbmq' as const);
+const match = fc.oneof(
+  name.map((username) => ({ username })),
+  name.map((clientId) => ({ clientId })),
+  fc.record({ username: name, clientId: name }),
+);
+const target = fc.oneof(
+  fc.constant({ kind: 'everyone' } as const),
+  fc.record({ kind: fc.constantFrom('client' as const, 'username' as const), name }),
+);
+const role = fc.constantFrom('administrator' as const, 'viewer' as const);
+const ifRevision = fc.option(fc.integer({ min: 0, max: 4 }), { nil: undefined, freq: 3 });
+
+/** Without the keys whose value is undefined: an absent condition is no condition. */
+function defined<T extends Record<string, unknown>>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, one]) => one !== undefined)) as T;
+}
+
+const credentialCommand: fc.Arbitrary<Command> = fc.oneof(
+  fc
+    .record({ id, name, match, store })
+    .map((changes): Command => ({ type: 'AddCredential', data: aCredential(changes) })),
+  fc
+    .record({
+      id,
+      ifRevision,
+      changes: fc.record({ name, match, enabled: fc.boolean() }, { requiredKeys: [] }),
+    })
+    .map((data): Command => ({ type: 'ChangeCredential', data: defined(data) as never })),
+  fc.record({ id, ifRevision, retireAt: fc.constantFrom(AT - 1, AT + 9) }).map((data): Command => ({
+    type: 'RotateSecret',
+    data: defined({ ...data, secret: aSecret('s2') }) as never,
+  })),
+  id.map((one): Command => ({ type: 'RemoveSecret', data: { id: one, secretId: 's1' } })),
+  id.map((one): Command => ({ type: 'RemoveCredential', data: { id: one } })),
+);
+const otherCommand: fc.Arbitrary<Command> = fc.oneof(
+  fc.record({ target, ifRevision }).map((data): Command => ({
+    type: 'ReplaceAclRules',
+    data: defined({ ...data, rules: [anAclRule()] }) as never,
+  })),
+  target.map((one): Command => ({ type: 'AddAclRule', data: { target: one, rule: anAclRule() } })),
+  target.map((one): Command => ({ type: 'RemoveAclRule', data: { target: one, ruleId: 'r1' } })),
+  target.map((one): Command => ({ type: 'RemoveAclRules', data: { target: one } })),
+  fc.record({ ifRevision }).map((data): Command => ({
+    type: 'ChangeSettings',
+    data: defined({ ...data, changes: { noMatch: 'allow' } }) as never,
+  })),
+  fc
+    .record({ id, name, role })
+    .map((changes): Command => ({ type: 'AddOperator', data: anOperator(changes) })),
+  fc
+    .record({ id, name })
+    .map((changes): Command => ({ type: 'Bootstrap', data: anOperator(changes) })),
+  fc
+    .record({ id, changes: fc.record({ role, name }, { requiredKeys: [] }) })
+    .map((data): Command => ({ type: 'ChangeOperator', data })),
+  id.map((one): Command => ({ type: 'RemoveOperator', data: { id: one } })),
+  id.map((one): Command => ({ type: 'EndOperatorSessions', data: { id: one } })),
+  fc
+    .record({ id, name })
+    .map((changes): Command => ({ type: 'AddApiKey', data: anApiKey(changes) })),
+  id.map((one): Command => ({
+    type: 'ChangeApiKey',
+    data: { id: one, changes: { enabled: false } },
+  })),
+  id.map((one): Command => ({ type: 'RemoveApiKey', data: { id: one } })),
+);
+// Most of the interest is in credentials: their names and matches are unique across aggregates.
+const command = fc.oneof(
+  { weight: 3, arbitrary: credentialCommand },
+  { weight: 2, arbitrary: otherCommand },
+);
+
+type Commits = readonly { readonly events: readonly DomainEvent[] }[];
+
+/** The commits that a history of commands leaves, refused ones left out. */
+function historyOf(commands: readonly Command[]): Commits {
+  const commits: { events: readonly DomainEvent[] }[] = [];
+  for (const one of commands) {
+    const decided = decide(stateOf(commits), one, AT);
+    if (decided.ok && decided.events.length > 0) commits.push({ events: decided.events });
+  }
+  return commits;
+}
+
+const meets = (left: Command, right: Command): boolean => {
+  const [one, two] = [scopeOf(left), scopeOf(right)];
+  return one.includes('*') || two.includes('*') || one.some((text) => two.includes(text));
+};
+
+describe('group commit', () => {
+  test('a decision does not change when a command of another scope goes before it', () => {
+    let compared = 0;
+    fc.assert(
+      fc.property(
+        fc.array(command, { maxLength: 8 }),
+        command,
+        command,
+        (history, first, second) => {
+          fc.pre(!meets(first, second));
+          const commits = historyOf(history);
+          const before = decide(stateOf(commits), first, AT);
+          if (!before.ok) return;
+          compared++;
+          const alone = decide(stateOf(commits), second, AT);
+          const after = decide(stateOf([...commits, { events: before.events }]), second, AT);
+          expect(after).toEqual(alone);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    expect(compared).toBeGreaterThan(300);
+  });
+
+  test('commands that would clash are kept apart', () => {
+    const add = (changes: object): Command => ({
+      type: 'AddCredential',
+      data: aCredential(changes),
+    });
+    const base = add({ id: 'x', name: 'n1', match: { username: 'u1' } });
+    expect(meets(base, add({ id: 'x', name: 'n2', match: { username: 'u2' } }))).toBe(true);
+    expect(meets(base, add({ id: 'y', name: 'n1', match: { username: 'u2' } }))).toBe(true);
+    expect(meets(base, add({ id: 'y', name: 'n2', match: { username: 'u1' } }))).toBe(true);
+    expect(meets(base, add({ id: 'y', name: 'n2', match: { username: 'u2' } }))).toBe(false);
+    expect(meets(base, { type: 'RemoveCredential', data: { id: 'y' } })).toBe(true);
+  });
+});
+
+const everyone = { kind: 'everyone' } as const;
+const client = { kind: 'client', name: 'pump' } as const;
+
+/** Every event, with the stream that it belongs to and the cache tags that it makes stale. */
+const events: readonly (readonly [DomainEvent, string, readonly string[]])[] = [
+  [
+    { type: 'CredentialAdded', data: aCredential() },
+    'credential c1',
+    ['credential:c1', `login:${loginKey({ username: 'pump' })}`],
+  ],
+  [
+    { type: 'CredentialChanged', data: { id: 'c1', changes: { enabled: false } } },
+    'credential c1',
+    ['credential:c1'],
+  ],
+  [
+    { type: 'CredentialChanged', data: { id: 'c1', changes: { match: { clientId: 'new' } } } },
+    'credential c1',
+    ['credential:c1', `login:${loginKey({ clientId: 'new' })}`],
+  ],
+  [
+    { type: 'CredentialSecretAdded', data: { id: 'c1', secret: aSecret('s'), retired: [] } },
+    'credential c1',
+    ['credential:c1'],
+  ],
+  [
+    { type: 'CredentialSecretRemoved', data: { id: 'c1', secretId: 's' } },
+    'credential c1',
+    ['credential:c1'],
+  ],
+  [{ type: 'CredentialRemoved', data: { id: 'c1' } }, 'credential c1', ['credential:c1']],
+  [
+    { type: 'AclRulesReplaced', data: { target: everyone, rules: [] } },
+    'acl-table everyone',
+    ['acl:everyone'],
+  ],
+  [
+    { type: 'AclRuleAdded', data: { target: client, rule: anAclRule(), position: 0 } },
+    'acl-table client:pump',
+    ['acl:client:pump'],
+  ],
+  [
+    { type: 'AclRuleRemoved', data: { target: client, ruleId: 'r1' } },
+    'acl-table client:pump',
+    ['acl:client:pump'],
+  ],
+  [{ type: 'SettingsChanged', data: { changes: {} } }, 'setting settings', ['settings']],
+  [{ type: 'OperatorAdded', data: anOperator() }, 'operator o1', []],
+  [{ type: 'OperatorChanged', data: { id: 'o1', changes: {} } }, 'operator o1', []],
+  [
+    { type: 'OperatorPasswordChanged', data: { id: 'o1', passwordVerifier: '' } },
+    'operator o1',
+    [],
+  ],
+  [{ type: 'OperatorSessionsEnded', data: { id: 'o1' } }, 'operator o1', []],
+  [{ type: 'OperatorRemoved', data: { id: 'o1' } }, 'operator o1', []],
+  [{ type: 'ApiKeyAdded', data: anApiKey() }, 'operator k1', []],
+  [{ type: 'ApiKeyChanged', data: { id: 'k1', changes: {} } }, 'operator k1', []],
+  [{ type: 'ApiKeyRemoved', data: { id: 'k1' } }, 'operator k1', []],
+];
+
+test.each(events)(
+  '$type belongs to a stream and makes its tags stale (%#)',
+  (event, stream, tags) => {
+    const { aggregate, key } = streamOf(event);
+    expect(`${aggregate} ${key}`).toBe(stream);
+    expect(affects(event)).toEqual(tags);
+  },
+);
+
+test('an event of an aggregate that is gone changes nothing', () => {
+  const state = stateOf([
+    { events: [{ type: 'CredentialChanged', data: { id: 'c1', changes: { enabled: true } } }] },
+    { events: [{ type: 'OperatorSessionsEnded', data: { id: 'o1' } }] },
+    { events: [{ type: 'ApiKeyChanged', data: { id: 'k1', changes: { enabled: true } } }] },
+  ]);
+  expect(state.credential('c1')).toBeUndefined();
+  expect(state.operatorCount()).toBe(0);
+  expect(state.apiKey('k1')).toBeUndefined();
+});
