@@ -1,3 +1,8 @@
+export { assemblePolicy, canonicalPolicyText, type PolicySources } from './assemble.ts';
+export { check, type Opinion } from './check.ts';
+export { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.ts';
+export { checkSubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
+export { explain, type Explanation } from './explain.ts';
 export type {
   Action,
   AuthoritySpec,

@@ -52,7 +52,10 @@ export interface PolicySpec {
 /** The answer to one question. */
 export interface Decision {
   readonly allowed: boolean;
-  /** The deciding rule, `default` for `noMatch`, `superuser`, or `guard` for reserved topics. */
+  /**
+   * The deciding rule, `default` for `noMatch`, `superuser`, `guard` for reserved topics, or `coverage_limit` for a
+   * subscription that is too costly to judge.
+   */
   readonly ruleId: string;
 }
 

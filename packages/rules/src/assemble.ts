@@ -1,0 +1,138 @@
+import { type AclRule, type AclTable, aclTargetKey, type Credential } from '@sallyport/domain';
+import type { SettingValues } from '@sallyport/domain';
+import { unreachable } from '@sallyport/errors';
+import type { Action, AuthoritySpec, PolicySpec, RuleSpec } from './policy-spec.ts';
+
+const ALL_ACTIONS: readonly Action[] = ['publish', 'subscribe', 'receive'];
+const READ_ACTIONS: readonly Action[] = ['subscribe', 'receive'];
+
+/** Everything that the rules of one connection are made from. */
+export interface PolicySources {
+  readonly credential: Pick<Credential, 'id' | 'access' | 'superuser'>;
+  /** The tables that apply, for the client id and username of the connection, and for everyone. */
+  readonly tables: {
+    readonly client?: AclTable | undefined;
+    readonly username?: AclTable | undefined;
+    readonly everyone?: AclTable | undefined;
+  };
+  readonly settings: SettingValues;
+}
+
+/**
+ * The rules of one connection in normal form. Who the rules are for is settled here; what is left speaks about topics only,
+ * and placeholders stay unresolved, so that connections with the same rules share one policy.
+ */
+export function assemblePolicy(sources: PolicySources): Omit<PolicySpec, 'policyId'> {
+  const authorities = [credentialAuthority(sources.credential), aclAuthority(sources.tables)];
+  return {
+    superuser: sources.credential.superuser,
+    authorities: authorities.filter((one) => one.rules.length > 0 || one.noMatch === 'deny'),
+    noMatch: sources.settings.noMatch,
+    denyAction: sources.settings.denyAction,
+  };
+}
+
+function credentialAuthority({ id, access }: PolicySources['credential']): AuthoritySpec {
+  const name = 'credential';
+  switch (access.kind) {
+    case 'acl':
+      return { name, rules: [], noMatch: 'abstain' };
+    case 'unrestricted': {
+      // No credential id in the rule id: a million unrestricted devices share one policy.
+      const ruleId = 'credential/unrestricted';
+      const rule = {
+        ruleId,
+        effect: 'allow',
+        actions: ALL_ACTIONS,
+        matcher: { kind: 'any' },
+      } as const;
+      return { name, rules: [rule], noMatch: 'abstain' };
+    }
+    case 'patterns': {
+      const rule = (
+        direction: 'publish' | 'subscribe',
+        actions: readonly Action[],
+        pattern: string,
+        index: number,
+      ): RuleSpec => ({
+        ruleId: `credential:${id}/${direction}/${index}`,
+        effect: 'allow',
+        actions,
+        matcher: { kind: 'pattern', pattern },
+      });
+      const rules = [
+        ...access.publish.map((pattern, index) => rule('publish', ['publish'], pattern, index)),
+        ...access.subscribe.map((pattern, index) =>
+          rule('subscribe', READ_ACTIONS, pattern, index),
+        ),
+      ];
+      return { name, rules, noMatch: 'deny' };
+    }
+    default:
+      return unreachable(access);
+  }
+}
+
+/** One list, first match: the rows for the client id, then for the username, then for everyone. */
+function aclAuthority({ client, username, everyone }: PolicySources['tables']): AuthoritySpec {
+  const tables = [client, username, everyone].filter((one) => one !== undefined);
+  const rules = tables.flatMap((table) => {
+    const key = aclTargetKey(table.target);
+    return table.rules.map((row) => aclRule(key, row));
+  });
+  return { name: 'acl', rules, noMatch: 'abstain' };
+}
+
+function aclRule(targetKey: string, row: AclRule): RuleSpec {
+  return {
+    ruleId: `acl:${targetKey}/${row.ruleId}`,
+    effect: row.effect,
+    actions: aclActions(row.action),
+    matcher: { kind: 'filter', filter: row.topicFilter },
+  };
+}
+
+function aclActions(action: AclRule['action']): readonly Action[] {
+  switch (action) {
+    case 'publish':
+      return ['publish'];
+    case 'subscribe':
+      return READ_ACTIONS;
+    case 'all':
+      return ALL_ACTIONS;
+    default:
+      return unreachable(action);
+  }
+}
+
+/**
+ * One text per policy: equal policies have equal texts, and different ones different texts. Its digest is the policy id.
+ * The order of the rules means something and is kept; the order of a rule's actions does not.
+ */
+export function canonicalPolicyText(spec: Omit<PolicySpec, 'policyId'>): string {
+  return JSON.stringify([
+    'policy-1',
+    spec.superuser,
+    spec.noMatch,
+    spec.denyAction,
+    spec.authorities.map(({ name, noMatch, rules }) => [name, noMatch, rules.map(canonicalRule)]),
+  ]);
+}
+
+function canonicalRule({ ruleId, effect, actions, matcher }: RuleSpec): unknown {
+  const ordered = ALL_ACTIONS.filter((action) => actions.includes(action));
+  return [ruleId, effect, ordered, matcher.kind, matcherText(matcher)];
+}
+
+function matcherText(matcher: RuleSpec['matcher']): string {
+  switch (matcher.kind) {
+    case 'filter':
+      return matcher.filter;
+    case 'pattern':
+      return matcher.pattern;
+    case 'any':
+      return '';
+    default:
+      return unreachable(matcher);
+  }
+}

@@ -1,0 +1,243 @@
+import { isOperational } from '@sallyport/errors';
+import { levelsOf, type TopicFilter } from '@sallyport/topic';
+import { describe, expect, test } from 'vitest';
+import { check } from './check.ts';
+import { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.ts';
+import { checkSubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
+import { explain } from './explain.ts';
+import type { Action, AuthoritySpec, Facts, Matcher, PolicySpec, RuleSpec } from './policy-spec.ts';
+
+const facts: Facts = { clientId: 'c', listener: 'tcp:default' };
+const ALL: readonly Action[] = ['publish', 'subscribe', 'receive'];
+
+const rule = (
+  effect: RuleSpec['effect'],
+  matcher: Matcher | string,
+  actions: readonly Action[] = ALL,
+): Omit<RuleSpec, 'ruleId'> => ({
+  effect,
+  actions,
+  matcher: typeof matcher === 'string' ? { kind: 'filter', filter: matcher } : matcher,
+});
+
+const authority = (
+  noMatch: AuthoritySpec['noMatch'],
+  ...rules: Omit<RuleSpec, 'ruleId'>[]
+): AuthoritySpec => ({
+  name: 'one',
+  rules: rules.map((one, index) => ({ ...one, ruleId: `r${index}` })),
+  noMatch,
+});
+
+const policyOf = (...authorities: AuthoritySpec[]): PolicySpec => ({
+  policyId: 'p',
+  superuser: false,
+  authorities,
+  noMatch: 'deny',
+  denyAction: 'ignore',
+});
+
+const receive = (policy: CompiledPolicy, topic: string): string => {
+  const { allowed, ruleId } = check(policy, facts, 'receive', levelsOf(topic), topic);
+  return `${allowed ? 'allow' : 'deny'} ${ruleId}`;
+};
+
+const subscribe = (policy: CompiledPolicy, filter: string): ReturnType<typeof checkSubscribe> =>
+  checkSubscribe(policy, facts, filter as TopicFilter); // Literals of this file, all valid.
+
+describe('what cannot be understood', () => {
+  test.each([
+    ['a filter with # inside', 'a/#/b'],
+    ['a filter with + beside a character', 'a+'],
+    ['an empty filter', ''],
+    ['a pattern that is none', { kind: 'pattern', pattern: '(' }],
+    ['a pattern with look-ahead', { kind: 'pattern', pattern: '(?=a)' }],
+  ] as const)(
+    '%s makes the whole policy invalid, as a deny rule and as an allow rule',
+    (_, matcher) => {
+      for (const effect of ['allow', 'deny'] as const) {
+        let caught: unknown;
+        try {
+          compilePolicy(policyOf(authority('allow', rule(effect, matcher))));
+        } catch (error) {
+          caught = error;
+        }
+        expect(isOperational(caught, 'policy_invalid')).toBe(true);
+      }
+    },
+  );
+
+  test('a policy of the most rules compiles, one more does not', () => {
+    const rules = Array.from({ length: POLICY_RULES_MAX }, (_, index) =>
+      rule('allow', `t/${index}`),
+    );
+    const half = POLICY_RULES_MAX / 2;
+    const full = policyOf(
+      authority('deny', ...rules.slice(0, half)),
+      authority('abstain', ...rules.slice(half)),
+    );
+    expect(receive(compilePolicy(full), `t/${half - 1}`)).toBe(`allow r${half - 1}`);
+    const over = policyOf(authority('deny', ...rules, rule('allow', 'x')));
+    expect(() => compilePolicy(over)).toThrow(String(POLICY_RULES_MAX));
+  });
+});
+
+test('an explanation of an invalid filter denies', () => {
+  const policy = compilePolicy(policyOf(authority('allow', rule('allow', '#'))));
+  expect(explain(policy, facts, 'subscribe', 'a+')).toMatchObject({ allowed: false });
+});
+
+describe('authorities together', () => {
+  test('any deny denies, whatever the others allow and in whatever order', () => {
+    const allowing = authority('abstain', rule('allow', '#'));
+    const denying = authority('abstain', rule('deny', 'a'));
+    for (const order of [
+      [allowing, denying],
+      [denying, allowing],
+    ]) {
+      const policy = compilePolicy(policyOf(...order));
+      expect(receive(policy, 'a')).toBe('deny r0');
+      expect(receive(policy, 'b')).toBe('allow r0');
+      expect(subscribe(policy, '#')).toEqual({
+        allowed: true,
+        ruleId: 'r0',
+        checkDeliveries: true,
+      });
+    }
+  });
+
+  test('explain names every opinion', () => {
+    const policy = compilePolicy(
+      policyOf(
+        authority('deny', rule('allow', 'a/#')),
+        authority('abstain', rule('deny', 'a/x')),
+        authority('allow'),
+      ),
+    );
+    const verdicts = (action: Action, topic: string): string[] =>
+      explain(policy, facts, action, topic).opinions.map((one) => `${one.verdict} ${one.ruleId}`);
+    expect(verdicts('publish', 'a/x')).toEqual(['allow r0', 'deny r0', 'allow default']);
+    expect(verdicts('publish', 'b')).toEqual(['deny default', 'abstain default', 'allow default']);
+    expect(verdicts('subscribe', 'a/+')).toEqual(['allow r0', 'partial r0', 'allow default']);
+    expect(verdicts('publish', '$SYS/a')).toEqual([]);
+  });
+});
+
+describe('rules for subscribing that differ from those for deliveries', () => {
+  test('the subscription is judged by its own, deliveries are checked unless all may be received', () => {
+    const narrow = compilePolicy(
+      policyOf(
+        authority('deny', rule('allow', '#', ['subscribe']), rule('allow', 'a', ['receive'])),
+      ),
+    );
+    expect(subscribe(narrow, 'a/#')).toEqual({
+      allowed: true,
+      ruleId: 'r0',
+      checkDeliveries: true,
+    });
+    expect(subscribe(narrow, 'a').checkDeliveries).toBe(false);
+    expect(receive(narrow, 'a/b')).toBe('deny default');
+  });
+});
+
+describe('patterns beside filters', () => {
+  const text = (pattern: string): Matcher => ({ kind: 'pattern', pattern });
+
+  test('the lowest rank decides among both', () => {
+    const policy = compilePolicy(
+      policyOf(
+        authority('deny', rule('deny', 'a/b'), rule('allow', text('a/.*')), rule('deny', '#')),
+      ),
+    );
+    expect(receive(policy, 'a/b')).toBe('deny r0');
+    expect(receive(policy, 'a/c')).toBe('allow r1');
+    expect(receive(policy, 'b')).toBe('deny r2');
+    expect(subscribe(policy, 'a/#')).toEqual({
+      allowed: true,
+      ruleId: 'r1',
+      checkDeliveries: true,
+    });
+    expect(subscribe(policy, 'b/#')).toMatchObject({ allowed: false, ruleId: 'r2' });
+  });
+
+  test('a deny pattern for filter texts refuses these texts and hides no topic', () => {
+    const policy = compilePolicy(
+      policyOf(authority('deny', rule('deny', text('a/#')), rule('allow', text('a/.*')))),
+    );
+    expect(subscribe(policy, 'a/#')).toMatchObject({ allowed: false, ruleId: 'r0' });
+    expect(subscribe(policy, 'a/+')).toMatchObject({ allowed: true, ruleId: 'r1' });
+    expect(receive(policy, 'a/b')).toBe('allow r1');
+  });
+
+  test('a pattern for filter texts does not widen what may be published', () => {
+    const policy = compilePolicy(policyOf(authority('deny', rule('allow', text('a/#')))));
+    expect(check(policy, facts, 'publish', ['a', 'b'], 'a/b').allowed).toBe(false);
+  });
+
+  test('a deny of everything reaches reserved topics, an allow of everything does not', () => {
+    const open = authority('abstain', rule('allow', '$SYS/#'));
+    const policy = compilePolicy(policyOf(open, authority('allow', rule('deny', { kind: 'any' }))));
+    expect(receive(policy, '$SYS/a')).toBe('deny r0');
+    const allowAny = compilePolicy(policyOf(authority('allow', rule('allow', { kind: 'any' }))));
+    expect(receive(allowAny, '$SYS/a')).toBe('deny guard');
+    const denied = compilePolicy(policyOf(open, authority('allow', rule('deny', text('.*')))));
+    expect(receive(denied, '$SYS/a')).toBe('deny r0');
+  });
+});
+
+describe('the work limit of coverage', () => {
+  // Each + of the filter must try every literal of its level; alternating effects leave nothing to skip.
+  const wide = (literals: number): PolicySpec =>
+    policyOf(
+      authority(
+        'deny',
+        ...Array.from({ length: literals }, (_, index) => [
+          rule('allow', `t/${index}/x`),
+          rule('deny', `t/${index}/y`),
+        ]).flat(),
+        rule('allow', 't/+/+'),
+      ),
+    );
+
+  test('a question that costs too much is refused as such', () => {
+    const policy = compilePolicy(wide(COVERAGE_STEPS_MAX / 4));
+    expect(subscribe(policy, 't/+/x')).toEqual({
+      allowed: false,
+      ruleId: 'coverage_limit',
+      checkDeliveries: false,
+    });
+    // The limit is per question: topics themselves are still decided.
+    expect(receive(policy, 't/7/x')).toBe('allow r14');
+  });
+
+  test('a question of the same shape below the limit is answered', () => {
+    const policy = compilePolicy(wide(COVERAGE_STEPS_MAX / 10));
+    expect(subscribe(policy, 't/+/x')).toMatchObject({ allowed: true, checkDeliveries: false });
+    expect(subscribe(policy, 't/+/+')).toMatchObject({ allowed: true, checkDeliveries: true });
+  });
+
+  test('rules that a wider rule of the same effect makes superfluous cost nothing', () => {
+    const rules = Array.from({ length: 5000 }, (_, index) => rule('allow', `t/${index}/+/x`));
+    const policy = compilePolicy(policyOf(authority('deny', ...rules, rule('allow', 't/#'))));
+    expect(subscribe(policy, 't/#')).toEqual({
+      allowed: true,
+      ruleId: 'r5000',
+      checkDeliveries: false,
+    });
+  });
+
+  test('filters of many wildcards against rules of many wildcards end', () => {
+    const filters = Array.from({ length: 256 }, (_, bits) =>
+      Array.from({ length: 8 }, (__, level) => ((bits >> level) & 1 ? '+' : 'a')).join('/'),
+    );
+    const policy = compilePolicy(
+      policyOf(
+        authority('deny', ...filters.map((one, index) => rule(index % 2 ? 'deny' : 'allow', one))),
+      ),
+    );
+    const start = performance.now();
+    for (const filter of ['#', '+/+/+/+/+/+/+/+', 'a/#', '+/#']) subscribe(policy, filter);
+    // A bound for slow machines; the work limit keeps it at a few milliseconds.
+    expect(performance.now() - start).toBeLessThan(2000);
+  });
+});

@@ -1,0 +1,69 @@
+import { isReserved, levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
+import { decideTopic, immediateDecision, type Opinion } from './check.ts';
+import { type CompiledAuthority, type CompiledPolicy, NO_RANK } from './compile.ts';
+import { checkSubscribe, visitVerdicts } from './coverage.ts';
+import type { Action, Decision, Facts } from './policy-spec.ts';
+
+export interface Explanation extends Decision {
+  /** What each authority said, in order; empty when the guard or the superuser decided before they were asked. */
+  readonly opinions: readonly Opinion[];
+  /** Only for `subscribe`, see `SubscribeDecision`. */
+  readonly checkDeliveries?: boolean;
+}
+
+/**
+ * The decision, by the same code as on the hot path, and the opinions that it was made from. `topic` is a parsed topic
+ * name, or for `subscribe` a parsed filter without `$share/<group>/`; an invalid filter is denied.
+ */
+export function explain(
+  policy: CompiledPolicy,
+  facts: Facts,
+  action: Action,
+  topic: string,
+): Explanation {
+  if (action === 'subscribe') return explainSubscribe(policy, facts, topic);
+  const opinions: Opinion[] = [];
+  const question = { policy, facts, action, topicLevels: levelsOf(topic), topic };
+  const decision = decideTopic(question, opinions);
+  return { ...decision, opinions };
+}
+
+function explainSubscribe(policy: CompiledPolicy, facts: Facts, text: string): Explanation {
+  const filter = parseTopicFilter(text);
+  if (!filter.ok)
+    return { allowed: false, ruleId: 'default', checkDeliveries: false, opinions: [] };
+  const decision = checkSubscribe(policy, facts, filter.value);
+  if (immediateDecision(policy, 'subscribe', isReserved(filter.value)) !== undefined) {
+    return { ...decision, opinions: [] };
+  }
+  const opinions = policy.subscribe.map((_, index) =>
+    subscribeOpinion(policy.subscribe, index, facts, filter.value),
+  );
+  return { ...decision, opinions };
+}
+
+function subscribeOpinion(
+  authorities: readonly CompiledAuthority[],
+  index: number,
+  facts: Facts,
+  filter: TopicFilter,
+): Opinion {
+  const authority = authorities[index] as CompiledAuthority; // The index comes from a map over the same array.
+  const found = new Map<Opinion['verdict'], string>();
+  const complete = visitVerdicts({ authorities, facts, filter }, (ranks) => {
+    const decision = authority.decisions[ranks[index] ?? NO_RANK];
+    const verdict =
+      decision === undefined ? authority.noMatch : decision.allowed ? 'allow' : 'deny';
+    if (!found.has(verdict)) found.set(verdict, decision?.ruleId ?? 'default');
+    return found.size < 2;
+  });
+  const [first] = found;
+  const [verdict, ruleId] = first ?? ['partial' as const, 'default'];
+  // Of a mixed opinion the refusing rule is what people look for.
+  const mixed = found.size > 1 || !complete;
+  return {
+    authority: authority.name,
+    verdict: mixed ? 'partial' : verdict,
+    ruleId: mixed ? (found.get('deny') ?? ruleId) : ruleId,
+  };
+}

@@ -1,0 +1,106 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import {
+  type AccessSpec,
+  type AclRule,
+  type AclTable,
+  type AclTarget,
+  DEFAULT_SETTINGS,
+  type SettingValues,
+} from '@sallyport/domain';
+import type { Action, PolicySources } from '@sallyport/rules';
+
+/** One question and its answer. */
+export interface Expectation {
+  readonly action: Action;
+  /** A topic name, or for `subscribe` a filter. */
+  readonly topic: string;
+  readonly allowed: boolean;
+  /** Where it matters which rule decides; rows are numbered from 1 in their table: `acl:everyone/1`. */
+  readonly ruleId?: string;
+  /** Only for `subscribe`, where it matters. */
+  readonly checkDeliveries?: boolean;
+}
+
+/** A row of a table; its rule id is its number, from 1. */
+export type Row = Omit<AclRule, 'ruleId'>;
+
+/**
+ * A decision case: who connects, what was set up, and what must be answered. The same cases are asked of the rules alone
+ * and of whole systems. A new case is a new entry of a JSON file, titled for what it claims.
+ */
+export interface DecisionCase {
+  readonly title: string;
+  /** Absent: access by ACL tables, and no superuser. */
+  readonly credential?: { readonly access?: AccessSpec; readonly superuser?: boolean };
+  /** For the client id and the username of `facts`, and for everyone. */
+  readonly tables: {
+    readonly client?: readonly Row[];
+    readonly username?: readonly Row[];
+    readonly everyone?: readonly Row[];
+  };
+  /** What differs from the defaults. */
+  readonly settings?: Partial<SettingValues>;
+  readonly facts: { readonly clientId: string; readonly username?: string };
+  readonly expectations: readonly Expectation[];
+}
+
+/** The id of the credential in every case: rule ids of its patterns hold it. */
+export const CASE_CREDENTIAL_ID = 'credential-1';
+
+const keysOf: Readonly<Record<'case' | 'expectation' | 'row', readonly string[]>> = {
+  case: ['title', 'credential', 'tables', 'settings', 'facts', 'expectations'],
+  expectation: ['action', 'topic', 'allowed', 'ruleId', 'checkDeliveries'],
+  row: ['effect', 'action', 'topicFilter'],
+};
+
+/** All cases of this folder, each with the file that it comes from. */
+export function loadDecisionCases(): readonly (DecisionCase & { readonly file: string })[] {
+  const files = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.json'));
+  return files.sort().flatMap((file) => {
+    const text = readFileSync(`${import.meta.dirname}/${file}`, 'utf8');
+    const cases = JSON.parse(text) as readonly DecisionCase[]; // Checked for misspelt keys below, and by being run.
+    return cases.map((one) => {
+      checkKeys(one, file);
+      return { ...one, file };
+    });
+  });
+}
+
+/** A misspelt key would be a case that claims less than it seems to. */
+function checkKeys(one: DecisionCase, file: string): void {
+  const check = (kind: keyof typeof keysOf, value: object): void => {
+    for (const key of Object.keys(value)) {
+      if (!keysOf[kind].includes(key)) throw new Error(`${file}: ${one.title}: unknown key ${key}`);
+    }
+  };
+  check('case', one);
+  for (const expectation of one.expectations) check('expectation', expectation);
+  for (const rows of Object.values(one.tables)) for (const row of rows) check('row', row);
+  if (one.expectations.length === 0) throw new Error(`${file}: ${one.title}: expects nothing`);
+}
+
+/** What the policy of a case is assembled from. */
+export function policySources(one: DecisionCase): PolicySources {
+  const { clientId, username } = one.facts;
+  const { client, everyone } = one.tables;
+  return {
+    credential: {
+      id: CASE_CREDENTIAL_ID,
+      access: one.credential?.access ?? { kind: 'acl' },
+      superuser: one.credential?.superuser ?? false,
+    },
+    tables: {
+      client: client && tableOf({ kind: 'client', name: clientId }, client),
+      username:
+        one.tables.username &&
+        tableOf({ kind: 'username', name: username ?? '' }, one.tables.username),
+      everyone: everyone && tableOf({ kind: 'everyone' }, everyone),
+    },
+    settings: { ...DEFAULT_SETTINGS, ...one.settings },
+  };
+}
+
+function tableOf(target: AclTarget, rows: readonly Row[]): AclTable {
+  const rules = rows.map((row, index) => ({ ...row, ruleId: String(index + 1) }));
+  return { target, rules, updatedAt: 0, updatedRevision: 1 };
+}
