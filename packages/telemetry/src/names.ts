@@ -1,0 +1,167 @@
+/** Seconds, from a cache hit to a hashing queue that is full. */
+const REQUEST_SECONDS = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
+/** Seconds from an append to the answer of the last node; design: `maxStaleness` is 30 s. */
+const ENFORCEMENT_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+interface MetricFacts {
+  readonly kind: 'counter' | 'gauge' | 'histogram';
+  readonly unit: string;
+  readonly description: string;
+  /** INVARIANT: each label has a small fixed set of values; never a client id, a user name or a topic. */
+  readonly labels: readonly string[];
+  readonly buckets?: readonly number[];
+}
+
+/** Every metric: name, kind, unit, description and labels. */
+export const metricFacts = {
+  'sallyport.connections': {
+    kind: 'gauge',
+    unit: '{connection}',
+    description: 'MQTT connections that are open now',
+    labels: ['listener'],
+  },
+  'sallyport.connects': {
+    kind: 'counter',
+    unit: '{connect}',
+    description: 'CONNECT packets answered; source says who decided: cache, policy or none',
+    labels: ['outcome', 'source'],
+  },
+  'sallyport.publishes': {
+    kind: 'counter',
+    unit: '{message}',
+    description: 'PUBLISH packets received from clients, by outcome',
+    labels: ['outcome'],
+  },
+  'sallyport.deliveries.denied': {
+    kind: 'counter',
+    unit: '{message}',
+    description: 'Messages not handed to a subscriber because its policy denies them',
+    labels: [],
+  },
+  'sallyport.subscribes': {
+    kind: 'counter',
+    unit: '{subscription}',
+    description: 'Topic filters of SUBSCRIBE packets, by outcome',
+    labels: ['outcome'],
+  },
+  'sallyport.policy.cache': {
+    kind: 'counter',
+    unit: '{lookup}',
+    description: 'Lookups in the policy cache; result is hit or miss',
+    labels: ['result'],
+  },
+  'sallyport.policy.requests': {
+    kind: 'histogram',
+    unit: 's',
+    description: 'Duration of requests to the policy service',
+    labels: ['method', 'outcome'],
+    buckets: REQUEST_SECONDS,
+  },
+  'sallyport.log.appends': {
+    kind: 'counter',
+    unit: '{commit}',
+    description:
+      'Commits handed to the event log, by outcome: appended, duplicate, conflict, failed',
+    labels: ['outcome'],
+  },
+  'sallyport.log.append.duration': {
+    kind: 'histogram',
+    unit: 's',
+    description: 'Duration of one append to the event log',
+    labels: [],
+    buckets: REQUEST_SECONDS,
+  },
+  'sallyport.log.revision': {
+    kind: 'gauge',
+    unit: '{revision}',
+    description: 'Newest revision that this process has folded',
+    labels: [],
+  },
+  'sallyport.enforced.revision': {
+    kind: 'gauge',
+    unit: '{revision}',
+    description: 'Newest revision that this node has announced as enforced',
+    labels: [],
+  },
+  'sallyport.enforcement.duration': {
+    kind: 'histogram',
+    unit: 's',
+    description: 'Time from an append until every live node enforced it, or the wait ended',
+    labels: ['outcome'],
+    buckets: ENFORCEMENT_SECONDS,
+  },
+  'sallyport.http.requests': {
+    kind: 'histogram',
+    unit: 's',
+    description:
+      'Duration of HTTP requests; route is the pattern with its method: GET /api/v1/x/:id',
+    labels: ['route', 'status'],
+    buckets: REQUEST_SECONDS,
+  },
+  'sallyport.bus.reconnects': {
+    kind: 'counter',
+    unit: '{reconnect}',
+    description: 'Times the message bus was connected again',
+    labels: [],
+  },
+  'sallyport.log_lines.suppressed': {
+    kind: 'counter',
+    unit: '{line}',
+    description: 'Log lines left out by the throttle, by reason',
+    labels: ['reason'],
+  },
+  'sallyport.process.memory': {
+    kind: 'gauge',
+    unit: 'By',
+    description: 'Memory of the process; kind is rss or heap',
+    labels: ['kind'],
+  },
+  'sallyport.process.event_loop_delay': {
+    kind: 'gauge',
+    unit: 's',
+    description: 'Delay of the event loop since the last scrape; quantile is p50 or p99',
+    labels: ['quantile'],
+  },
+} as const satisfies Record<string, MetricFacts>;
+
+type Facts = typeof metricFacts;
+export type MetricName = keyof Facts;
+type NamesOf<Kind extends MetricFacts['kind']> = {
+  [Name in MetricName]: Facts[Name]['kind'] extends Kind ? Name : never;
+}[MetricName];
+export type CounterName = NamesOf<'counter'>;
+export type GaugeName = NamesOf<'gauge'>;
+export type HistogramName = NamesOf<'histogram'>;
+/** The labels of a metric: all of them, no others. */
+export type LabelsOf<Name extends MetricName> = Readonly<
+  Record<Facts[Name]['labels'][number], string>
+>;
+
+/** Every span of ours, and what it covers. Spans of HTTP requests are named by @fastify/otel. */
+export const spanFacts = {
+  command: 'One command: fold, decide, append, retry on conflict',
+  'log.append': 'One append to the event log, with its retries',
+  'log.fold': 'Commits folded into a read model or a cache; linked to the command that wrote them',
+  'policy.reevaluate': 'Live sessions decided again after a change',
+  'policy.announce': 'The enforced revision told to the other nodes',
+  'policy.authenticate': 'A connection judged by the policy service',
+  'policy.resolve': 'Policies resolved by the policy service',
+  'policy.explain': 'One decision explained by the policy service',
+  'policy.status': 'The policy service asked how far it is',
+  'secret.verify': 'One secret verified, the wait for the hash pool included',
+  'mqtt.connect': 'From CONNECT to CONNACK',
+} as const satisfies Record<string, string>;
+
+export type SpanName = keyof typeof spanFacts;
+
+/** Attributes of spans that more than one place sets. */
+export const attributes = {
+  revision: 'sallyport.revision',
+  policyRevision: 'policy.revision',
+  ruleId: 'policy.rule_id',
+  outcome: 'sallyport.outcome',
+  nodeId: 'sallyport.node.id',
+  errorType: 'error.type',
+} as const;
