@@ -11,7 +11,10 @@ export type AppendResult =
   | {
       readonly status: 'appended';
       readonly revision: Revision;
-      /** True when a commit with this id was stored before; `revision` is then the first one's. */
+      /**
+       * True when a commit with this id was stored before, perhaps by an attempt of this very call whose answer was lost;
+       * `revision` is then the first one's.
+       */
       readonly duplicate: boolean;
     }
   /** Not stored: the log's head was not the one expected. `head` is the newest revision known. */
@@ -47,11 +50,14 @@ export interface FollowOptions {
   readonly after: Revision;
   /** Gets one or more commits; the next batch waits for the promise. A throw stops the tail with that failure. */
   readonly onCommits: (commits: readonly RecordedCommit[]) => void | Promise<void>;
-  /** The tail has stopped for good: `log_truncated`, `log_unreadable`, or what `onCommits` threw. Called at most once. */
+  /**
+   * The tail has stopped for good: `log_truncated`, `log_diverged` (another log under the same name), `log_unreadable`, or
+   * what `onCommits` threw. Called at most once.
+   */
   readonly onFailure: (failure: OperationalError) => void;
 }
 
-/** A reader that stays at the head. */
+/** A reader that stays at the head. Disposing it waits for `onCommits`, so that must not wait for the disposal. */
 export interface Tail extends AsyncDisposable {
   /** Revision of the newest commit handed over. */
   readonly position: Revision;

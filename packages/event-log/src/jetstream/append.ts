@@ -1,0 +1,114 @@
+import { type JetStreamClient, JetStreamApiCodes, JetStreamApiError } from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/nats-core';
+import type { NewCommit, Revision } from '@sallyport/domain';
+import { OperationalError } from '@sallyport/errors';
+import { nextExpected } from '../append-batch.ts';
+import type { AppendResult } from '../event-log.ts';
+import { encodeForLog } from '../record.ts';
+import { subjectOf } from './stream.ts';
+
+/** How long one attempt waits for the server's answer. */
+const PUBLISH_TIMEOUT_MS = 2_000;
+/** How long an uncertain outcome is repeated before the append fails; longer than an election takes. */
+export const APPEND_SETTLE_TIMEOUT_MS = 15_000;
+const RETRY_DELAY_MS = 50;
+
+interface Publication {
+  readonly subject: string;
+  readonly text: string;
+  readonly commitId: string;
+}
+
+/** Appends to one stream. */
+export class JetStreamAppender {
+  readonly #connection: NatsConnection;
+  readonly #js: JetStreamClient;
+  readonly #streamName: string;
+  readonly #subjectPrefix: string;
+
+  constructor(options: {
+    readonly connection: NatsConnection;
+    readonly js: JetStreamClient;
+    readonly streamName: string;
+    readonly subjectPrefix: string;
+  }) {
+    this.#connection = options.connection;
+    this.#js = options.js;
+    this.#streamName = options.streamName;
+    this.#subjectPrefix = options.subjectPrefix;
+  }
+
+  /**
+   * One commit after the other, each expecting the sequence of the one before it.
+   *
+   * INVARIANT: a commit is sent only when the one before it is known to be stored. Sent together with predicted sequences,
+   * a later one could take its place after a foreign commit; the header that would prevent it, the expected last message
+   * id, makes replicas of nats-server 2.9 differ after a catch-up (README, decisions).
+   */
+  async append(
+    commits: readonly NewCommit[],
+    expected: Revision,
+  ): Promise<readonly AppendResult[]> {
+    const publications = commits.map((commit): Publication => ({
+      subject: subjectOf(this.#subjectPrefix, commit),
+      text: encodeForLog(commit),
+      commitId: commit.commitId,
+    }));
+    const deadline = performance.now() + APPEND_SETTLE_TIMEOUT_MS;
+    const results: AppendResult[] = [];
+    let due = expected;
+    for (const publication of publications) {
+      const previous = results.at(-1);
+      if (previous?.status === 'conflict') {
+        results.push(previous);
+        continue;
+      }
+      const result = await this.#settle(publication, due, deadline);
+      if (result.status === 'appended') due = nextExpected(due, result.revision);
+      results.push(result);
+    }
+    return results;
+  }
+
+  /** Repeats the same id and the same expectation until the server has said what became of them. */
+  async #settle(
+    publication: Publication,
+    expected: Revision,
+    deadline: number,
+  ): Promise<AppendResult> {
+    for (;;) {
+      try {
+        return await this.#publish(publication, expected);
+      } catch (cause) {
+        if (performance.now() + RETRY_DELAY_MS > deadline || this.#connection.isClosed()) {
+          const detail = `it is not known whether commit ${publication.commitId} was stored`;
+          throw new OperationalError('log_unavailable', detail, { cause });
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY_MS));
+    }
+  }
+
+  async #publish(publication: Publication, expected: Revision): Promise<AppendResult> {
+    try {
+      const ack = await this.#js.publish(publication.subject, publication.text, {
+        msgID: publication.commitId,
+        expect: { streamName: this.#streamName, lastSequence: expected },
+        timeout: PUBLISH_TIMEOUT_MS,
+      });
+      return { status: 'appended', revision: ack.seq, duplicate: ack.duplicate };
+    } catch (error) {
+      const head = headOfConflict(error);
+      if (head !== undefined) return { status: 'conflict', head };
+      throw error;
+    }
+  }
+}
+
+/** The last sequence that a server names when it refuses an expectation. */
+function headOfConflict(error: unknown): Revision | undefined {
+  if (!(error instanceof JetStreamApiError)) return undefined;
+  if (error.code !== JetStreamApiCodes.StreamWrongLastSequence) return undefined;
+  const [, sequence] = /wrong last sequence: (\d+)/.exec(error.message) ?? [];
+  return sequence === undefined ? undefined : Number(sequence);
+}

@@ -1,0 +1,75 @@
+import { decodeCommit, encodeCommit, type NewCommit, type Revision } from '@sallyport/domain';
+import { assert, OperationalError } from '@sallyport/errors';
+import { COMMIT_BYTES_MAX, type RecordedCommit } from './event-log.ts';
+import { digestOf } from './hash.ts';
+
+/** What a store holds: a revision and the text at it. */
+export interface StoredRecord {
+  readonly revision: Revision;
+  readonly text: string;
+}
+
+/** Most commits that a tail hands over at once. */
+export const FOLLOW_BATCH_COMMITS_MAX = 500;
+
+const COMMIT_ID = /^[\x21-\x7e]{1,128}$/;
+
+/**
+ * The text to store for a commit.
+ * @throws OperationalError `commit_too_large` past `COMMIT_BYTES_MAX`; `invalid_request` for an id that is no visible ASCII
+ */
+export function encodeForLog(commit: NewCommit): string {
+  assert(commit.events.length > 0, 'a commit has at least one event');
+  if (!COMMIT_ID.test(commit.commitId)) {
+    throw new OperationalError(
+      'invalid_request',
+      'a commit id has 1 to 128 visible ASCII characters',
+    );
+  }
+  const text = encodeCommit(commit);
+  const bytes = Buffer.byteLength(text);
+  if (bytes > COMMIT_BYTES_MAX) {
+    throw new OperationalError(
+      'commit_too_large',
+      `commit ${commit.commitId} has ${bytes} bytes of at most ${COMMIT_BYTES_MAX}`,
+    );
+  }
+  return text;
+}
+
+/** @throws OperationalError `log_unreadable` */
+export function decodeRecord(record: StoredRecord): RecordedCommit {
+  return { ...decodeCommit(record.text, record.revision), digest: digestOf(record.text) };
+}
+
+/**
+ * Decodes the records that follow on `after`. A record that is missing or cannot be read ends the run: what stands before
+ * it is still handed over, and `failure` says why nothing comes after.
+ */
+export function decodeRun(
+  records: readonly StoredRecord[],
+  after: Revision,
+): { readonly commits: readonly RecordedCommit[]; readonly failure?: OperationalError } {
+  const commits: RecordedCommit[] = [];
+  for (const record of records) {
+    const due = after + commits.length + 1;
+    if (record.revision !== due) {
+      return {
+        commits,
+        failure: new OperationalError('log_unreadable', `revision ${due} is missing`),
+      };
+    }
+    try {
+      commits.push(decodeRecord(record));
+    } catch (error) {
+      return { commits, failure: asFailure(error) };
+    }
+  }
+  return { commits };
+}
+
+/** What is not an `OperationalError` is a bug of the caller's code; the cause keeps it whole. */
+export function asFailure(error: unknown): OperationalError {
+  if (error instanceof OperationalError) return error;
+  return new OperationalError('internal', 'a reader of the log failed', { cause: error });
+}
