@@ -1,0 +1,104 @@
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  hkdfSync,
+  randomBytes,
+} from 'node:crypto';
+import { OperationalError } from '@sallyport/errors';
+
+export const DEPLOYMENT_KEY_BYTES = 32;
+
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const FORMAT = 's1';
+
+type Purpose = 'sealing' | 'operator-token' | 'machine-secret' | 'fingerprint';
+
+/** The context under which the verifiers of an object are sealed. */
+export function sealingContext(object: {
+  readonly kind: 'credential' | 'operator' | 'api_key';
+  readonly id: string;
+}): string {
+  return `${object.kind}:${object.id}`;
+}
+
+/** The deployment key, and all that is derived from it. Whoever holds it can read every sealed verifier. */
+export class SecretBox {
+  readonly #deploymentKey: Buffer;
+  readonly #sealingKey: Uint8Array;
+  readonly #fingerprintKey: Uint8Array;
+  /** Names the key without telling it; part of everything sealed under it. */
+  readonly keyId: string;
+
+  /** `deploymentKey` is 32 random bytes. @throws OperationalError `config_invalid` for any other length */
+  constructor(deploymentKey: Uint8Array) {
+    if (deploymentKey.length !== DEPLOYMENT_KEY_BYTES) {
+      throw new OperationalError(
+        'config_invalid',
+        `secrets.key must be ${DEPLOYMENT_KEY_BYTES} bytes, it has ${deploymentKey.length}`,
+      );
+    }
+    this.#deploymentKey = Buffer.from(deploymentKey);
+    this.#sealingKey = this.#derive('sealing');
+    this.#fingerprintKey = this.#derive('fingerprint');
+    this.keyId = createHash('sha256').update(this.#sealingKey).digest('hex').slice(0, 8);
+  }
+
+  /** Reads the base64 text of a configuration. @throws OperationalError `config_invalid` */
+  static fromBase64(text: string): SecretBox {
+    return new SecretBox(Buffer.from(text, 'base64'));
+  }
+
+  #derive(purpose: Purpose): Uint8Array {
+    return new Uint8Array(hkdfSync('sha256', this.#deploymentKey, '', `sallyport/${purpose}`, 32));
+  }
+
+  /** Seals a verifier with AES-256-GCM. `context` names its object; it opens under no other. */
+  seal(plaintext: string, context: string): string {
+    const nonce = randomBytes(NONCE_BYTES);
+    const cipher = createCipheriv('aes-256-gcm', this.#sealingKey, nonce);
+    cipher.setAAD(Buffer.from(context));
+    const body = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()]);
+    const sealed = Buffer.concat([nonce, body, cipher.getAuthTag()]);
+    return `${FORMAT}.${this.keyId}.${sealed.toString('base64')}`;
+  }
+
+  /** @throws OperationalError `sealing_key_mismatch` for another key, another context, or bytes that were changed */
+  open(sealed: string, context: string): string {
+    const [format, keyId, encoded] = sealed.split('.');
+    if (format !== FORMAT || keyId !== this.keyId || encoded === undefined) {
+      throw new OperationalError(
+        'sealing_key_mismatch',
+        `a secret is sealed under key ${keyId ?? '?'}, and secrets.key is ${this.keyId}`,
+      );
+    }
+    try {
+      const bytes = Buffer.from(encoded, 'base64');
+      const nonce = bytes.subarray(0, NONCE_BYTES);
+      const tag = bytes.subarray(bytes.length - TAG_BYTES);
+      const decipher = createDecipheriv('aes-256-gcm', this.#sealingKey, nonce, {
+        authTagLength: TAG_BYTES,
+      });
+      decipher.setAAD(Buffer.from(context));
+      decipher.setAuthTag(tag);
+      const body = bytes.subarray(NONCE_BYTES, bytes.length - TAG_BYTES);
+      return Buffer.concat([decipher.update(body), decipher.final()]).toString('utf8');
+    } catch (cause) {
+      throw new OperationalError('sealing_key_mismatch', `a secret of ${context} does not open`, {
+        cause,
+      });
+    }
+  }
+
+  /** Keyed digest of a request, hex: tells a retry from a reuse without storing what was sent. */
+  fingerprint(text: string): string {
+    return createHmac('sha256', this.#fingerprintKey).update(text).digest('hex');
+  }
+
+  /** A key for one purpose, 32 bytes. */
+  derive(purpose: 'operator-token' | 'machine-secret'): Uint8Array {
+    return this.#derive(purpose);
+  }
+}

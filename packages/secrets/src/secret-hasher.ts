@@ -1,0 +1,106 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { hash, verify } from '@node-rs/argon2';
+import { OperationalError } from '@sallyport/errors';
+import type { SecretBox } from './secret-box.ts';
+
+/** Secrets that we generate: 32 random bytes. */
+export const MACHINE_SECRET_BYTES = 32;
+
+/** Most verifications that wait for a place in the pool; one more is refused. */
+export const HASH_QUEUE_MAX = 64;
+
+/** Longest secret that is looked at, in bytes. */
+export const SECRET_BYTES_MAX = 4096;
+
+/** argon2id as for secrets chosen by people. */
+export const ARGON2ID = { memoryKiB: 19 * 1024, iterations: 2, parallelism: 1 } as const;
+
+const MACHINE_FORMAT = 'm1';
+
+/** Cost of a verifier: `fast` is microseconds on the caller's thread, `slow` milliseconds in the pool. */
+export type VerifierCost = 'fast' | 'slow';
+
+/** Creates and verifies secrets. Expensive work runs off the event loop, in a bounded pool that sheds load. */
+export class SecretHasher {
+  readonly #machineKey: Uint8Array;
+  readonly #concurrencyMax: number;
+  readonly #queueMax: number;
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+
+  constructor(
+    box: SecretBox,
+    limits: { readonly concurrencyMax?: number; readonly queueMax?: number } = {},
+  ) {
+    this.#machineKey = box.derive('machine-secret');
+    this.#concurrencyMax = limits.concurrencyMax ?? availableParallelism();
+    this.#queueMax = limits.queueMax ?? HASH_QUEUE_MAX;
+  }
+
+  /** argon2id in PHC form, for secrets chosen by people. @throws OperationalError `hash_pool_full` */
+  hashPassword(password: string): Promise<string> {
+    return this.#pooled(() =>
+      hash(password, {
+        memoryCost: ARGON2ID.memoryKiB,
+        timeCost: ARGON2ID.iterations,
+        parallelism: ARGON2ID.parallelism,
+      }),
+    );
+  }
+
+  /** A new secret of `MACHINE_SECRET_BYTES` random bytes with its verifier: keyed SHA-256, cheap to check. */
+  generateSecret(): { readonly secret: string; readonly verifier: string } {
+    const secret = randomBytes(MACHINE_SECRET_BYTES).toString('base64url');
+    return { secret, verifier: this.machineVerifier(secret) };
+  }
+
+  /** The verifier of a secret that somebody else generated with at least 128 random bits. */
+  machineVerifier(secret: string): string {
+    return `${MACHINE_FORMAT}:${this.#mac(Buffer.from(secret)).toString('base64')}`;
+  }
+
+  #mac(secret: Uint8Array): Buffer {
+    return createHmac('sha256', this.#machineKey).update(secret).digest();
+  }
+
+  /** What verifying against this verifier costs. */
+  costOf(verifier: string): VerifierCost {
+    return verifier.startsWith(`${MACHINE_FORMAT}:`) ? 'fast' : 'slow';
+  }
+
+  /**
+   * Whether `secret` is what `verifier` was made from. A verifier of an unknown form matches nothing.
+   * @throws OperationalError `hash_pool_full`
+   */
+  async verify(verifier: string, secret: Uint8Array): Promise<boolean> {
+    if (secret.length > SECRET_BYTES_MAX) return false;
+    if (this.costOf(verifier) === 'fast') return this.verifyFast(verifier, secret);
+    if (!verifier.startsWith('$argon2id$')) return false;
+    return this.#pooled(() => verify(verifier, secret));
+  }
+
+  /** The same for a verifier of cost `fast`, at once. */
+  verifyFast(verifier: string, secret: Uint8Array): boolean {
+    const expected = Buffer.from(verifier.slice(MACHINE_FORMAT.length + 1), 'base64');
+    const found = this.#mac(secret);
+    return expected.length === found.length && timingSafeEqual(expected, found);
+  }
+
+  async #pooled<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#running >= this.#concurrencyMax) {
+      if (this.#waiting.length >= this.#queueMax) {
+        throw new OperationalError('hash_pool_full', `${this.#queueMax} verifications are waiting`);
+      }
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    } else this.#running++;
+    try {
+      return await work();
+    } finally {
+      // The place goes straight to the next one, so that nobody overtakes who waits.
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#running--;
+      else next();
+    }
+  }
+}
