@@ -1,0 +1,335 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type Command,
+  type Credential,
+  decide,
+  type DomainEvent,
+  loginKey,
+  loginKeysOf,
+  MemoryState,
+  type NewCommit,
+  type NewCredential,
+} from '@sallyport/domain';
+import type { OperationalError } from '@sallyport/errors';
+import { MemoryEventLog, nextHash } from '@sallyport/event-log';
+import * as fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FOLD_COMMITS_MAX, ReadModel } from './index.ts';
+import { DatabaseSync } from './sqlite.ts';
+
+const AT = 1_700_000_000_000;
+
+const credential = (id: string, more: Partial<NewCredential> = {}): NewCredential => ({
+  id,
+  store: 'native',
+  kind: 'password',
+  name: `Name ${id}`,
+  match: { username: `user-${id}` },
+  enabled: true,
+  superuser: false,
+  passwordRequired: true,
+  attributes: {},
+  access: { kind: 'acl' },
+  secrets: [{ secretId: 's1', verifier: 'sealed', createdAt: AT }],
+  ...more,
+});
+
+const commitOf = (commitId: string, ...events: DomainEvent[]): NewCommit => ({
+  commitId,
+  at: AT,
+  actor: { kind: 'system', id: 'test' },
+  events,
+});
+
+const added = (data: NewCredential): DomainEvent => ({ type: 'CredentialAdded', data });
+
+let folder: string;
+let path: string;
+let log: MemoryEventLog;
+let failures: OperationalError[];
+const open: ReadModel[] = [];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'read-model-'));
+  path = join(folder, 'deep', 'read-model.sqlite');
+  log = new MemoryEventLog();
+  failures = [];
+});
+
+afterEach(async () => {
+  for (const model of open.splice(0)) await model[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+
+async function openModel(from = log): Promise<ReadModel> {
+  const model = await ReadModel.open({
+    path,
+    log: from,
+    onFailure: (failure) => failures.push(failure),
+  });
+  open.push(model);
+  return model;
+}
+
+async function append(...commits: NewCommit[]): Promise<void> {
+  const results = await log.append(commits, await log.head());
+  expect(results.map((one) => one.status)).toEqual(commits.map(() => 'appended'));
+}
+
+describe('opening', () => {
+  it('refuses a log that ends before what was folded', async () => {
+    await append(commitOf('1', added(credential('a'))), commitOf('2', added(credential('b'))));
+    await (await openModel())[Symbol.asyncDispose]();
+    const shorter = new MemoryEventLog();
+    await shorter.append([commitOf('1', added(credential('a')))], 0);
+    await expect(openModel(shorter)).rejects.toMatchObject({ code: 'log_truncated' });
+  });
+
+  it('refuses a log that holds another record at the revision that was folded', async () => {
+    await append(commitOf('1', added(credential('a'))));
+    await (await openModel())[Symbol.asyncDispose]();
+    const other = new MemoryEventLog();
+    await other.append([commitOf('1', added(credential('z')))], 0);
+    await expect(openModel(other)).rejects.toMatchObject({ code: 'log_diverged' });
+  });
+
+  it('refuses a path that cannot be used, and says which', async () => {
+    writeFileSync(join(folder, 'deep'), 'a file where the folder should be');
+    await expect(openModel()).rejects.toMatchObject({
+      code: 'read_model_unavailable',
+      message: expect.stringContaining('read-model.sqlite') as string,
+    });
+  });
+
+  it('refuses a file that another model has open', async () => {
+    await openModel();
+    await expect(openModel()).rejects.toMatchObject({
+      code: 'read_model_unavailable',
+      message: expect.stringContaining('is another process using it?') as string,
+    });
+  });
+
+  it('goes on from its checkpoint, and folds nothing twice', async () => {
+    await append(commitOf('1', added(credential('a'))));
+    const first = await openModel();
+    const { hash } = first;
+    await first[Symbol.asyncDispose]();
+    await append(commitOf('2', added(credential('b'))));
+    const reads: number[] = [];
+    const follow = log.follow.bind(log);
+    log.follow = (options) => {
+      reads.push(options.after);
+      return follow(options);
+    };
+    const second = await openModel();
+    expect(reads).toEqual([1]);
+    expect(second.revision).toBe(2);
+    const [, commit] = await log.read(0, 2);
+    expect(second.hash).toBe(nextHash(hash, commit?.digest ?? ''));
+  });
+
+  it('folds anew from the log when the file is of another schema version', async () => {
+    await append(commitOf('1', added(credential('a'))));
+    await (await openModel())[Symbol.asyncDispose]();
+    const db = new DatabaseSync(path);
+    db.exec("UPDATE meta SET schema_version = 0; UPDATE credentials SET name = 'tampered'");
+    db.close();
+    const model = await openModel();
+    expect(model.reads.credential('a')?.name).toBe('Name a');
+    expect(model.lists.credentials(firstPage).items).toHaveLength(1);
+  });
+
+  it('folds a log that is longer than one transaction', async () => {
+    const commits = Array.from({ length: FOLD_COMMITS_MAX + 1 }, (_, index) =>
+      commitOf(`${index}`, added(credential(`${index}`))),
+    );
+    await append(...commits);
+    const model = await openModel();
+    expect(model.revision).toBe(FOLD_COMMITS_MAX + 1);
+    expect(model.lists.credentials(firstPage).total).toBe(FOLD_COMMITS_MAX + 1);
+  });
+});
+
+describe('following', () => {
+  it('does not say that a revision is reached before it is', async () => {
+    const model = await openModel();
+    await expect(model.waitFor(1, 20)).rejects.toMatchObject({ code: 'policy_not_ready' });
+    const reached = model.waitFor(1, 5_000);
+    await append(commitOf('1', added(credential('a'))));
+    await reached;
+    expect(model.reads.credential('a')).toMatchObject({ createdRevision: 1, updatedRevision: 1 });
+  });
+
+  it('knows the revision of a commit id, for retries', async () => {
+    await append(commitOf('first', added(credential('a'))));
+    const model = await openModel();
+    expect(model.commitRevision('first')).toBe(1);
+    expect(model.commitRevision('second')).toBeUndefined();
+  });
+
+  it('stops at a commit that cannot be folded, keeps the state before it, and tells everybody', async () => {
+    await append(commitOf('1', added(credential('a'))));
+    const model = await openModel();
+    const waiting = model.waitFor(2, 5_000);
+    // Two credentials of one match: no decision makes this, so the log is not what it should be.
+    await append(commitOf('2', added(credential('b', { match: { username: 'user-a' } }))));
+    await expect(waiting).rejects.toBeDefined();
+    expect(failures).toHaveLength(1);
+    expect(model.failure).toBe(failures[0]);
+    expect(model.revision).toBe(1);
+    expect(model.reads.credential('b')).toBeUndefined();
+    await expect(model.waitFor(3, 5_000)).rejects.toBe(failures[0]);
+  });
+});
+
+const firstPage = { page: 0, pageSize: 10, sort: 'name', order: 'asc' } as const;
+
+describe('lists', () => {
+  it('searches names only, as literal text without case, and sorts the whole set', async () => {
+    const names = ['100% wool', 'a_b', 'ALPHA', 'beta', "o'hara", 'Übung'];
+    await append(
+      commitOf('1', ...names.map((name, index) => added(credential(`${index}`, { name })))),
+    );
+    const model = await openModel();
+    const found = (search: string): string[] =>
+      model.lists.credentials({ ...firstPage, search }).items.map((one) => one.name);
+    expect(found('%')).toEqual(['100% wool']);
+    expect(found('_')).toEqual(['a_b']);
+    expect(found("o'")).toEqual(["o'hara"]);
+    expect(found('ÜB')).toEqual(['Übung']);
+    expect(found('user-')).toEqual([]);
+    expect(found('alph')).toEqual(['ALPHA']);
+    const page = model.lists.credentials({ ...firstPage, page: 1, pageSize: 2, order: 'desc' });
+    expect(page.total).toBe(6);
+    expect(page.items.map((one) => one.name)).toEqual(['beta', 'ALPHA']);
+  });
+
+  it('answers an empty page past the end, with the real total', async () => {
+    await append(commitOf('1', added(credential('a'))));
+    const model = await openModel();
+    expect(model.lists.credentials({ ...firstPage, page: 7 })).toEqual({ items: [], total: 1 });
+  });
+});
+
+describe('the same state as the reference', () => {
+  const id = fc.constantFrom('a', 'b', 'c', '__proto__', 'constructor');
+  const match = fc.constantFrom(
+    { username: 'u' },
+    { clientId: 'c' },
+    { username: 'u', clientId: 'c' },
+    { username: '__proto__' },
+  );
+  const secret = fc
+    .integer({ min: 1, max: 99 })
+    .map((n) => ({ secretId: `s${n}`, verifier: 'sealed', createdAt: AT }));
+  const target = fc.constantFrom(
+    { kind: 'everyone' as const },
+    { kind: 'client' as const, name: 'c' },
+    { kind: 'username' as const, name: '__proto__' },
+  );
+  const rule = fc.record({
+    ruleId: fc.constantFrom('r1', 'r2', 'r3'),
+    effect: fc.constantFrom('allow' as const, 'deny' as const),
+    action: fc.constantFrom('publish' as const, 'subscribe' as const, 'all' as const),
+    topicFilter: fc.constantFrom('a/#', '+/b', '${clientid}/x'),
+  });
+  const operator = fc.record({
+    id,
+    name: fc.constantFrom('admin', 'eve'),
+    role: fc.constantFrom('administrator' as const, 'viewer' as const),
+    enabled: fc.boolean(),
+    passwordVerifier: fc.constant('sealed'),
+  });
+  const command: fc.Arbitrary<Command> = fc.oneof(
+    fc.record({ id, name: id, match }).map(({ id, name, match }) => ({
+      type: 'AddCredential' as const,
+      data: credential(id, { name, match }),
+    })),
+    fc.record({ id, name: id, match, enabled: fc.boolean() }).map(({ id, ...changes }) => ({
+      type: 'ChangeCredential' as const,
+      data: { id, changes },
+    })),
+    fc.record({ id, secret, retireAt: fc.constantFrom(AT, AT + 1000) }).map((data) => ({
+      type: 'RotateSecret' as const,
+      data,
+    })),
+    id.map((one) => ({ type: 'RemoveCredential' as const, data: { id: one } })),
+    fc
+      .record({ target, rules: fc.uniqueArray(rule, { selector: (one) => one.ruleId }) })
+      .map((data) => ({ type: 'ReplaceAclRules' as const, data })),
+    fc.record({ target, rule }).map((data) => ({ type: 'AddAclRule' as const, data })),
+    fc.record({ target, ruleId: fc.constantFrom('r1', 'r2') }).map((data) => ({
+      type: 'RemoveAclRule' as const,
+      data,
+    })),
+    fc.constantFrom('allow' as const, 'deny' as const).map((noMatch) => ({
+      type: 'ChangeSettings' as const,
+      data: { changes: { noMatch } },
+    })),
+    operator.map((data) => ({ type: 'AddOperator' as const, data })),
+    fc.record({ id, enabled: fc.boolean() }).map(({ id, enabled }) => ({
+      type: 'ChangeOperator' as const,
+      data: { id, changes: { enabled } },
+    })),
+    id.map((one) => ({ type: 'RemoveOperator' as const, data: { id: one } })),
+  );
+
+  it('after any commands, cut and reopened at any point', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(command, { maxLength: 25 }), fc.nat(25), async (commands, cut) => {
+        rmSync(path, { force: true });
+        log = new MemoryEventLog();
+        const reference = new MemoryState();
+        let model = await openModel();
+        for (const [index, one] of commands.entries()) {
+          if (index === cut) {
+            await model[Symbol.asyncDispose]();
+            model = await openModel();
+          }
+          const decided = decide(model.reads, one, AT);
+          expect(decided).toEqual(decide(reference, one, AT));
+          if (!decided.ok || decided.events.length === 0) continue;
+          const commit = commitOf(`${index}`, ...decided.events);
+          await append(commit);
+          const revision = await log.head();
+          reference.apply({ ...commit, revision });
+          await model.waitFor(revision, 5_000);
+        }
+        for (const one of ['a', 'b', 'c', '__proto__', 'constructor']) {
+          expect(model.reads.credential(one)).toEqual(reference.credential(one));
+          expect(model.reads.operator(one)).toEqual(reference.operator(one));
+        }
+        for (const one of [{ kind: 'everyone' }, { kind: 'client', name: 'c' }] as const) {
+          expect(model.reads.aclTable(one)).toEqual(reference.aclTable(one));
+        }
+        expect(model.reads.settings()).toEqual(reference.settings());
+        expect(model.reads.administrators()).toBe(reference.administrators());
+        await model[Symbol.asyncDispose]();
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
+describe('lookups at CONNECT', () => {
+  it('finds the credentials of all stores under each key of the facts, and no others', async () => {
+    const both = { username: 'u', clientId: 'c' };
+    await append(
+      commitOf(
+        '1',
+        added(credential('1', { match: { username: 'u' } })),
+        added(credential('2', { match: { username: 'u' }, store: 'tbmq' })),
+        added(credential('3', { match: { clientId: 'c' } })),
+        added(credential('4', { match: both })),
+        added(credential('5', { match: { username: 'u:1:c' } })),
+      ),
+    );
+    const model = await openModel();
+    const ids = (key: string): string[] =>
+      model.credentialsByLogin(key).map((one: Credential) => one.id);
+    expect(loginKeysOf(both).map(ids)).toEqual([['4'], ['1', '2'], ['3']]);
+    expect(ids(loginKey({ username: 'nobody' }))).toEqual([]);
+  });
+});

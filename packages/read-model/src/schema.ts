@@ -1,0 +1,45 @@
+/** Version of the tables below; a file of another version is thrown away and folded anew from the log. */
+export const SCHEMA_VERSION = 1;
+
+export const SCHEMA = `
+CREATE TABLE meta (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  schema_version INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
+  hash TEXT NOT NULL,
+  digest TEXT NOT NULL
+);
+CREATE TABLE commits (
+  commit_id TEXT PRIMARY KEY,
+  revision INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE credentials (
+  id TEXT PRIMARY KEY,
+  store TEXT NOT NULL,
+  name TEXT NOT NULL,
+  name_key TEXT NOT NULL,
+  login_key TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  doc TEXT NOT NULL
+);
+CREATE UNIQUE INDEX credentials_login ON credentials (login_key, store);
+CREATE UNIQUE INDEX credentials_name ON credentials (store, name);
+CREATE INDEX credentials_by_name ON credentials (name_key, id);
+CREATE INDEX credentials_by_created ON credentials (created_at, id);
+CREATE INDEX credentials_by_updated ON credentials (updated_at, id);
+CREATE TABLE acl_tables (
+  target TEXT PRIMARY KEY,
+  target_key TEXT NOT NULL,
+  doc TEXT NOT NULL
+);
+CREATE TABLE settings (id INTEGER PRIMARY KEY CHECK (id = 1), doc TEXT NOT NULL);
+CREATE TABLE operators (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  email TEXT UNIQUE,
+  administrator INTEGER NOT NULL,
+  doc TEXT NOT NULL
+);
+CREATE TABLE api_keys (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL);
+`;

@@ -1,0 +1,239 @@
+import { unreachable } from '@sallyport/errors';
+import {
+  type AclTable,
+  type AclTableEvent,
+  type AclTarget,
+  aclTargetKey,
+  type ApiKey,
+  type ApiKeyEvent,
+  type Commit,
+  type Credential,
+  type CredentialEvent,
+  type CredentialMatch,
+  type DecisionReads,
+  DEFAULT_SETTINGS,
+  type DomainEvent,
+  type EventContext,
+  evolveAclTable,
+  evolveApiKey,
+  evolveCredential,
+  evolveOperator,
+  evolveSettings,
+  loginKey,
+  type Operator,
+  type OperatorEvent,
+  type OperatorOnlyEvent,
+  type Revision,
+  type SettingEvent,
+  type Settings,
+  type Store,
+  streamOf,
+} from '@sallyport/domain';
+import type { Database, Statement } from './sqlite.ts';
+
+interface DocRow {
+  readonly doc: string;
+}
+
+/** A name as it is searched and sorted by: without case, independent of any locale. */
+export const nameKey = (name: string): string => name.toLowerCase();
+
+/** The aggregates in SQLite: each row holds the state that the domain's `evolve` gave, and columns to find it by. */
+export class Tables implements DecisionReads {
+  readonly #statements = new Map<string, Statement>();
+  readonly #db: Database;
+  #settings: Settings;
+  // The one table that every decision reads; parsed once a change.
+  #everyone: AclTable | undefined | null = null;
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#settings = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1') ?? {
+      ...DEFAULT_SETTINGS,
+      updatedRevision: 0,
+    };
+  }
+
+  #prepared(sql: string): Statement {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#db.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #get<T>(sql: string, ...values: (string | number)[]): T | undefined {
+    return this.#prepared(sql).get(...values) as T | undefined; // The columns are named by the SQL beside each call.
+  }
+
+  #doc<T>(sql: string, ...values: (string | number)[]): T | undefined {
+    const row = this.#get<DocRow>(sql, ...values);
+    return row === undefined ? undefined : (JSON.parse(row.doc) as T); // Written by this class from a T.
+  }
+
+  #run(sql: string, ...values: (string | number | null)[]): void {
+    this.#prepared(sql).run(...values);
+  }
+
+  /** Forgets what is cached outside of SQLite; after a rollback. */
+  forget(): void {
+    this.#everyone = null;
+    this.#settings = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1') ?? {
+      ...DEFAULT_SETTINGS,
+      updatedRevision: 0,
+    };
+  }
+
+  apply(commit: Commit): void {
+    for (const event of commit.events) this.#applyEvent(event, commit);
+    this.#run('INSERT OR IGNORE INTO commits VALUES (?, ?)', commit.commitId, commit.revision);
+  }
+
+  #applyEvent(event: DomainEvent, context: EventContext): void {
+    const { aggregate, key } = streamOf(event);
+    switch (aggregate) {
+      case 'credential':
+        this.#putCredential(
+          key,
+          evolveCredential(this.credential(key), event as CredentialEvent, context), // streamOf told the aggregate.
+        );
+        break;
+      case 'acl-table':
+        this.#applyAcl(event as AclTableEvent, context);
+        break;
+      case 'setting':
+        this.#settings = evolveSettings(this.#settings, event as SettingEvent, context);
+        this.#run('INSERT OR REPLACE INTO settings VALUES (1, ?)', JSON.stringify(this.#settings));
+        break;
+      case 'operator':
+        this.#applyOperator(event as OperatorEvent, key, context);
+        break;
+      default:
+        unreachable(aggregate);
+    }
+  }
+
+  #putCredential(id: string, next: Credential | undefined): void {
+    if (next === undefined) {
+      this.#run('DELETE FROM credentials WHERE id = ?', id);
+      return;
+    }
+    this.#run(
+      `INSERT INTO credentials VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
+         login_key = excluded.login_key, updated_at = excluded.updated_at, doc = excluded.doc`,
+      id,
+      next.store,
+      next.name,
+      nameKey(next.name),
+      loginKey(next.match),
+      next.createdAt,
+      next.updatedAt,
+      JSON.stringify(next),
+    );
+  }
+
+  #applyAcl(event: AclTableEvent, context: EventContext): void {
+    const { target } = event.data;
+    const key = aclTargetKey(target);
+    const next = evolveAclTable(this.aclTable(target), event, context);
+    if (target.kind === 'everyone') this.#everyone = null;
+    if (next === undefined) this.#run('DELETE FROM acl_tables WHERE target = ?', key);
+    else {
+      const values = [key, nameKey(key), JSON.stringify(next)] as const;
+      this.#run('INSERT OR REPLACE INTO acl_tables VALUES (?, ?, ?)', ...values);
+    }
+  }
+
+  #applyOperator(event: OperatorEvent, key: string, context: EventContext): void {
+    if (event.type.startsWith('ApiKey')) {
+      const next = evolveApiKey(this.apiKey(key), event as ApiKeyEvent, context); // Its type begins so.
+      if (next === undefined) this.#run('DELETE FROM api_keys WHERE id = ?', key);
+      else {
+        const doc = JSON.stringify(next);
+        this.#run('INSERT OR REPLACE INTO api_keys VALUES (?, ?, ?)', key, next.name, doc);
+      }
+      return;
+    }
+    const next = evolveOperator(this.operator(key), event as OperatorOnlyEvent, context); // All other types.
+    if (next === undefined) this.#run('DELETE FROM operators WHERE id = ?', key);
+    else {
+      this.#run(
+        'INSERT OR REPLACE INTO operators VALUES (?, ?, ?, ?, ?)',
+        key,
+        next.name,
+        next.email ?? null,
+        next.enabled && next.role === 'administrator' ? 1 : 0,
+        JSON.stringify(next),
+      );
+    }
+  }
+
+  credential(id: string): Credential | undefined {
+    return this.#doc<Credential>('SELECT doc FROM credentials WHERE id = ?', id);
+  }
+
+  /** Credentials of every store under a login key. */
+  credentialsByLogin(key: string): readonly Credential[] {
+    const rows = this.#prepared('SELECT doc FROM credentials WHERE login_key = ?').all(key);
+    return (rows as DocRow[]).map((row) => JSON.parse(row.doc) as Credential); // Written by this class.
+  }
+
+  credentialIdByName(store: Store, name: string): string | undefined {
+    const sql = 'SELECT id FROM credentials WHERE store = ? AND name = ?';
+    return this.#get<{ id: string }>(sql, store, name)?.id;
+  }
+
+  credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined {
+    const sql = 'SELECT id FROM credentials WHERE login_key = ? AND store = ?';
+    return this.#get<{ id: string }>(sql, loginKey(match), store)?.id;
+  }
+
+  aclTable(target: AclTarget): AclTable | undefined {
+    const sql = 'SELECT doc FROM acl_tables WHERE target = ?';
+    if (target.kind !== 'everyone') return this.#doc<AclTable>(sql, aclTargetKey(target));
+    if (this.#everyone === null) this.#everyone = this.#doc<AclTable>(sql, 'everyone');
+    return this.#everyone;
+  }
+
+  settings(): Settings {
+    return this.#settings;
+  }
+
+  operator(id: string): Operator | undefined {
+    return this.#doc<Operator>('SELECT doc FROM operators WHERE id = ?', id);
+  }
+
+  operatorByLogin(login: string): Operator | undefined {
+    return this.#doc<Operator>(
+      'SELECT doc FROM operators WHERE name = ?1 OR email = ?1 LIMIT 1',
+      login,
+    );
+  }
+
+  administrators(): number {
+    return this.#count('SELECT count(*) AS n FROM operators WHERE administrator = 1');
+  }
+
+  operatorCount(): number {
+    return this.#count('SELECT count(*) AS n FROM operators');
+  }
+
+  #count(sql: string): number {
+    return this.#get<{ n: number }>(sql)?.n ?? 0;
+  }
+
+  apiKey(id: string): ApiKey | undefined {
+    return this.#doc<ApiKey>('SELECT doc FROM api_keys WHERE id = ?', id);
+  }
+
+  apiKeyByName(name: string): ApiKey | undefined {
+    return this.#doc<ApiKey>('SELECT doc FROM api_keys WHERE name = ?', name);
+  }
+
+  commitRevision(commitId: string): Revision | undefined {
+    const sql = 'SELECT revision FROM commits WHERE commit_id = ?';
+    return this.#get<{ revision: number }>(sql, commitId)?.revision;
+  }
+}
