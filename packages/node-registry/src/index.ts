@@ -1,4 +1,6 @@
+export { MemoryNodeRegistry } from './memory-registry.ts';
 export {
+  DEFAULT_MAX_STALENESS_MS,
   type EnforcedAnswer,
   HEARTBEAT_MS,
   type Membership,

@@ -1,1 +1,1 @@
-export {};
+export { type NatsNodeRegistryOptions, openNatsNodeRegistry } from './nats/nats-registry.ts';

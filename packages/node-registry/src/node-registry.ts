@@ -31,7 +31,10 @@ export interface NodeRegistry extends AsyncDisposable {
 
   /**
    * Resolves when every live node has announced `revision` or a later one, or after `timeoutMs` with those that have not.
-   * A node that has been silent for longer than `maxStalenessMs` counts as gone when it drops its sessions then.
+   * A node that has been silent for longer than `maxStalenessMs` counts as gone when it drops its sessions then. A node
+   * that joins after the call is not waited for: it enforces `revision` from its first session on.
+   * @throws OperationalError `node_registry_unavailable` when it cannot be known in time which nodes there are, and no
+   * node that is known is pending
    */
   waitEnforced(revision: number, timeoutMs: number): Promise<EnforcedAnswer>;
 
@@ -48,3 +51,6 @@ export interface Membership {
 }
 
 export const HEARTBEAT_MS = 1000;
+
+/** How long a node may be silent before it counts as gone, unless an option says otherwise. */
+export const DEFAULT_MAX_STALENESS_MS = 30_000;
