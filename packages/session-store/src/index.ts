@@ -1,1 +1,10 @@
-export {};
+export { createMemorySessionStore } from './memory.ts';
+export type {
+  RoutedSubscription,
+  SessionStore,
+  StoreBroker,
+  StoreBrokerListener,
+  StoreClient,
+  StoredSubscription,
+  StorePacket,
+} from './session-store.ts';
