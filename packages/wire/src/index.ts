@@ -1,1 +1,37 @@
-export {};
+export {
+  actionFromWire,
+  actionToWire,
+  effectFromWire,
+  effectToWire,
+  factsFromWire,
+  factsToWire,
+  policyFromWire,
+  policyToWire,
+  required,
+  storeFromWire,
+} from './convert.ts';
+export {
+  type Admission,
+  type AuthenticateRequest as WireAuthenticateRequest,
+  type AuthenticateResponse as WireAuthenticateResponse,
+  type ExplainRequest as WireExplainRequest,
+  type ExplainResponse as WireExplainResponse,
+  PolicyServiceClient,
+  type PolicyServiceServer,
+  PolicyServiceService,
+  type Principal as WirePrincipal,
+  RefusalReason as WireRefusalReason,
+  type Resolution as WireResolution,
+  type Resolved as WireResolved,
+  type ResolvePolicyRequest as WireResolvePolicyRequest,
+  type ResolvePolicyResponse as WireResolvePolicyResponse,
+  type StatusRequest as WireStatusRequest,
+  type StatusResponse as WireStatusResponse,
+} from './generated/sallyport/policy/v1/policy.js';
+export {
+  AUTHORIZATION_KEY,
+  ERROR_CODE_KEY,
+  grpcStatus,
+  knownErrorCode,
+  TRACEPARENT_KEY,
+} from './status.ts';

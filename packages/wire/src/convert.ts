@@ -1,0 +1,179 @@
+import { OperationalError, unreachable } from '@sallyport/errors';
+import type { Store } from '@sallyport/domain';
+import { STORES } from '@sallyport/domain';
+import type { Action, Facts, Matcher, PolicySpec } from '@sallyport/rules';
+import {
+  Action as WireAction,
+  DenyAction as WireDenyAction,
+  Effect as WireEffect,
+  type Facts as WireFacts,
+  type Matcher as WireMatcher,
+  type Policy as WirePolicy,
+} from './generated/sallyport/policy/v1/policy.js';
+
+/** A message of the other side that this version cannot understand; the call fails and nothing is guessed. */
+function invalid(what: string): OperationalError {
+  return new OperationalError('invalid_request', `gRPC message: ${what}`);
+}
+
+/** @throws OperationalError `invalid_request` when the field is absent */
+export function required<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw invalid(`${name} is missing`);
+  return value;
+}
+
+export function storeFromWire(text: string): Store {
+  const store = STORES.find((one) => one === text);
+  return required(store, `a known store (got ${text})`);
+}
+
+export function factsToWire(facts: Facts): WireFacts {
+  const { clientId, username, listener, peer } = facts;
+  return { clientId, listener, username, peer };
+}
+
+export function factsFromWire(wire: WireFacts | undefined): Facts {
+  const { clientId, username, listener, peer } = required(wire, 'facts');
+  return {
+    clientId,
+    listener,
+    ...(username !== undefined && { username }),
+    ...(peer !== undefined && { peer }),
+  };
+}
+
+const actions: Readonly<Record<Action, WireAction>> = {
+  publish: WireAction.ACTION_PUBLISH,
+  subscribe: WireAction.ACTION_SUBSCRIBE,
+  receive: WireAction.ACTION_RECEIVE,
+};
+
+export const actionToWire = (action: Action): WireAction => actions[action];
+
+export function actionFromWire(wire: WireAction): Action {
+  switch (wire) {
+    case WireAction.ACTION_PUBLISH:
+      return 'publish';
+    case WireAction.ACTION_SUBSCRIBE:
+      return 'subscribe';
+    case WireAction.ACTION_RECEIVE:
+      return 'receive';
+    default:
+      throw invalid(`action ${wire} is not known`);
+  }
+}
+
+const effects = {
+  allow: WireEffect.EFFECT_ALLOW,
+  deny: WireEffect.EFFECT_DENY,
+  abstain: WireEffect.EFFECT_ABSTAIN,
+  partial: WireEffect.EFFECT_PARTIAL,
+} as const;
+
+export const effectToWire = (effect: keyof typeof effects): WireEffect => effects[effect];
+
+export function effectFromWire(wire: WireEffect): keyof typeof effects {
+  switch (wire) {
+    case WireEffect.EFFECT_ALLOW:
+      return 'allow';
+    case WireEffect.EFFECT_DENY:
+      return 'deny';
+    case WireEffect.EFFECT_ABSTAIN:
+      return 'abstain';
+    case WireEffect.EFFECT_PARTIAL:
+      return 'partial';
+    default:
+      throw invalid(`effect ${wire} is not known`);
+  }
+}
+
+/** `allow` or `deny`, where nothing else has a meaning. */
+function verdictFromWire(wire: WireEffect): 'allow' | 'deny' {
+  const effect = effectFromWire(wire);
+  if (effect === 'allow' || effect === 'deny') return effect;
+  throw invalid(`${effect} stands where a verdict is needed`);
+}
+
+function noMatchFromWire(wire: WireEffect): 'allow' | 'deny' | 'abstain' {
+  return effectFromWire(wire) === 'abstain' ? 'abstain' : verdictFromWire(wire);
+}
+
+function matcherToWire(matcher: Matcher): WireMatcher {
+  switch (matcher.kind) {
+    case 'filter':
+      return { kind: { $case: 'filter', value: matcher.filter } };
+    case 'pattern':
+      return { kind: { $case: 'pattern', value: matcher.pattern } };
+    case 'any':
+      return { kind: { $case: 'any', value: true } };
+    default:
+      return unreachable(matcher);
+  }
+}
+
+function matcherFromWire(wire: WireMatcher | undefined): Matcher {
+  const kind = required(wire?.kind, 'matcher');
+  switch (kind.$case) {
+    case 'filter':
+      return { kind: 'filter', filter: kind.value };
+    case 'pattern':
+      return { kind: 'pattern', pattern: kind.value };
+    case 'any':
+      return { kind: 'any' };
+    default:
+      return unreachable(kind);
+  }
+}
+
+export function policyToWire(policy: PolicySpec): WirePolicy {
+  return {
+    policyId: policy.policyId,
+    superuser: policy.superuser,
+    noMatch: effectToWire(policy.noMatch),
+    denyAction:
+      policy.denyAction === 'ignore'
+        ? WireDenyAction.DENY_ACTION_IGNORE
+        : WireDenyAction.DENY_ACTION_DISCONNECT,
+    authorities: policy.authorities.map((authority) => ({
+      name: authority.name,
+      noMatch: effectToWire(authority.noMatch),
+      rules: authority.rules.map((rule) => ({
+        ruleId: rule.ruleId,
+        effect: effectToWire(rule.effect),
+        actions: rule.actions.map(actionToWire),
+        matcher: matcherToWire(rule.matcher),
+      })),
+    })),
+  };
+}
+
+/** @throws OperationalError `invalid_request` for anything that this version does not know */
+export function policyFromWire(wire: WirePolicy): PolicySpec {
+  return {
+    policyId: wire.policyId,
+    superuser: wire.superuser,
+    noMatch: verdictFromWire(wire.noMatch),
+    denyAction: denyActionFromWire(wire.denyAction),
+    authorities: wire.authorities.map((authority) => ({
+      name: authority.name,
+      noMatch: noMatchFromWire(authority.noMatch),
+      rules: authority.rules.map((rule) => ({
+        ruleId: rule.ruleId,
+        effect: verdictFromWire(rule.effect),
+        actions: rule.actions.map(actionFromWire),
+        matcher: matcherFromWire(rule.matcher),
+      })),
+    })),
+  };
+}
+
+function denyActionFromWire(wire: WireDenyAction): PolicySpec['denyAction'] {
+  switch (wire) {
+    case WireDenyAction.DENY_ACTION_IGNORE:
+      return 'ignore';
+    case WireDenyAction.DENY_ACTION_DISCONNECT:
+      return 'disconnect';
+    default:
+      throw invalid(`deny action ${wire} is not known`);
+  }
+}
