@@ -12,3 +12,12 @@ export {
   type Resolved,
   type ResolveRequest,
 } from './policy-client.ts';
+export {
+  type Admission,
+  type Admitted,
+  COMPILED_POLICIES_MAX,
+  type ConnectProof,
+  PolicyCache,
+  VERIFIED_ENTRIES_MAX,
+} from './policy-cache.ts';
+export { RECENT_COMMITS_MAX, RecentChanges } from './recent-changes.ts';

@@ -64,7 +64,8 @@ export interface ExplainAnswer extends Decision {
   /** Every authority's own opinion. */
   readonly opinions: readonly {
     readonly authority: string;
-    readonly verdict: 'allow' | 'deny' | 'abstain';
+    /** `partial` of a filter: some of the topics that it matches are allowed. */
+    readonly verdict: 'allow' | 'deny' | 'abstain' | 'partial';
     readonly ruleId: string;
   }[];
 }

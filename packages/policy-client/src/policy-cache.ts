@@ -1,0 +1,217 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { OperationalError } from '@sallyport/errors';
+import type { Revision } from '@sallyport/domain';
+import { type CompiledPolicy, compilePolicy, type Facts, type PolicySpec } from '@sallyport/rules';
+import type {
+  AuthenticateAnswer,
+  PolicyClient,
+  Principal,
+  RefusalReason,
+  Resolved,
+} from './policy-client.ts';
+import { RecentChanges } from './recent-changes.ts';
+
+/** Most (client, secret) pairs that a node remembers as verified. */
+export const VERIFIED_ENTRIES_MAX = 100_000;
+
+/** Most compiled policies that a node keeps beside those in use. */
+export const COMPILED_POLICIES_MAX = 10_000;
+
+/** Most answers that are thrown away because they were stale on arrival, before a CONNECT fails. */
+const STALE_ANSWERS_MAX = 5;
+
+/** A principal with the policy that decides for it, at a revision. */
+export interface Admitted {
+  readonly principal: Principal;
+  readonly resolved: Resolved;
+  readonly policy: CompiledPolicy;
+  readonly revision: Revision;
+}
+
+export type Admission =
+  | { readonly ok: true; readonly source: 'cache' | 'policy'; readonly admitted: Admitted }
+  | { readonly ok: false; readonly reason: RefusalReason };
+
+export interface ConnectProof {
+  readonly facts: Facts;
+  readonly password: Uint8Array | undefined;
+}
+
+/** The answer for another connection of the same client: its own peer and listener. */
+const withFacts = (admitted: Admitted, facts: Facts): Admitted => ({
+  ...admitted,
+  principal: { ...admitted.principal, facts },
+});
+
+/**
+ * What a node knows of the policy service's answers: verified secrets, and compiled policies shared by all sessions that
+ * have the same rules. INVARIANT: nothing that it hands out is older than a change that `invalidate` has told it of.
+ */
+export class PolicyCache {
+  readonly #client: PolicyClient;
+  readonly #log: { head(): Promise<Revision> };
+  readonly #clock: () => number;
+  readonly #key = randomBytes(32);
+  readonly #verified = new Map<string, Admitted>();
+  readonly #byTag = new Map<string, Set<string>>();
+  readonly #compiled = new Map<string, CompiledPolicy>();
+  readonly #inFlight = new Map<string, Promise<Admission>>();
+  readonly #recent: RecentChanges;
+  #revision: Revision;
+  #headQuery: Promise<Revision> | undefined;
+
+  constructor(options: {
+    readonly client: PolicyClient;
+    /** Asked once before somebody is refused, because the node's own tail may be a moment behind. */
+    readonly log: { head(): Promise<Revision> };
+    /** The revision from which on `invalidate` will be called. */
+    readonly revision: Revision;
+    /** Milliseconds since 1970. */
+    readonly clock: () => number;
+  }) {
+    this.#client = options.client;
+    this.#log = options.log;
+    this.#clock = options.clock;
+    this.#revision = options.revision;
+    this.#recent = new RecentChanges(options.revision);
+  }
+
+  /** Newest revision that `invalidate` has told of. */
+  get revision(): Revision {
+    return this.#revision;
+  }
+
+  get size(): number {
+    return this.#verified.size;
+  }
+
+  /** Drops everything that bears one of the tags; commits come in order. */
+  invalidate(revision: Revision, tags: readonly string[]): void {
+    this.#revision = revision;
+    this.#recent.add(revision, tags);
+    for (const tag of tags) {
+      for (const key of this.#byTag.get(tag) ?? []) this.#drop(key);
+    }
+  }
+
+  /** Whether an answer made at `revision` is stale for what it depends on. */
+  isStale(revision: Revision, tags: readonly string[]): boolean {
+    return revision < this.#revision && this.#recent.touchedSince(revision, tags);
+  }
+
+  /** The answer for a CONNECT if it is known: synchronous, microseconds. */
+  cached(proof: ConnectProof): Admitted | undefined {
+    const key = this.#keyOf(proof);
+    const entry = this.#verified.get(key);
+    if (entry === undefined) return undefined;
+    const { secretExpiresAt } = entry.resolved;
+    if (secretExpiresAt !== undefined && this.#clock() >= secretExpiresAt) {
+      this.#drop(key);
+      return undefined;
+    }
+    // To the young end: the map's order is that of last use.
+    this.#verified.delete(key);
+    this.#verified.set(key, entry);
+    return withFacts(entry, proof.facts);
+  }
+
+  /**
+   * Who is connecting, from the cache or the policy service. Callers must take up the answer in the same turn of the event
+   * loop, or ask `isStale` again. @throws OperationalError when the policy service cannot tell
+   */
+  async authenticate(proof: ConnectProof): Promise<Admission> {
+    const key = this.#keyOf(proof);
+    // One question for all that ask the same at the same time.
+    let asked = this.#inFlight.get(key);
+    if (asked === undefined) {
+      asked = this.#ask(proof, key).finally(() => this.#inFlight.delete(key));
+      this.#inFlight.set(key, asked);
+    }
+    const admission = await asked;
+    if (!admission.ok) return admission;
+    return { ...admission, admitted: withFacts(admission.admitted, proof.facts) };
+  }
+
+  async #ask(proof: ConnectProof, key: string): Promise<Admission> {
+    let minRevision = this.#revision;
+    let askedHead = false;
+    for (let attempt = 0; attempt < STALE_ANSWERS_MAX; attempt++) {
+      const { facts, password } = proof;
+      const answer = await this.#client.authenticate({
+        facts,
+        minRevision,
+        ...(password !== undefined && { password }),
+      });
+      if (!answer.ok) {
+        if (askedHead) return { ok: false, reason: answer.reason };
+        askedHead = true;
+        const head = await this.#head();
+        if (head <= answer.revision) return { ok: false, reason: answer.reason };
+        minRevision = head;
+        continue;
+      }
+      if (!this.isStale(answer.revision, answer.resolved.tags)) {
+        return { ok: true, source: 'policy', admitted: this.#remember(key, answer) };
+      }
+      minRevision = this.#revision;
+    }
+    throw new OperationalError('policy_not_ready', 'the policy changes faster than it is answered');
+  }
+
+  #head(): Promise<Revision> {
+    this.#headQuery ??= this.#log.head().finally(() => (this.#headQuery = undefined));
+    return this.#headQuery;
+  }
+
+  #remember(key: string, answer: Extract<AuthenticateAnswer, { ok: true }>): Admitted {
+    const { principal, resolved, revision } = answer;
+    const entry: Admitted = { principal, resolved, revision, policy: this.compiled(answer.policy) };
+    this.#drop(key);
+    if (this.#verified.size >= VERIFIED_ENTRIES_MAX) {
+      const oldest = this.#verified.keys().next();
+      if (oldest.done !== true) this.#drop(oldest.value);
+    }
+    this.#verified.set(key, entry);
+    for (const tag of resolved.tags) {
+      let keys = this.#byTag.get(tag);
+      if (keys === undefined) this.#byTag.set(tag, (keys = new Set()));
+      keys.add(key);
+    }
+    return entry;
+  }
+
+  #drop(key: string): void {
+    const entry = this.#verified.get(key);
+    if (entry === undefined) return;
+    this.#verified.delete(key);
+    for (const tag of entry.resolved.tags) {
+      const keys = this.#byTag.get(tag);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#byTag.delete(tag);
+    }
+  }
+
+  /** The compiled form of a policy; equal policies share one object. */
+  compiled(spec: PolicySpec): CompiledPolicy {
+    const known = this.#compiled.get(spec.policyId);
+    if (known !== undefined) return known;
+    const policy = compilePolicy(spec);
+    if (this.#compiled.size >= COMPILED_POLICIES_MAX) {
+      const oldest = this.#compiled.keys().next();
+      if (oldest.done !== true) this.#compiled.delete(oldest.value);
+    }
+    this.#compiled.set(spec.policyId, policy);
+    return policy;
+  }
+
+  /** Under a key of this process, so that a dump of its memory or a log line tells nobody a password. */
+  #keyOf({ facts, password }: ConnectProof): string {
+    const mac = createHmac('sha256', this.#key);
+    const { clientId, username } = facts;
+    // Lengths make it injective; -1 tells an absent value from an empty one.
+    mac.update(`${clientId.length}:${username?.length ?? -1}:${password?.length ?? -1}:`);
+    mac.update(clientId).update(username ?? '');
+    if (password !== undefined) mac.update(password);
+    return mac.digest('base64');
+  }
+}

@@ -1,0 +1,31 @@
+import { describe, expect, it } from 'vitest';
+import { RECENT_COMMITS_MAX, RecentChanges } from './recent-changes.ts';
+
+describe('RecentChanges', () => {
+  it('takes an answer from before its start for stale, whatever it depends on', () => {
+    const recent = new RecentChanges(10);
+    expect(recent.touchedSince(9, ['a'])).toBe(true);
+    expect(recent.touchedSince(10, ['a'])).toBe(false);
+  });
+
+  it('finds a tag that changed after the answer, and none that changed with it or before', () => {
+    const recent = new RecentChanges(0);
+    recent.add(1, ['a']);
+    recent.add(2, ['b', 'c']);
+    expect(recent.touchedSince(0, ['a'])).toBe(true);
+    expect(recent.touchedSince(1, ['a'])).toBe(false);
+    expect(recent.touchedSince(1, ['x', 'c'])).toBe(true);
+    expect(recent.touchedSince(2, ['a', 'b', 'c'])).toBe(false);
+  });
+
+  it('forgets the oldest at its limit, and then calls answers from that time stale', () => {
+    const recent = new RecentChanges(0, 10);
+    for (let revision = 1; revision <= 10; revision++) recent.add(revision, [`t${revision}`]);
+    expect(recent.touchedSince(0, ['other'])).toBe(false);
+    recent.add(11, ['t11']);
+    expect(recent.touchedSince(0, ['other'])).toBe(true);
+    expect(recent.touchedSince(1, ['other'])).toBe(false);
+    expect(recent.touchedSince(1, ['t2'])).toBe(true);
+    expect(RECENT_COMMITS_MAX).toBe(10_000);
+  });
+});
