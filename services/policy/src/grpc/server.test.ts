@@ -1,0 +1,138 @@
+import { loadConfig } from '@sallyport/config';
+import { GrpcPolicyClient } from '@sallyport/policy-client/grpc';
+import { silentLogger } from '@sallyport/telemetry';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { checkPolicyConfig, policyConfigSchema } from '../config.ts';
+import { bytes, facts, World } from '../testing/world.ts';
+import { type RunningGrpcServer, startGrpcServer } from './server.ts';
+
+const TOKEN = 'a-token-of-sixteen-or-more';
+const KEY = Buffer.alloc(32, 1).toString('base64');
+
+const config = (env: Record<string, string> = {}) =>
+  loadConfig({
+    schema: policyConfigSchema,
+    env: {
+      SALLYPORT_GRPC__LISTEN: '127.0.0.1:0',
+      SALLYPORT_GRPC__TOKEN: TOKEN,
+      SALLYPORT_SECRETS__KEY: KEY,
+      ...env,
+    },
+    check: checkPolicyConfig,
+  });
+
+let world: World;
+let servers: RunningGrpcServer[];
+let clients: GrpcPolicyClient[];
+
+beforeEach(async () => {
+  world = await World.open();
+  servers = [];
+  clients = [];
+});
+
+afterEach(async () => {
+  for (const client of clients) await client[Symbol.asyncDispose]();
+  for (const server of servers) await server.close(0);
+  await world[Symbol.asyncDispose]();
+});
+
+async function serve(): Promise<RunningGrpcServer> {
+  const server = await startGrpcServer(world.policy, config().grpc, silentLogger());
+  servers.push(server);
+  return server;
+}
+
+function connect(ports: readonly number[], token?: string): GrpcPolicyClient {
+  const endpoints = ports.map((port) => `127.0.0.1:${port}`);
+  const client = new GrpcPolicyClient({ endpoints, ...(token !== undefined && { token }) });
+  clients.push(client);
+  return client;
+}
+
+describe('the gRPC service', () => {
+  it('refuses every call without its token, or with another', async () => {
+    const { port } = await serve();
+    for (const token of [undefined, '', `${TOKEN}x`, TOKEN.slice(1)]) {
+      const client = connect([port], token);
+      const expected = { code: 'unauthenticated' };
+      await expect(client.status()).rejects.toMatchObject(expected);
+      await expect(client.resolve({ principals: [], minRevision: 0 })).rejects.toMatchObject(
+        expected,
+      );
+      const request = { facts: facts('c', 'u'), minRevision: 0 };
+      await expect(client.authenticate(request)).rejects.toMatchObject(expected);
+    }
+  });
+
+  it('answers exactly what the service answers in process', async () => {
+    await world.addCredential('u', 'p', {
+      access: { kind: 'patterns', publish: ['a/.*'], subscribe: [] },
+    });
+    await world.addCredential('v', 'p', { access: { kind: 'unrestricted' } });
+    await world.rules({ kind: 'everyone' }, { effect: 'deny', action: 'all', topicFilter: 'x/#' });
+    const { port } = await serve();
+    const client = connect([port], TOKEN);
+    for (const [username, password] of [
+      ['u', 'p'],
+      ['v', 'p'],
+      ['u', 'wrong'],
+      ['nobody', 'p'],
+    ] as const) {
+      const request = { facts: facts('c', username), password: bytes(password), minRevision: 0 };
+      const direct = await world.policy.authenticate(request);
+      expect(await client.authenticate(request)).toEqual(direct);
+      if (!direct.ok) continue;
+      const resolve = { principals: [direct.principal], minRevision: 0 };
+      expect(await client.resolve(resolve)).toEqual(await world.policy.resolve(resolve));
+      const explain = {
+        principal: direct.principal,
+        action: 'subscribe' as const,
+        topic: '#',
+        minRevision: 0,
+      };
+      expect(await client.explain(explain)).toEqual(await world.policy.explain(explain));
+    }
+    expect(await client.status()).toEqual(await world.policy.status());
+  });
+
+  it('tells our error code, never the text of an error', async () => {
+    const { port } = await serve();
+    const client = connect([port], TOKEN);
+    const ahead = { facts: facts('c', 'u'), minRevision: 99 };
+    await expect(client.authenticate(ahead)).rejects.toMatchObject({
+      code: 'policy_not_ready',
+      message: 'policy service: The policy is not known at this revision yet',
+    });
+  });
+
+  it('goes to the next replica within one call, and stays there', async () => {
+    const [first, second] = [await serve(), await serve()];
+    const client = connect([first.port, second.port], TOKEN);
+    await client.status();
+    await first.close(0);
+    expect(await client.status()).toEqual(await world.policy.status());
+    await second.close(0);
+    await expect(client.status()).rejects.toMatchObject({ code: 'policy_not_ready' });
+  });
+});
+
+describe('the configuration', () => {
+  it('refuses to start half-set, and names the key', () => {
+    const refused = (env: Record<string, string>, key: string) =>
+      expect(() => config(env), key).toThrow(new RegExp(key.replace('.', '\\.')));
+    refused({ SALLYPORT_GRPC__LISTEN: '0.0.0.0:7070' }, 'grpc.certFile');
+    refused({ SALLYPORT_GRPC__CERT_FILE: '/x.pem' }, 'grpc.keyFile');
+    refused({ SALLYPORT_GRPC__CLIENT_CA_FILE: '/x.pem' }, 'grpc.certFile');
+    refused({ SALLYPORT_NATS__USER: 'policy' }, 'nats.password');
+    refused({ SALLYPORT_SECRETS__KEY: 'c2hvcnQ=' }, 'SALLYPORT_SECRETS__KEY');
+    const { SALLYPORT_GRPC__TOKEN: _, ...env } = { SALLYPORT_GRPC__TOKEN: '' };
+    expect(() =>
+      loadConfig({
+        schema: policyConfigSchema,
+        env: { ...env, SALLYPORT_SECRETS__KEY: KEY },
+        check: checkPolicyConfig,
+      }),
+    ).toThrow(/grpc\.token/);
+  });
+});

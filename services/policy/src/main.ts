@@ -1,0 +1,72 @@
+import { join } from 'node:path';
+import { loadConfig, parseConnectAddress, redacted } from '@sallyport/config';
+import { LOG_STREAM_NAME, openJetStreamEventLog } from '@sallyport/event-log/jetstream';
+import { ReadModel } from '@sallyport/read-model';
+import { SecretBox, SecretHasher } from '@sallyport/secrets';
+import { runMain, runUntilSignal, startOpsServer, startTelemetry } from '@sallyport/telemetry';
+import { checkPolicyConfig, type PolicyConfig, policyConfigSchema } from './config.ts';
+import { type RunningGrpcServer, startGrpcServer } from './grpc/server.ts';
+import { PolicyService } from './service.ts';
+
+/** How long running calls may go on after SIGTERM. */
+const DRAIN_GRACE_MS = 3_000;
+
+async function main(config: PolicyConfig): Promise<void> {
+  const telemetry = await startTelemetry({
+    ...config.telemetry,
+    serviceName: 'sallyport-policy',
+    instanceId: config.grpc.listen,
+  });
+  const { logger } = telemetry;
+  logger.info({ config: redacted(config, policyConfigSchema) }, 'starting');
+  // Filled while starting; health answers from the first moment.
+  const parts: { model?: ReadModel; grpc?: RunningGrpcServer } = {};
+  const ops = await startOpsServer({
+    address: parseConnectAddress(config.ops.listen),
+    metricsToken: config.telemetry.metricsToken,
+    telemetry,
+    checks: {
+      live: () => true,
+      ready: () => ({ readModel: parts.model?.failure?.code ?? true }),
+      started: () => parts.grpc !== undefined,
+    },
+  });
+  const log = await openJetStreamEventLog({
+    servers: config.nats.servers,
+    user: config.nats.user,
+    pass: config.nats.password,
+    replicas: config.nats.replicas,
+    streamName: LOG_STREAM_NAME,
+    createStream: false,
+    apiPrefix: config.nats.logApiPrefix,
+    name: 'sallyport-policy',
+  });
+  const model = await ReadModel.open({
+    path: join(config.dataDir, 'read-model.sqlite'),
+    log,
+    onFailure: (failure) => {
+      logger.fatal({ code: failure.code, err: failure }, 'the fold has stopped');
+    },
+  });
+  parts.model = model;
+  const box = SecretBox.fromBase64(config.secrets.key);
+  const hasher = new SecretHasher(box);
+  const policy = new PolicyService({ model, box, hasher, clock: Date.now });
+  const grpc = await startGrpcServer(policy, config.grpc, logger);
+  parts.grpc = grpc;
+  logger.info({ port: grpc.port, revision: model.revision }, 'ready');
+  runUntilSignal({
+    logger,
+    drain: async () => {
+      await grpc.close(DRAIN_GRACE_MS);
+      await model[Symbol.asyncDispose]();
+      await log[Symbol.asyncDispose]();
+      await ops.close();
+      await telemetry.shutdown();
+    },
+  });
+}
+
+await runMain(() =>
+  main(loadConfig({ schema: policyConfigSchema, env: process.env, check: checkPolicyConfig })),
+);

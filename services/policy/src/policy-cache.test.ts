@@ -1,0 +1,198 @@
+import { affects, type Command } from '@sallyport/domain';
+import { type AuthenticateAnswer, PolicyCache, type PolicyClient } from '@sallyport/policy-client';
+import * as fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import { bytes, facts, World } from './testing/world.ts';
+
+const worlds: World[] = [];
+
+afterEach(async () => {
+  for (const world of worlds.splice(0)) await world[Symbol.asyncDispose]();
+});
+
+/** A node's cache that hears of commits when it is told to, as a real tail would, sooner or later. */
+async function node(client?: (world: World) => PolicyClient) {
+  const world = await World.open();
+  worlds.push(world);
+  const cache = new PolicyCache({
+    client: client?.(world) ?? world.policy,
+    log: world.log,
+    revision: 0,
+    clock: () => world.now,
+  });
+  const hear = async (upTo = Infinity): Promise<void> => {
+    const commits = await world.log.read(cache.revision, 1000);
+    for (const commit of commits) {
+      if (commit.revision > upTo) break;
+      cache.invalidate(commit.revision, commit.events.flatMap(affects));
+    }
+  };
+  return { world, cache, hear };
+}
+
+const proof = (clientId: string, username?: string, password?: string) => ({
+  facts: facts(clientId, username),
+  password: password === undefined ? undefined : bytes(password),
+});
+
+describe('PolicyCache', () => {
+  it('does not answer for another client, name or password from what it verified', async () => {
+    const { world, cache } = await node();
+    await world.addCredential('u', 'secret');
+    expect((await cache.authenticate(proof('c', 'u', 'secret'))).ok).toBe(true);
+    expect(cache.cached(proof('c', 'u', 'secret'))).toBeDefined();
+    for (const other of [
+      proof('c', 'u', 'Secret'),
+      proof('c', 'u', 'secre'),
+      proof('c', 'u', undefined),
+      proof('c', 'u', ''),
+      proof('cu', '', 'secret'),
+      proof('c', 'us', 'ecret'),
+      proof('cu', undefined, 'secret'),
+    ]) {
+      expect(cache.cached(other)).toBeUndefined();
+    }
+  });
+
+  it('asks the log once before it refuses, and lets in whom its own tail has not heard of', async () => {
+    const { world, cache } = await node();
+    const heads: number[] = [];
+    const head = world.log.head.bind(world.log);
+    world.log.head = async () => {
+      const found = await head();
+      heads.push(found);
+      return found;
+    };
+    const revision = await world.addCredential('u', 'secret');
+    expect((await cache.authenticate(proof('c', 'u', 'wrong'))).ok).toBe(false);
+    expect(heads).toEqual([revision]);
+    expect((await cache.authenticate(proof('c', 'u', 'secret'))).ok).toBe(true);
+  });
+
+  it('drops a verified secret at the millisecond at which it ends', async () => {
+    const { world, cache, hear } = await node();
+    await world.addCredential('u', 'old');
+    const retireAt = world.now + 1000;
+    const secret = world.secret('u', 's2', 'new');
+    await world.run({ type: 'RotateSecret', data: { id: 'u', secret, retireAt } });
+    await hear();
+    await cache.authenticate(proof('c', 'u', 'old'));
+    world.now = retireAt - 1;
+    expect(cache.cached(proof('c', 'u', 'old'))).toBeDefined();
+    world.now = retireAt;
+    expect(cache.cached(proof('c', 'u', 'old'))).toBeUndefined();
+  });
+
+  it('throws away an answer that a change has made stale on its way', async () => {
+    let late: (() => Promise<void>) | undefined;
+    const { world, cache, hear } = await node((inner) => ({
+      authenticate: async (request): Promise<AuthenticateAnswer> => {
+        const answer = await inner.policy.authenticate(request);
+        const change = late;
+        late = undefined;
+        await change?.();
+        return answer;
+      },
+      resolve: (request) => inner.policy.resolve(request),
+      explain: (request) => inner.policy.explain(request),
+      status: () => inner.policy.status(),
+      [Symbol.asyncDispose]: async () => undefined,
+    }));
+    await world.addCredential('u', 'secret');
+    await hear();
+    late = async () => {
+      await world.run({ type: 'RemoveCredential', data: { id: 'u' } });
+      await hear();
+    };
+    expect(await cache.authenticate(proof('c', 'u', 'secret'))).toEqual({
+      ok: false,
+      reason: 'unknown_client',
+    });
+    expect(cache.size).toBe(0);
+  });
+
+  it('never differs from an uncached evaluator on what it has heard of', async () => {
+    const ids = ['u', 'v'];
+    const change: fc.Arbitrary<(world: World) => Command | undefined> = fc.oneof(
+      fc.constantFrom(...ids).map((id) => (world: World): Command | undefined => {
+        if (world.model.reads.credential(id) !== undefined) {
+          return { type: 'RemoveCredential', data: { id } };
+        }
+        const match = id === 'u' ? { username: 'u' } : { username: 'u', clientId: 'c' };
+        return {
+          type: 'AddCredential',
+          data: {
+            id,
+            store: 'native',
+            kind: 'password',
+            name: id,
+            match,
+            enabled: true,
+            superuser: false,
+            passwordRequired: true,
+            attributes: {},
+            access: { kind: 'acl' },
+            secrets: [world.secret(id, 's1', 'p')],
+          },
+        };
+      }),
+      fc
+        .record({ id: fc.constantFrom(...ids), enabled: fc.boolean(), superuser: fc.boolean() })
+        .map(
+          ({ id, ...changes }) =>
+            (world: World): Command | undefined =>
+              world.model.reads.credential(id) && {
+                type: 'ChangeCredential',
+                data: { id, changes },
+              },
+        ),
+      fc
+        .record({
+          effect: fc.constantFrom('allow' as const, 'deny' as const),
+          name: fc.constantFrom('c', 'u'),
+          kind: fc.constantFrom('client' as const, 'username' as const),
+        })
+        .map(({ effect, name, kind }) => (): Command => ({
+          type: 'ReplaceAclRules',
+          data: {
+            target: { kind, name },
+            rules: [{ ruleId: 'r', effect, action: 'all', topicFilter: 'a/#' }],
+          },
+        })),
+      fc.constantFrom('allow' as const, 'deny' as const).map((noMatch) => (): Command => ({
+        type: 'ChangeSettings',
+        data: { changes: { noMatch } },
+      })),
+    );
+    const step = fc.record({ change, connects: fc.nat(2) });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+        const { world, cache, hear } = await node();
+        for (const { change: next, connects } of steps) {
+          const command = next(world);
+          if (command !== undefined) await world.run(command);
+          await hear();
+          for (let i = 0; i <= connects; i++) {
+            const asked = proof('c', 'u', 'p');
+            const truth = await world.policy.authenticate({
+              facts: asked.facts,
+              minRevision: 0,
+              password: bytes('p'),
+            });
+            const known = cache.cached(asked);
+            const answer = known
+              ? { ok: true as const, admitted: known }
+              : await cache.authenticate(asked);
+            expect(answer.ok).toBe(truth.ok);
+            if (!answer.ok || !truth.ok) continue;
+            expect(answer.admitted.principal).toEqual(truth.principal);
+            expect(answer.admitted.policy.policyId).toBe(truth.policy.policyId);
+          }
+        }
+        await world[Symbol.asyncDispose]();
+        worlds.splice(worlds.indexOf(world), 1);
+      }),
+      { numRuns: 15 },
+    );
+  });
+});

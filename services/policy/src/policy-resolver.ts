@@ -1,0 +1,122 @@
+import { createHash } from 'node:crypto';
+import {
+  type AclTable,
+  aclTag,
+  type AclTarget,
+  type Credential,
+  credentialTag,
+  type DecisionReads,
+  isLive,
+  loginKey,
+  loginKeysOf,
+  loginTag,
+  SETTINGS_TAG,
+} from '@sallyport/domain';
+import type { Principal, Resolved } from '@sallyport/policy-client';
+import { assemblePolicy, canonicalPolicyText, type Facts, type PolicySpec } from '@sallyport/rules';
+
+/** Most assembled policies that are kept. */
+export const ASSEMBLED_POLICIES_MAX = 10_000;
+
+export interface ResolvedPolicy {
+  readonly resolved: Resolved;
+  readonly policy: PolicySpec;
+}
+
+/** Assembles the policy of a principal from the objects that it depends on. Synchronous, at the reads' revision. */
+export class PolicyResolver {
+  readonly #reads: DecisionReads;
+  // Keys hold the revision of every part, so an entry is never stale; equal parts share one policy object.
+  readonly #assembled = new Map<string, PolicySpec>();
+
+  constructor(reads: DecisionReads) {
+    this.#reads = reads;
+  }
+
+  /** The policy of a principal at this moment, or undefined when it may not be connected (any more). */
+  resolve(principal: Principal, at: number): ResolvedPolicy | undefined {
+    const credential = this.#reads.credential(principal.credentialId);
+    if (credential === undefined || !mayStay(credential, principal, at)) return undefined;
+    return this.policyOf(credential, principal);
+  }
+
+  /** The policy of a principal whose credential was just found to admit it. */
+  policyOf(credential: Credential, principal: Principal): ResolvedPolicy {
+    const { facts } = principal;
+    const targets = aclTargetsOf(facts);
+    const tables = {
+      client: this.#reads.aclTable(targets.client),
+      username: targets.username && this.#reads.aclTable(targets.username),
+      everyone: this.#reads.aclTable({ kind: 'everyone' }),
+    };
+    const policy = this.#assemble(credential, tables);
+    const secret = credential.secrets.find((one) => one.secretId === principal.secretId);
+    const expiry = secret?.expiresAt === undefined ? {} : { secretExpiresAt: secret.expiresAt };
+    const tags = [credentialTag(credential.id), SETTINGS_TAG, aclTag({ kind: 'everyone' })];
+    tags.push(aclTag(targets.client), ...loginKeysOf(facts).map(loginTag));
+    if (targets.username !== undefined) tags.push(aclTag(targets.username));
+    return { policy, resolved: { policyId: policy.policyId, tags, ...expiry } };
+  }
+
+  #assemble(
+    credential: Credential,
+    tables: { [K in 'client' | 'username' | 'everyone']: AclTable | undefined },
+  ): PolicySpec {
+    const settings = this.#reads.settings();
+    const own =
+      credential.access.kind === 'patterns'
+        ? `${credential.id}@${credential.updatedRevision}`
+        : credential.access.kind;
+    const key = [
+      own,
+      credential.superuser,
+      ...Object.values(tables).map((table) => partKey(table)),
+      settings.updatedRevision,
+    ].join('|');
+    const known = this.#assembled.get(key);
+    if (known !== undefined) return known;
+    const { client, username, everyone } = tables;
+    const assembled = assemblePolicy({
+      credential,
+      tables: {
+        ...(client && { client }),
+        ...(username && { username }),
+        ...(everyone && { everyone }),
+      },
+      settings,
+    });
+    const policyId = createHash('sha256')
+      .update(canonicalPolicyText(assembled))
+      .digest('base64url');
+    const policy: PolicySpec = { policyId, ...assembled };
+    this.#remember(key, policy);
+    return policy;
+  }
+
+  #remember(key: string, policy: PolicySpec): void {
+    if (this.#assembled.size >= ASSEMBLED_POLICIES_MAX) {
+      const oldest = this.#assembled.keys().next();
+      if (oldest.done !== true) this.#assembled.delete(oldest.value);
+    }
+    this.#assembled.set(key, policy);
+  }
+}
+
+const partKey = (table: AclTable | undefined): string =>
+  table === undefined ? '' : `${JSON.stringify(table.target)}@${table.updatedRevision}`;
+
+function aclTargetsOf(facts: Facts): { client: AclTarget; username: AclTarget | undefined } {
+  return {
+    client: { kind: 'client', name: facts.clientId },
+    username: facts.username === undefined ? undefined : { kind: 'username', name: facts.username },
+  };
+}
+
+/** Whether a credential still admits who came in by it: there, enabled, matching, and its secret not ended. */
+function mayStay(credential: Credential, principal: Principal, at: number): boolean {
+  if (!credential.enabled) return false;
+  if (!loginKeysOf(principal.facts).includes(loginKey(credential.match))) return false;
+  if (principal.secretId === undefined) return !credential.passwordRequired;
+  const secret = credential.secrets.find((one) => one.secretId === principal.secretId);
+  return secret !== undefined && isLive(secret, at);
+}

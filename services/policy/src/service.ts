@@ -1,0 +1,115 @@
+import { OperationalError } from '@sallyport/errors';
+import type { Revision } from '@sallyport/domain';
+import {
+  type AuthenticateAnswer,
+  type AuthenticateRequest,
+  type ExplainAnswer,
+  type ExplainRequest,
+  type PolicyClient,
+  type PolicyStatus,
+  RESOLVE_PRINCIPALS_MAX,
+  type ResolveAnswer,
+  type ResolveRequest,
+} from '@sallyport/policy-client';
+import type { ReadModel } from '@sallyport/read-model';
+import { compilePolicy, explain, type PolicySpec } from '@sallyport/rules';
+import type { SecretBox, SecretHasher } from '@sallyport/secrets';
+import { Authenticator } from './authenticator.ts';
+import { PolicyResolver } from './policy-resolver.ts';
+
+/** Longest wait for `minRevision` before the call fails. */
+export const MIN_REVISION_WAIT_MS = 2_000;
+
+/** Most times a verification is repeated because the credential changed meanwhile. */
+const VERIFY_ATTEMPTS_MAX = 3;
+
+export interface PolicyPorts {
+  readonly model: ReadModel;
+  readonly box: SecretBox;
+  readonly hasher: SecretHasher;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+}
+
+/** The policy service: answers from the read model, never from a state older than it is asked for. */
+export class PolicyService implements PolicyClient {
+  readonly #model: ReadModel;
+  readonly #clock: () => number;
+  readonly #authenticator: Authenticator;
+  readonly #resolver: PolicyResolver;
+
+  constructor({ model, box, hasher, clock }: PolicyPorts) {
+    this.#model = model;
+    this.#clock = clock;
+    this.#authenticator = new Authenticator({ lookup: model, box, hasher });
+    this.#resolver = new PolicyResolver(model.reads);
+  }
+
+  async #reach(minRevision: Revision): Promise<void> {
+    if (this.#model.failure !== undefined) {
+      // What was folded may contradict the log; nothing is answered from it.
+      throw new OperationalError('policy_not_ready', 'the fold has stopped', {
+        cause: this.#model.failure,
+      });
+    }
+    await this.#model.waitFor(minRevision, MIN_REVISION_WAIT_MS);
+  }
+
+  async authenticate(request: AuthenticateRequest): Promise<AuthenticateAnswer> {
+    const { facts, password } = request;
+    await this.#reach(request.minRevision);
+    for (let attempt = 0; attempt < VERIFY_ATTEMPTS_MAX; attempt++) {
+      const revision = this.#model.revision;
+      const verified = await this.#authenticator.verify(facts, password, this.#clock());
+      if (!verified.ok) return { ok: false, revision, reason: verified.reason };
+      // Verifying took time: the credential must still be the one that was proven.
+      const { principal, credential } = verified;
+      const now = this.#model.reads.credential(credential.id);
+      if (now?.updatedRevision !== credential.updatedRevision) continue;
+      const answer = this.#resolver.policyOf(now, principal);
+      // The older revision: what changed while the secret was verified must still count as newer than this answer.
+      return { ok: true, revision, principal, ...answer };
+    }
+    throw new OperationalError('policy_not_ready', 'the credential keeps changing');
+  }
+
+  async resolve({ principals, minRevision }: ResolveRequest): Promise<ResolveAnswer> {
+    if (principals.length > RESOLVE_PRINCIPALS_MAX) {
+      const limit = `at most ${RESOLVE_PRINCIPALS_MAX} principals, got ${principals.length}`;
+      throw new OperationalError('invalid_request', limit);
+    }
+    await this.#reach(minRevision);
+    const at = this.#clock();
+    const policies = new Map<string, PolicySpec>();
+    const results = principals.map((principal) => {
+      const found = this.#resolver.resolve(principal, at);
+      if (found === undefined) return undefined;
+      policies.set(found.policy.policyId, found.policy);
+      return found.resolved;
+    });
+    return { revision: this.#model.revision, results, policies: [...policies.values()] };
+  }
+
+  async explain(request: ExplainRequest): Promise<ExplainAnswer> {
+    const { principal, action, topic } = request;
+    await this.#reach(request.minRevision);
+    const revision = this.#model.revision;
+    const found = this.#resolver.resolve(principal, this.#clock());
+    if (found === undefined) {
+      return { revision, allowed: false, ruleId: 'credential', opinions: [] };
+    }
+    const policy = compilePolicy(found.policy);
+    const { allowed, ruleId, opinions } = explain(policy, principal.facts, action, topic);
+    return { revision, allowed, ruleId, opinions };
+  }
+
+  async status(): Promise<PolicyStatus> {
+    await this.#reach(0);
+    return { revision: this.#model.revision, hash: this.#model.hash };
+  }
+
+  /** The ports belong to whoever made them. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.resolve();
+  }
+}

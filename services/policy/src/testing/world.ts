@@ -1,0 +1,95 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AclRule, AclTarget, Command, CredentialFields, Store } from '@sallyport/domain';
+import { assert } from '@sallyport/errors';
+import { CommandExecutor, MemoryEventLog } from '@sallyport/event-log';
+import { ReadModel } from '@sallyport/read-model';
+import type { Facts } from '@sallyport/rules';
+import { SecretBox, SecretHasher, sealingContext } from '@sallyport/secrets';
+import { PolicyService } from '../service.ts';
+
+/** A whole control plane in memory: log, executor, read model and policy service; time stands still until it is moved. */
+export class World implements AsyncDisposable {
+  readonly log = new MemoryEventLog();
+  readonly box = new SecretBox(randomBytes(32));
+  readonly hasher = new SecretHasher(this.box);
+  readonly #folder = mkdtempSync(join(tmpdir(), 'policy-'));
+  model!: ReadModel;
+  policy!: PolicyService;
+  #executor!: CommandExecutor;
+  now = 1_700_000_000_000;
+
+  static async open(): Promise<World> {
+    const world = new World();
+    world.model = await ReadModel.open({
+      path: join(world.#folder, 'read-model.sqlite'),
+      log: world.log,
+      onFailure: () => undefined,
+    });
+    world.#executor = new CommandExecutor({ log: world.log, model: world.model });
+    const { model, box, hasher } = world;
+    world.policy = new PolicyService({ model, box, hasher, clock: () => world.now });
+    return world;
+  }
+
+  /** The revision after the command. */
+  async run(command: Command): Promise<number> {
+    const meta = {
+      commitId: randomUUID(),
+      at: this.now,
+      actor: { kind: 'system', id: 'test' },
+    } as const;
+    const done = await this.#executor.execute(command, meta);
+    assert(done.ok, `refused: ${done.ok ? '' : JSON.stringify(done.rejection)}`);
+    return done.revision;
+  }
+
+  /** Adds a credential with a machine secret that is the text given; none = no password needed. Answers the revision. */
+  addCredential(
+    id: string,
+    secret: string | undefined,
+    more: Partial<CredentialFields> & { readonly store?: Store } = {},
+  ): Promise<number> {
+    const data = {
+      id,
+      store: 'native',
+      kind: 'password',
+      name: `credential ${id}`,
+      match: { username: id },
+      enabled: true,
+      superuser: false,
+      passwordRequired: secret !== undefined,
+      attributes: {},
+      access: { kind: 'acl' },
+      ...more,
+    } as const;
+    const secrets = secret === undefined ? [] : [this.secret(id, 's1', secret)];
+    return this.run({ type: 'AddCredential', data: { ...data, secrets } });
+  }
+
+  secret(credentialId: string, secretId: string, text: string) {
+    const context = sealingContext({ kind: 'credential', id: credentialId });
+    const verifier = this.box.seal(this.hasher.machineVerifier(text), context);
+    return { secretId, verifier, createdAt: this.now };
+  }
+
+  rules(target: AclTarget, ...rules: Omit<AclRule, 'ruleId'>[]): Promise<number> {
+    const data = { target, rules: rules.map((rule, index) => ({ ruleId: `r${index}`, ...rule })) };
+    return this.run({ type: 'ReplaceAclRules', data });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.model[Symbol.asyncDispose]();
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+export const facts = (clientId: string, username?: string): Facts => ({
+  clientId,
+  listener: 'tcp:default',
+  ...(username !== undefined && { username }),
+});
+
+export const bytes = (text: string): Uint8Array => Buffer.from(text);
