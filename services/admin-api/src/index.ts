@@ -1,1 +1,13 @@
-export {};
+export { BOOTSTRAP_ADMIN, bootstrap, type Bootstrapped } from './bootstrap.ts';
+export {
+  adminApiConfigSchema,
+  type AdminApiConfig,
+  adminConfigCheck,
+  type BootstrapConfig,
+  bootstrapSection,
+  checkAdminApiConfig,
+  type HttpConfig,
+  httpSection,
+} from './config.ts';
+export type { AdminApiPorts, AdminReadModel, AdminTelemetry } from './ports.ts';
+export { type AdminApi, createAdminApi } from './service.ts';

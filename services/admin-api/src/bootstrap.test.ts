@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isOperational } from '@sallyport/errors';
+import { CommandExecutor, MemoryEventLog } from '@sallyport/event-log';
+import { ReadModel } from '@sallyport/read-model';
+import { SecretBox, SecretHasher, sealingContext } from '@sallyport/secrets';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { bootstrap } from './bootstrap.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'bootstrap-'));
+const secretBox = new SecretBox(randomBytes(32));
+const hasher = new SecretHasher(secretBox);
+const clock = () => 1_700_000_000_000;
+
+let log: MemoryEventLog;
+const models: ReadModel[] = [];
+
+async function replica() {
+  const path = join(folder, `${randomBytes(8).toString('hex')}.sqlite`);
+  const model = await ReadModel.open({ path, log, onFailure: () => undefined });
+  models.push(model);
+  return { model, executor: new CommandExecutor({ log, model }), hasher, secretBox, clock };
+}
+
+beforeEach(() => {
+  log = new MemoryEventLog();
+});
+afterEach(async () => {
+  for (const model of models.splice(0)) await model[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const key = { apiKey: 'key', apiSecret: 'a secret of sixteen' };
+
+describe('the first start', () => {
+  it.each([{ apiKey: 'key' }, { apiSecret: key.apiSecret }])(
+    'refuses half an API key, before anything is stored: %j',
+    async (half) => {
+      const failure = await bootstrap(half, await replica()).catch((error: unknown) => error);
+      expect(isOperational(failure, 'config_invalid')).toBe(true);
+      expect(await log.head()).toBe(0);
+    },
+  );
+
+  it('makes an administrator with a generated password of 128 bits or more, told once', async () => {
+    const ports = await replica();
+    const first = await bootstrap({}, ports);
+    expect(first.administratorAdded).toBe(true);
+    expect(
+      Buffer.from(first.generatedPassword ?? '', 'base64url').length * 8,
+    ).toBeGreaterThanOrEqual(128);
+    const admin = ports.model.reads.operatorByLogin('admin');
+    expect(admin).toMatchObject({ role: 'administrator', enabled: true });
+    const context = sealingContext({ kind: 'operator', id: admin?.id ?? '' });
+    const verifier = secretBox.open(admin?.passwordVerifier ?? '', context);
+    expect(await hasher.verify(verifier, Buffer.from(first.generatedPassword ?? ''))).toBe(true);
+    expect(await bootstrap({}, ports)).toEqual({ administratorAdded: false });
+    expect(await bootstrap({ adminPassword: 'another password' }, ports)).toEqual({
+      administratorAdded: false,
+    });
+    expect(await log.head()).toBe(1);
+  });
+
+  it('takes the password and the e-mail address of the configuration, and prints neither', async () => {
+    const ports = await replica();
+    const config = { adminPassword: 'from the configuration', adminEmail: 'a@example.org' };
+    expect(await bootstrap(config, ports)).toEqual({ administratorAdded: true });
+    expect(ports.model.reads.operatorByLogin('a@example.org')?.name).toBe('admin');
+  });
+
+  it('of replicas that start at once makes one administrator and one key; one knows the password', async () => {
+    const replicas = await Promise.all([replica(), replica(), replica()]);
+    const outcomes = await Promise.all(replicas.map((ports) => bootstrap(key, ports)));
+    const winners = outcomes.filter((one) => one.administratorAdded);
+    expect(winners).toHaveLength(1);
+    expect(outcomes.filter((one) => one.generatedPassword !== undefined)).toEqual(winners);
+    const commits = await log.read(0, 10);
+    const types = commits.flatMap((commit) => commit.events.map((event) => event.type));
+    expect(types.sort()).toEqual(['ApiKeyAdded', 'OperatorAdded']);
+  });
+
+  it('makes the key after a crash between the two commits, and never again once it was removed', async () => {
+    const ports = await replica();
+    await bootstrap({}, ports);
+    await bootstrap(key, ports);
+    expect(ports.model.reads.apiKey('key')).toMatchObject({ role: 'administrator', enabled: true });
+    const actor = { kind: 'system', id: 'test' } as const;
+    const removal = { type: 'RemoveApiKey', data: { id: 'key' } } as const;
+    await ports.executor.execute(removal, { commitId: 'removal', at: clock(), actor });
+    await bootstrap(key, ports);
+    expect(ports.model.reads.apiKey('key')).toBeUndefined();
+  });
+
+  it('refuses a secret that is too short to be one', async () => {
+    const ports = await replica();
+    const short = { apiKey: 'key', apiSecret: 'fifteen letters' };
+    const failure = await bootstrap(short, ports).catch((error: unknown) => error);
+    expect(isOperational(failure, 'config_invalid')).toBe(true);
+    expect(ports.model.reads.apiKey('key')).toBeUndefined();
+  });
+});

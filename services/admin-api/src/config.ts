@@ -1,0 +1,141 @@
+import {
+  adminNatsSection,
+  allOrNone,
+  type ConfigOf,
+  type ConfigProblem,
+  deploymentKey,
+  ListenAddress,
+  maxStalenessSeconds,
+  opsSection,
+  policyClientSection,
+  telemetrySection,
+} from '@sallyport/config';
+import { Type } from 'typebox';
+import { OPERATOR_PASSWORD_LENGTH_MIN } from './routes/operators/schema.ts';
+
+/** Fewest characters of an API secret that is set in the configuration. */
+export const API_SECRET_LENGTH_MIN = 16;
+
+/** The HTTP side; the standalone profile has the same section. */
+export const httpSection = Type.Object({
+  listen: Type.Array(ListenAddress({ description: 'host:port' }), {
+    description: 'Where the API answers.',
+    default: ['127.0.0.1:8083'],
+    minItems: 1,
+    maxItems: 8,
+  }),
+  trustedProxies: Type.Array(Type.String({ description: 'address or CIDR' }), {
+    description: 'Load balancers whose X-Forwarded-For names the peer; nobody else is believed.',
+    default: [],
+  }),
+  requestsPerSecondMax: Type.Integer({
+    description:
+      'Most requests a second of one operator or API key, and of one address before it is known.',
+    default: 200,
+    minimum: 1,
+    maximum: 100_000,
+  }),
+  loginFailuresMax: Type.Integer({
+    description: 'Failed logins on one account from one address after which it is locked.',
+    default: 5,
+    minimum: 1,
+    maximum: 100,
+  }),
+  loginWindowSeconds: Type.Integer({
+    description: 'For how long a failed login counts.',
+    default: 300,
+    minimum: 1,
+    maximum: 86_400,
+  }),
+  loginLockSeconds: Type.Integer({
+    description: 'How long a locked account stays locked for that address.',
+    default: 600,
+    minimum: 1,
+    maximum: 86_400,
+  }),
+});
+
+/** What the first start makes; the standalone profile has the same section. */
+export const bootstrapSection = Type.Object({
+  adminPassword: Type.Optional(
+    Type.String({
+      description:
+        'Password of the first administrator, `admin`; generated and printed when left out.',
+      secret: true,
+      minLength: OPERATOR_PASSWORD_LENGTH_MIN,
+    }),
+  ),
+  adminEmail: Type.Optional(
+    Type.String({
+      description: 'E-mail address under which `admin` may log in too.',
+      maxLength: 256,
+    }),
+  ),
+  apiKey: Type.Optional(
+    Type.String({
+      description: 'Id of the first API key.',
+      pattern: '^[\\x21-\\x39\\x3b-\\x7e]{1,64}$',
+    }),
+  ),
+  apiSecret: Type.Optional(
+    Type.String({
+      description: 'Its secret.',
+      secret: true,
+      minLength: API_SECRET_LENGTH_MIN,
+    }),
+  ),
+});
+
+export const adminApiConfigSchema = Type.Object({
+  dataDir: Type.String({
+    description: 'Folder of the read model; may be lost, is rebuilt from the log.',
+    default: './data',
+  }),
+  http: httpSection,
+  bootstrap: bootstrapSection,
+  enforcement: Type.Object({ maxStalenessSeconds }),
+  log: Type.Object({
+    replicas: Type.Optional(
+      Type.Integer({
+        description: 'Copies that JetStream keeps of the log; nats.replicas when left out.',
+        minimum: 1,
+        maximum: 5,
+      }),
+    ),
+  }),
+  secrets: Type.Object({ key: deploymentKey }),
+  nats: adminNatsSection,
+  policy: policyClientSection,
+  ops: opsSection(9101),
+  telemetry: telemetrySection,
+});
+
+export type HttpConfig = ConfigOf<typeof httpSection>;
+export type BootstrapConfig = ConfigOf<typeof bootstrapSection>;
+export type AdminApiConfig = ConfigOf<typeof adminApiConfigSchema>;
+
+/** Rules between the keys of the two sections that every profile has. */
+export function adminConfigCheck(config: {
+  readonly http: HttpConfig;
+  readonly bootstrap: BootstrapConfig;
+}): readonly ConfigProblem[] {
+  const problems = [...allOrNone(config, ['bootstrap.apiKey', 'bootstrap.apiSecret'])];
+  if (config.http.listen.includes('off') && config.http.listen.length > 1) {
+    problems.push({ key: 'http.listen', problem: 'is off and an address at the same time' });
+  }
+  return problems;
+}
+
+/** Rules between the keys of the service in a cluster. */
+export function checkAdminApiConfig(config: AdminApiConfig): readonly ConfigProblem[] {
+  const problems = [
+    ...adminConfigCheck(config),
+    ...allOrNone(config, ['nats.user', 'nats.password']),
+    ...allOrNone(config, ['nats.nodesUser', 'nats.nodesPassword']),
+    ...allOrNone(config, ['policy.certFile', 'policy.keyFile']),
+  ];
+  if (config.policy.token === undefined && config.policy.certFile === undefined) {
+    problems.push({ key: 'policy.token', problem: 'is needed unless policy.certFile is set' });
+  }
+  return problems;
+}

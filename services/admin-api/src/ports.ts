@@ -1,0 +1,36 @@
+import type { CommandExecutor, DecisionModel, EventLog } from '@sallyport/event-log';
+import type { NodeRegistry } from '@sallyport/node-registry';
+import type { PolicyClient } from '@sallyport/policy-client';
+import type { Lists } from '@sallyport/read-model';
+import type { SecretBox, SecretHasher } from '@sallyport/secrets';
+import type { Logger, OpsHandler } from '@sallyport/telemetry';
+
+/** The log folded on this process. Lookups and lists are synchronous, at one revision. */
+export interface AdminReadModel extends DecisionModel {
+  /** Running hash of the log at `revision`. */
+  readonly hash: string;
+  readonly lists: Lists;
+}
+
+/** What the API tells of itself while it works. */
+export interface AdminTelemetry {
+  readonly logger: Logger;
+  /** Registers the tracing plug-in; it costs a quarter of an empty request. */
+  readonly tracing: boolean;
+}
+
+/** Everything that the API works with; it opens none of them and closes none of them. */
+export interface AdminApiPorts {
+  readonly executor: Pick<CommandExecutor, 'execute'>;
+  readonly model: AdminReadModel;
+  readonly log: EventLog;
+  readonly registry: NodeRegistry;
+  readonly policy: PolicyClient;
+  readonly secretBox: SecretBox;
+  readonly hasher: SecretHasher;
+  readonly telemetry: AdminTelemetry;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  /** Serves the paths of health here too, for a process without an ops address of its own. */
+  readonly ops?: OpsHandler;
+}

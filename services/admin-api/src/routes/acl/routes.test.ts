@@ -1,0 +1,127 @@
+import { randomUUID } from 'node:crypto';
+import { ACL_RULES_MAX } from '@sallyport/domain';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type AnswerBody, type Client, World } from '../../testing/world.ts';
+
+let world: World;
+let admin: Client;
+beforeAll(async () => {
+  world = await World.open();
+  admin = await world.login();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const rule = (topicFilter: string, more: object = {}) => ({
+  effect: 'allow',
+  action: 'all',
+  topicFilter,
+  ...more,
+});
+const filters = (body: AnswerBody) => body.rules.map((one) => one.topicFilter);
+
+describe.each([
+  ['clients', () => `/api/v1/acl/clients/${randomUUID()}`],
+  ['usernames', () => `/api/v1/acl/usernames/${randomUUID()}`],
+  ['everyone', () => '/api/v1/acl/everyone'],
+])('the rules of %s', (_title, address) => {
+  it('are not there before they are put, and nothing can be taken from them', async () => {
+    const url = address();
+    for (const answer of [await admin.get(url), await admin.delete(url)]) {
+      expect([answer.status, answer.body.code]).toEqual([404, 'acl_table_not_found']);
+    }
+    const answer = await admin.delete(`${url}/rules/x`);
+    expect([answer.status, answer.body.code]).toEqual([404, 'acl_rule_not_found']);
+  });
+
+  it('are put whole, grown at the end or at a place, and taken away', async () => {
+    const url = address();
+    const put = await admin.put(url, { rules: [rule('a', { ruleId: 'first' }), rule('c')] });
+    expect(put.status).toBe(200);
+    expect(put.body.rules[0].ruleId).toBe('first');
+    expect(put.body.rules[1].ruleId).toMatch(/^[0-9a-f-]{36}$/);
+    expect(put.headers.etag).toBe(`"${put.body.revision}"`);
+    const last = await admin.post(`${url}/rules`, rule('d/#'));
+    expect([last.status, last.body.position]).toEqual([201, 2]);
+    const second = await admin.post(`${url}/rules`, rule('b/+', { position: 1, effect: 'deny' }));
+    expect([second.status, second.body.position]).toEqual([201, 1]);
+    const read = await admin.get(url);
+    expect(filters(read.body)).toEqual(['a', 'b/+', 'c', 'd/#']);
+    expect(read.headers.etag).toBe(second.headers.etag);
+    const taken = await admin.delete(`${url}/rules/${put.body.rules[1].ruleId}`);
+    expect(taken.status).toBe(204);
+    expect(filters((await admin.get(url)).body)).toEqual(['a', 'b/+', 'd/#']);
+    expect((await admin.delete(url)).status).toBe(204);
+    expect((await admin.get(url)).status).toBe(404);
+  });
+
+  it('refuse a place past the end, an id that is there, and invalid rules with their pointers', async () => {
+    const url = address();
+    await admin.put(url, { rules: [rule('a', { ruleId: 'r' })] });
+    const past = await admin.post(`${url}/rules`, rule('b', { position: 2 }));
+    expect([past.status, past.body.errors[0].pointer]).toEqual([422, '/position']);
+    const twice = await admin.post(`${url}/rules`, rule('b', { ruleId: 'r' }));
+    expect([twice.status, twice.body.code]).toEqual([409, 'acl_rule_exists']);
+    const rules = [rule('ok'), rule('a#'), rule('x', { effect: 'maybe' })];
+    const shape = await admin.put(url, { rules });
+    expect([shape.status, shape.body.errors[0].pointer]).toEqual([400, '/rules/2/effect']);
+    const filter = await admin.put(url, { rules: rules.slice(0, 2) });
+    expect([filter.status, filter.body.errors[0].pointer]).toEqual([422, '/rules/1/topicFilter']);
+    await admin.delete(url);
+  });
+
+  it('are changed under a condition', async () => {
+    const url = address();
+    const none = { 'if-none-match': '*' };
+    expect((await admin.put(url, { rules: [] }, { 'if-match': '*' })).status).toBe(412);
+    const made = await admin.put(url, { rules: [rule('a')] }, none);
+    expect(made.status).toBe(200);
+    const there = await admin.put(url, { rules: [rule('b')] }, none);
+    expect([there.status, there.headers.etag]).toEqual([412, made.headers.etag]);
+    expect((await admin.put(url, { rules: [] }, { 'if-none-match': '"1"' })).status).toBe(400);
+    const stale = { 'if-match': '"1"' };
+    expect((await admin.post(`${url}/rules`, rule('b'), stale)).status).toBe(412);
+    expect((await admin.delete(url, stale)).status).toBe(412);
+    const current = { 'if-match': String(made.headers.etag) };
+    expect((await admin.delete(url, current)).status).toBe(204);
+  });
+});
+
+describe('limits and lists', () => {
+  it(`takes ${ACL_RULES_MAX} rules, and not one more`, async () => {
+    const url = '/api/v1/acl/clients/full';
+    const rules = Array.from({ length: ACL_RULES_MAX }, (_, index) => rule(`t/${index}`));
+    expect((await admin.put(url, { rules })).status).toBe(200);
+    const more = await admin.post(`${url}/rules`, rule('one/more'));
+    expect([more.status, more.body.code]).toEqual([422, 'too_many_acl_rules']);
+    expect((await admin.put(url, { rules: [...rules, rule('x')] })).status).toBe(400);
+    await admin.delete(url);
+  });
+
+  it('lists the targets that have rules', async () => {
+    const name = randomUUID();
+    await admin.put(`/api/v1/acl/usernames/${name}`, { rules: [rule('a')] });
+    await admin.put(`/api/v1/acl/clients/${name}`, { rules: [rule('b')] });
+    const { body } = await admin.get(`/api/v1/acl?search=${name}&sort=target,desc&pageSize=1`);
+    expect(body).toMatchObject({ total: 2, page: 0, pageSize: 1 });
+    expect(body.items[0]?.target).toEqual({ kind: 'username', name });
+  });
+
+  it('a name may hold what an address has to encode', async () => {
+    const name = 'a/b c%2F?#+ü';
+    const url = `/api/v1/acl/clients/${encodeURIComponent(name)}`;
+    expect((await admin.put(url, { rules: [rule('a')] })).body.target).toEqual({
+      kind: 'client',
+      name,
+    });
+    expect((await admin.get(url)).body.target.name).toBe(name);
+    expect((await admin.delete(url)).status).toBe(204);
+  });
+
+  it('a retry derives the same rule ids', async () => {
+    const url = '/api/v1/acl/clients/retry';
+    const headers = { 'idempotency-key': randomUUID() };
+    const sent = { rules: [rule('a'), rule('b')] };
+    const first = await admin.put(url, sent, headers);
+    expect((await admin.put(url, sent, headers)).body).toEqual(first.body);
+  });
+});

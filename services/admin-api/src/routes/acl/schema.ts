@@ -1,0 +1,94 @@
+import { ACL_RULES_MAX, type AclTable, type AclTarget } from '@sallyport/domain';
+import { TOPIC_BYTES_MAX } from '@sallyport/topic';
+import { Type } from 'typebox';
+import { instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
+import { writeQuery } from '../../http/write.ts';
+
+const closed = { additionalProperties: false };
+
+const ruleMembers = {
+  effect: Type.Enum(['allow', 'deny']),
+  action: Type.Enum(['publish', 'subscribe', 'all']),
+  topicFilter: Type.String({
+    maxLength: TOPIC_BYTES_MAX,
+    description: 'An MQTT filter; a level may be ${clientid} or ${username}.',
+  }),
+};
+
+const ruleId = Type.String({ minLength: 1, maxLength: 64 });
+
+export const ruleBody = Type.Object(
+  {
+    ruleId: Type.Optional(ruleId),
+    ...ruleMembers,
+    position: Type.Optional(
+      Type.Integer({ minimum: 0, description: 'Index to insert at; the end when left out.' }),
+    ),
+  },
+  closed,
+);
+
+export const replaceBody = Type.Object(
+  {
+    rules: Type.Array(Type.Object({ ruleId: Type.Optional(ruleId), ...ruleMembers }, closed), {
+      maxItems: ACL_RULES_MAX,
+      description: 'The whole list, in order; the first rule that matches decides.',
+    }),
+  },
+  closed,
+);
+
+const ruleSchema = Type.Object({ ruleId: Type.String(), ...ruleMembers });
+
+const tableMembers = {
+  target: Type.Object({
+    kind: Type.Enum(['client', 'username', 'everyone']),
+    name: Type.Optional(Type.String()),
+  }),
+  rules: Type.Array(ruleSchema),
+  updatedAt: instantSchema('When the list was last changed.'),
+  updatedRevision: Type.Integer({ description: 'The entity tag, as a number.' }),
+};
+
+export const tableSchema = Type.Object(tableMembers);
+export const writtenTableSchema = Type.Object({
+  ...tableMembers,
+  updatedAt: Type.Optional(tableMembers.updatedAt),
+  revision: Type.Integer(),
+});
+export const writtenRuleSchema = Type.Object({
+  ...ruleSchema.properties,
+  position: Type.Integer(),
+  revision: Type.Integer(),
+});
+export const tablePageSchema = pageOf(tableSchema, 'AclPage');
+
+export const listQuery = Type.Object(pageQuery(['target']), closed);
+export const emptyQuery = Type.Object({}, closed);
+export const writeQuerySchema = Type.Object(writeQuery, closed);
+
+/** The two kinds of list that have a name, and the one that has none. */
+export const TARGETS = [
+  { address: '/acl/clients/:name', kind: 'client', noun: 'Client' },
+  { address: '/acl/usernames/:name', kind: 'username', noun: 'Username' },
+  { address: '/acl/everyone', kind: 'everyone', noun: 'Everyone' },
+] as const;
+export type TargetRoute = (typeof TARGETS)[number];
+
+export const paramsOf = (
+  { kind }: TargetRoute,
+  more: Record<string, ReturnType<typeof Type.String>> = {},
+) => Type.Object({ ...(kind === 'everyone' ? {} : { name: Type.String() }), ...more });
+
+export function targetOf({ kind }: TargetRoute, params: unknown): AclTarget {
+  if (kind === 'everyone') return { kind };
+  const { name } = params as { readonly name: string }; // `paramsOf`
+  return { kind, name };
+}
+
+export const tableView = ({ target, rules, updatedAt, updatedRevision }: AclTable) => ({
+  target,
+  rules,
+  updatedAt: instant(updatedAt),
+  updatedRevision,
+});

@@ -1,0 +1,143 @@
+import type { Credential, CredentialFields } from '@sallyport/domain';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { ApiContext, TypedApp } from '../../http/context.ts';
+import { ifRevisionOf } from '../../http/etag.ts';
+import { writeAnswers } from '../../http/openapi.ts';
+import { refused } from '../../http/problems.ts';
+import { createChecker } from '../../http/validation.ts';
+import { currentOf, found, passwordSecret } from './lookup.ts';
+import { type JsonObject, mergePatch } from './merge-patch.ts';
+import {
+  credentialView,
+  fieldsSchema,
+  idParams,
+  patchBody,
+  replaceBody,
+  writeQuerySchema,
+  writtenCredentialSchema,
+} from './schema.ts';
+
+const tags = ['credentials'];
+const WRITE = { permission: 'credentials:write' } as const;
+const ADDRESS = '/credentials/:id';
+
+interface Change {
+  readonly id: string;
+  /** Made from the credential as it is when the command is made. */
+  readonly changes: (current: Credential) => Partial<CredentialFields>;
+  /** The outcome depends on what was there, so nothing may come between reading and writing. */
+  readonly optimistic: boolean;
+  readonly password: string | undefined;
+}
+
+function change(
+  context: ApiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { id, changes, optimistic, password }: Change,
+): Promise<unknown> {
+  return context.writer.respond(request, reply, {
+    command: async (inputs) => {
+      const current = found(context, id);
+      const ifRevision =
+        ifRevisionOf(request, current.updatedRevision) ??
+        (optimistic ? current.updatedRevision : undefined);
+      const wanted = changes(current);
+      const secret =
+        password === undefined ? undefined : await passwordSecret(context, id, password, inputs);
+      return {
+        type: 'ChangeCredential',
+        data: {
+          id,
+          changes: wanted,
+          ...(ifRevision === undefined ? {} : { ifRevision }),
+          ...(secret === undefined ? {} : { secret }),
+        },
+      };
+    },
+    current: currentOf(context, id),
+    retryStale: optimistic && request.headers['if-match'] === undefined,
+    answer: () => {
+      const credential = found(context, id);
+      return {
+        status: 200,
+        body: credentialView(credential, context.ports.clock()),
+        updatedRevision: credential.updatedRevision,
+      };
+    },
+  });
+}
+
+export function registerReplace(app: TypedApp, context: ApiContext): void {
+  app.put(
+    ADDRESS,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'replaceCredential',
+        summary: 'Replace a credential',
+        params: idParams,
+        querystring: writeQuerySchema,
+        body: replaceBody,
+        response: writeAnswers(200, writtenCredentialSchema),
+      },
+    },
+    (request, reply) => {
+      const { password, ...fields } = request.body;
+      return change(context, request, reply, {
+        id: request.params.id,
+        changes: () => fields,
+        optimistic: false,
+        password,
+      });
+    },
+  );
+}
+
+const checkFields = createChecker(fieldsSchema);
+
+/** The fields that a merge patch changes, as they are after it. @throws RefusedError `invalid_request` when they are none any more */
+function patched(current: Credential, patch: JsonObject): Partial<CredentialFields> {
+  const { name, match, enabled, superuser, passwordRequired, attributes, access } = current;
+  const before = { name, match, enabled, superuser, passwordRequired, attributes, access };
+  const wanted = patch['access'] as { readonly kind?: unknown } | null | undefined; // Checked below, merged.
+  const otherKind = wanted?.kind !== undefined && wanted.kind !== access.kind;
+  const after = mergePatch(otherKind ? { ...before, access: {} } : before, patch);
+  const required = Object.keys(before).filter((key) => patch[key] === null);
+  if (required.length > 0) {
+    const problems = required.map((key) => ({ pointer: `/${key}`, detail: 'cannot be removed' }));
+    throw refused('invalid_request', { problems });
+  }
+  const problems = checkFields(after);
+  if (problems.length > 0) throw refused('invalid_request', { problems });
+  const touched = Object.entries(after as CredentialFields).filter(([key]) => key in patch); // `checkFields` has found that it is.
+  return Object.fromEntries(touched);
+}
+
+export function registerPatch(app: TypedApp, context: ApiContext): void {
+  app.patch(
+    ADDRESS,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'patchCredential',
+        summary: 'Change parts of a credential',
+        params: idParams,
+        querystring: writeQuerySchema,
+        body: patchBody,
+        response: writeAnswers(200, writtenCredentialSchema),
+      },
+    },
+    (request, reply) => {
+      const { password, ...patch } = request.body;
+      return change(context, request, reply, {
+        id: request.params.id,
+        changes: (current) => patched(current, patch),
+        optimistic: true,
+        password: password as string | undefined, // `passwordSchema`
+      });
+    },
+  );
+}

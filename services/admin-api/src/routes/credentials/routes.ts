@@ -1,0 +1,181 @@
+import { type Credential, evolveCredential, type Secret } from '@sallyport/domain';
+import { assert } from '@sallyport/errors';
+import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
+import { etagOf, ifRevisionOf } from '../../http/etag.ts';
+import { pageRequestOf } from '../../http/list-query.ts';
+import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
+import { refused } from '../../http/problems.ts';
+import type { Done } from '../../http/write.ts';
+import { registerPatch, registerReplace } from './change.ts';
+import { currentOf, found, passwordSecret, sealedSecret } from './lookup.ts';
+import {
+  createBody,
+  credentialPageSchema,
+  credentialSchema,
+  credentialView,
+  emptyQuery,
+  idParams,
+  listQuery,
+  writeQuerySchema,
+  writtenCredentialSchema,
+} from './schema.ts';
+import { registerSecrets } from './secrets.ts';
+
+const tags = ['credentials'];
+const READ = { permission: 'credentials:read' } as const;
+const WRITE = { permission: 'credentials:write' } as const;
+const BASE = '/credentials';
+
+export const credentialRoutes: Routes = (app, context) => {
+  registerReads(app, context);
+  registerCreate(app, context);
+  registerReplace(app, context);
+  registerPatch(app, context);
+  registerRemove(app, context);
+  registerSecrets(app, context);
+};
+
+function registerReads(app: TypedApp, context: ApiContext): void {
+  const { model, clock } = context.ports;
+  app.get(
+    BASE,
+    {
+      config: READ,
+      schema: {
+        tags,
+        operationId: 'listCredentials',
+        summary: 'List credentials',
+        querystring: listQuery,
+        response: answers({ 200: credentialPageSchema }, READ_PROBLEMS),
+      },
+    },
+    (request) => {
+      const wanted = pageRequestOf<'name' | 'createdAt' | 'updatedAt'>(request.query);
+      const { store } = request.query;
+      const page = model.lists.credentials({
+        ...wanted,
+        ...(store === undefined ? {} : { store }),
+      });
+      const at = clock();
+      return {
+        items: page.items.map((one) => credentialView(one, at)),
+        total: page.total,
+        page: wanted.page,
+        pageSize: wanted.pageSize,
+      };
+    },
+  );
+  app.get(
+    `${BASE}/:id`,
+    {
+      config: READ,
+      schema: {
+        tags,
+        operationId: 'getCredential',
+        summary: 'Read one credential',
+        params: idParams,
+        querystring: emptyQuery,
+        response: answers({ 200: credentialSchema }, READ_PROBLEMS),
+      },
+    },
+    (request, reply) => {
+      const credential = found(context, request.params.id);
+      void reply.header('etag', etagOf(credential.updatedRevision));
+      return credentialView(credential, clock());
+    },
+  );
+}
+
+/** The credential as a commit added it, whatever became of it since. */
+function added(done: Done): Credential {
+  const event = done.events.find((one) => one.type === 'CredentialAdded');
+  const credential = event && evolveCredential(undefined, event, done);
+  assert(credential !== undefined, 'a commit of AddCredential adds a credential');
+  return credential;
+}
+
+function registerCreate(app: TypedApp, context: ApiContext): void {
+  const { hasher, clock } = context.ports;
+  app.post(
+    BASE,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'createCredential',
+        summary: 'Add a credential',
+        querystring: writeQuerySchema,
+        body: createBody,
+        response: writeAnswers(201, writtenCredentialSchema),
+      },
+    },
+    (request, reply) => {
+      const { password, generateSecret, ...fields } = request.body;
+      if (password !== undefined && generateSecret) throw eitherSecret();
+      let secret: string | undefined;
+      return context.writer.respond(request, reply, {
+        command: async (inputs) => {
+          const id = inputs.id('credential');
+          const secrets: Secret[] = [];
+          if (password !== undefined) {
+            secrets.push(await passwordSecret(context, id, password, inputs));
+          }
+          if (generateSecret) {
+            const generated = hasher.generateSecret();
+            secret = generated.secret;
+            secrets.push(sealedSecret(context, id, generated.verifier, inputs));
+          }
+          return {
+            type: 'AddCredential',
+            data: { ...fields, id, store: 'native', kind: 'password', secrets },
+          };
+        },
+        answer: (done) => {
+          const credential = added(done);
+          return {
+            status: 201,
+            body: { ...credentialView(credential, clock()), ...(done.replayed ? {} : { secret }) },
+            updatedRevision: credential.updatedRevision,
+            location: `/api/v1${BASE}/${credential.id}`,
+          };
+        },
+      });
+    },
+  );
+}
+
+const eitherSecret = (): Error =>
+  refused('invalid_request', {
+    problems: [{ pointer: '/generateSecret', detail: 'cannot be combined with a password' }],
+  });
+
+function registerRemove(app: TypedApp, context: ApiContext): void {
+  app.delete(
+    `${BASE}/:id`,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'deleteCredential',
+        summary: 'Remove a credential',
+        params: idParams,
+        querystring: writeQuerySchema,
+        response: writeAnswers(204, null),
+      },
+    },
+    (request, reply) => {
+      const { id } = request.params;
+      return context.writer.respond(request, reply, {
+        command: () => {
+          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
+          return {
+            type: 'RemoveCredential',
+            data: { id, ...(ifRevision === undefined ? {} : { ifRevision }) },
+          };
+        },
+        current: currentOf(context, id),
+        answer: () => ({ status: 204 }),
+      });
+    },
+  );
+}

@@ -1,0 +1,213 @@
+import {
+  type AccessSpec,
+  ATTRIBUTES_MAX,
+  type Credential,
+  isLive,
+  PATTERN_BYTES_MAX,
+  PATTERNS_MAX,
+  STORES,
+} from '@sallyport/domain';
+import { SECRET_BYTES_MAX } from '@sallyport/secrets';
+import { Type } from 'typebox';
+import { defaulted, instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
+import { writeQuery } from '../../http/write.ts';
+
+const closed = { additionalProperties: false };
+
+const patterns = (description: string) =>
+  Type.Array(Type.String({ maxLength: PATTERN_BYTES_MAX }), {
+    maxItems: PATTERNS_MAX,
+    description,
+  });
+
+export const accessSchema = Type.Unsafe<AccessSpec>({
+  type: 'object',
+  required: ['kind'],
+  discriminator: { propertyName: 'kind' },
+  description: 'How the credential itself grants topics; ACL lists are looked at in every case.',
+  oneOf: [
+    Type.Object(
+      { kind: Type.Literal('acl') },
+      { ...closed, description: 'No opinion of its own: the ACL lists decide.' },
+    ),
+    Type.Object(
+      { kind: Type.Literal('unrestricted') },
+      { ...closed, description: 'Everything but reserved topics.' },
+    ),
+    Type.Object(
+      {
+        kind: Type.Literal('patterns'),
+        publish: patterns('Topics that may be published to.'),
+        subscribe: patterns('Topics that may be subscribed to.'),
+      },
+      { ...closed, description: 'Whole-match regular expressions, in linear time.' },
+    ),
+  ],
+});
+
+const matchSchema = Type.Object(
+  {
+    username: Type.Optional(Type.String()),
+    clientId: Type.Optional(Type.String()),
+  },
+  { ...closed, description: 'What a CONNECT must carry; at least one of the two.' },
+);
+
+/** Members of a credential that an administrator decides. */
+const fields = {
+  name: Type.String({ description: 'Unique within its store; 1 to 256 bytes.' }),
+  match: matchSchema,
+  enabled: defaulted(Type.Boolean({ default: true })),
+  superuser: defaulted(Type.Boolean({ default: false })),
+  passwordRequired: defaulted(
+    Type.Boolean({
+      default: true,
+      description: 'When false, the match alone opens the credential.',
+    }),
+  ),
+  attributes: defaulted(
+    Type.Unsafe<Record<string, string>>({
+      type: 'object',
+      additionalProperties: { type: 'string' },
+      maxProperties: ATTRIBUTES_MAX,
+      default: {},
+    }),
+  ),
+  access: defaulted(Type.Unsafe<AccessSpec>({ ...accessSchema, default: { kind: 'acl' } })),
+};
+
+export const passwordSchema = Type.String({
+  minLength: 1,
+  maxLength: SECRET_BYTES_MAX,
+  description: 'Chosen by a person; kept as argon2id.',
+});
+
+const generateSecret = defaulted(
+  Type.Boolean({
+    default: false,
+    description: 'Generates a secret that is shown once, in the answer.',
+  }),
+);
+
+export const fieldsSchema = Type.Object(fields, closed);
+
+export const createBody = Type.Object(
+  { ...fields, password: Type.Optional(passwordSchema), generateSecret },
+  closed,
+);
+
+export const replaceBody = Type.Object(
+  { ...fields, password: Type.Optional(passwordSchema) },
+  { ...closed, description: 'Without a password the present secrets stay.' },
+);
+
+/** Null takes a member away, as RFC 7396 has it; the outcome is checked as a whole. */
+export const patchBody = Type.Unsafe<Record<string, unknown>>({
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: {
+    ...Object.fromEntries(Object.keys(fields).map((name) => [name, {}])),
+    password: passwordSchema,
+  },
+  description: 'JSON merge patch (RFC 7396). An `access` of another kind replaces the present one.',
+});
+
+/** Longest time that a replaced secret may live on, in seconds. */
+export const RETIRE_SECONDS_MAX = 30 * 24 * 60 * 60;
+
+export const rotateBody = Type.Object(
+  {
+    password: Type.Optional(passwordSchema),
+    retireOldAfterSeconds: defaulted(
+      Type.Integer({
+        minimum: 0,
+        maximum: RETIRE_SECONDS_MAX,
+        default: 0,
+        description: 'How long the present secret stays valid.',
+      }),
+    ),
+  },
+  { ...closed, description: 'Without a password a secret is generated.' },
+);
+
+const secretSchema = Type.Object({
+  secretId: Type.String(),
+  createdAt: instantSchema('When it was set.'),
+  expiresAt: Type.Optional(instantSchema('From when on it opens nothing.')),
+});
+
+const viewMembers = {
+  id: Type.String({ format: 'uuid' }),
+  store: Type.Enum([...STORES]),
+  kind: Type.Literal('password'),
+  ...fields,
+  secrets: Type.Array(secretSchema, { description: 'Without what would open anything.' }),
+  createdAt: instantSchema('When the credential was added.'),
+  updatedAt: instantSchema('When it was last changed.'),
+  updatedRevision: Type.Integer({ description: 'The entity tag, as a number.' }),
+};
+
+export const credentialSchema = Type.Object(viewMembers);
+
+export const writtenCredentialSchema = Type.Object({
+  ...viewMembers,
+  secret: Type.Optional(
+    Type.String({ description: 'The generated secret. Shown once, and not to a retry.' }),
+  ),
+  revision: Type.Integer({ description: 'At which the change takes effect.' }),
+});
+
+export const writtenSecretSchema = Type.Object({
+  ...secretSchema.properties,
+  secret: Type.Optional(
+    Type.String({ description: 'The generated secret. Shown once, and not to a retry.' }),
+  ),
+  revision: Type.Integer(),
+});
+
+export const credentialPageSchema = pageOf(credentialSchema, 'CredentialPage');
+
+export const listQuery = Type.Object(
+  {
+    ...pageQuery(['name', 'createdAt', 'updatedAt']),
+    store: Type.Optional(Type.Enum([...STORES])),
+  },
+  closed,
+);
+
+export const emptyQuery = Type.Object({}, closed);
+export const writeQuerySchema = Type.Object(writeQuery, closed);
+
+export const idParams = Type.Object({ id: Type.String() });
+export const secretParams = Type.Object({ id: Type.String(), secretId: Type.String() });
+
+/** A credential as it is told to callers: secrets without their verifiers, and only those that are live. */
+export function credentialView(credential: Credential, at: number): Record<string, unknown> {
+  const { id, store, kind, name, match, enabled, superuser, passwordRequired } = credential;
+  return {
+    id,
+    store,
+    kind,
+    name,
+    match,
+    enabled,
+    superuser,
+    passwordRequired,
+    attributes: credential.attributes,
+    access: credential.access,
+    secrets: credential.secrets.filter((one) => isLive(one, at)).map(secretView),
+    createdAt: instant(credential.createdAt),
+    updatedAt: instant(credential.updatedAt),
+    updatedRevision: credential.updatedRevision,
+  };
+}
+
+export function secretView(secret: Credential['secrets'][number]): Record<string, unknown> {
+  const { secretId, createdAt, expiresAt } = secret;
+  return {
+    secretId,
+    createdAt: instant(createdAt),
+    ...(expiresAt === undefined ? {} : { expiresAt: instant(expiresAt) }),
+  };
+}

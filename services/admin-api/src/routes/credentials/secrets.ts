@@ -1,0 +1,102 @@
+import type { Secret } from '@sallyport/domain';
+import { assert } from '@sallyport/errors';
+import type { ApiContext, TypedApp } from '../../http/context.ts';
+import { ifRevisionOf } from '../../http/etag.ts';
+import { writeAnswers } from '../../http/openapi.ts';
+import type { Done } from '../../http/write.ts';
+import { currentOf, found, passwordSecret, sealedSecret } from './lookup.ts';
+import {
+  idParams,
+  rotateBody,
+  secretParams,
+  secretView,
+  writeQuerySchema,
+  writtenSecretSchema,
+} from './schema.ts';
+
+const tags = ['credentials'];
+const WRITE = { permission: 'credentials:write' } as const;
+const ADDRESS = '/credentials/:id/secrets';
+
+export function registerSecrets(app: TypedApp, context: ApiContext): void {
+  registerRotate(app, context);
+  app.delete(
+    `${ADDRESS}/:secretId`,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'deleteCredentialSecret',
+        summary: 'Remove one secret of a credential',
+        params: secretParams,
+        querystring: writeQuerySchema,
+        response: writeAnswers(204, null),
+      },
+    },
+    (request, reply) => {
+      const { id, secretId } = request.params;
+      return context.writer.respond(request, reply, {
+        command: () => {
+          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
+          return {
+            type: 'RemoveSecret',
+            data: { id, secretId, ...(ifRevision === undefined ? {} : { ifRevision }) },
+          };
+        },
+        current: currentOf(context, id),
+        answer: () => ({ status: 204 }),
+      });
+    },
+  );
+}
+
+function registerRotate(app: TypedApp, context: ApiContext): void {
+  app.post(
+    ADDRESS,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'rotateCredentialSecret',
+        summary: 'Set a new secret, and let the present one end',
+        params: idParams,
+        querystring: writeQuerySchema,
+        body: rotateBody,
+        response: writeAnswers(201, writtenSecretSchema),
+      },
+    },
+    (request, reply) => {
+      const { id } = request.params;
+      const { password, retireOldAfterSeconds } = request.body;
+      let shown: string | undefined;
+      return context.writer.respond(request, reply, {
+        command: async (inputs) => {
+          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
+          let secret: Secret;
+          if (password === undefined) {
+            const generated = context.ports.hasher.generateSecret();
+            shown = generated.secret;
+            secret = sealedSecret(context, id, generated.verifier, inputs);
+          } else secret = await passwordSecret(context, id, password, inputs);
+          const retireAt = inputs.at + retireOldAfterSeconds * 1000;
+          return {
+            type: 'RotateSecret',
+            data: { id, secret, retireAt, ...(ifRevision === undefined ? {} : { ifRevision }) },
+          };
+        },
+        current: currentOf(context, id),
+        answer: (done) => ({
+          status: 201,
+          body: { ...addedSecret(done), ...(done.replayed ? {} : { secret: shown }) },
+          updatedRevision: done.revision,
+        }),
+      });
+    },
+  );
+}
+
+function addedSecret(done: Done): Record<string, unknown> {
+  const event = done.events.find((one) => one.type === 'CredentialSecretAdded');
+  assert(event !== undefined, 'a commit of RotateSecret adds a secret');
+  return secretView(event.data.secret);
+}

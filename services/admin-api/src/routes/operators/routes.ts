@@ -1,0 +1,190 @@
+import { evolveOperator, type Operator, type Revision } from '@sallyport/domain';
+import { assert } from '@sallyport/errors';
+import { SECRET_BYTES_MAX, sealingContext } from '@sallyport/secrets';
+import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
+import { etagOf, ifRevisionOf } from '../../http/etag.ts';
+import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
+import { refused } from '../../http/problems.ts';
+import {
+  createBody,
+  emptyQuery,
+  idParams,
+  operatorListSchema,
+  operatorSchema,
+  operatorView,
+  patchBody,
+  writeQuerySchema,
+  writtenOperatorSchema,
+} from './schema.ts';
+
+const tags = ['operators'];
+const READ = { permission: 'operators:read' } as const;
+const WRITE = { permission: 'operators:write' } as const;
+
+export const operatorRoutes: Routes = (app, context) => {
+  registerReads(app, context);
+  registerCreate(app, context);
+  registerPatch(app, context);
+  registerRemove(app, context);
+};
+
+function found(context: ApiContext, id: string): Operator {
+  const operator = context.ports.model.reads.operator(id);
+  if (operator === undefined) throw refused('operator_not_found');
+  return operator;
+}
+
+const currentOf = (context: ApiContext, id: string) => (): Revision | undefined =>
+  context.ports.model.reads.operator(id)?.updatedRevision;
+
+async function sealedPassword(context: ApiContext, id: string, password: string): Promise<string> {
+  if (Buffer.byteLength(password) > SECRET_BYTES_MAX) {
+    const detail = `must be at most ${SECRET_BYTES_MAX} bytes of UTF-8`;
+    throw refused('operator_invalid', { problems: [{ pointer: '/password', detail }] });
+  }
+  const { hasher, secretBox } = context.ports;
+  const verifier = await hasher.hashPassword(password);
+  return secretBox.seal(verifier, sealingContext({ kind: 'operator', id }));
+}
+
+function registerReads(app: TypedApp, context: ApiContext): void {
+  app.get(
+    '/operators',
+    {
+      config: READ,
+      schema: {
+        tags,
+        operationId: 'listOperators',
+        summary: 'List operators',
+        querystring: emptyQuery,
+        response: answers({ 200: operatorListSchema }, READ_PROBLEMS),
+      },
+    },
+    () => {
+      const items = context.ports.model.lists.operators().map(operatorView);
+      return { items, total: items.length };
+    },
+  );
+  app.get(
+    '/operators/:id',
+    {
+      config: READ,
+      schema: {
+        tags,
+        operationId: 'getOperator',
+        summary: 'Read one operator',
+        params: idParams,
+        querystring: emptyQuery,
+        response: answers({ 200: operatorSchema }, READ_PROBLEMS),
+      },
+    },
+    (request, reply) => {
+      const operator = found(context, request.params.id);
+      void reply.header('etag', etagOf(operator.updatedRevision));
+      return operatorView(operator);
+    },
+  );
+}
+
+function registerCreate(app: TypedApp, context: ApiContext): void {
+  app.post(
+    '/operators',
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'createOperator',
+        summary: 'Add an operator',
+        querystring: writeQuerySchema,
+        body: createBody,
+        response: writeAnswers(201, writtenOperatorSchema),
+      },
+    },
+    (request, reply) => {
+      const { password, ...members } = request.body;
+      return context.writer.respond(request, reply, {
+        command: async (inputs) => {
+          const id = inputs.id('operator');
+          const passwordVerifier = await sealedPassword(context, id, password);
+          return { type: 'AddOperator', data: { ...members, id, passwordVerifier } };
+        },
+        answer: (done) => {
+          const event = done.events.find((one) => one.type === 'OperatorAdded');
+          const operator = event && evolveOperator(undefined, event, done);
+          assert(operator !== undefined, 'a commit of AddOperator adds an operator');
+          const { updatedRevision } = operator;
+          const location = `/api/v1/operators/${operator.id}`;
+          return { status: 201, body: operatorView(operator), updatedRevision, location };
+        },
+      });
+    },
+  );
+}
+
+function registerPatch(app: TypedApp, context: ApiContext): void {
+  app.patch(
+    '/operators/:id',
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'patchOperator',
+        summary: 'Change an operator, and end its sessions',
+        params: idParams,
+        querystring: writeQuerySchema,
+        body: patchBody,
+        response: writeAnswers(200, writtenOperatorSchema),
+      },
+    },
+    (request, reply) => {
+      const { id } = request.params;
+      const { password, ...changes } = request.body;
+      return context.writer.respond(request, reply, {
+        command: async () => {
+          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
+          const condition = ifRevision === undefined ? {} : { ifRevision };
+          if (password === undefined) {
+            return { type: 'ChangeOperator', data: { id, changes, ...condition } };
+          }
+          const passwordVerifier = await sealedPassword(context, id, password);
+          return { type: 'ChangeOperator', data: { id, changes, passwordVerifier, ...condition } };
+        },
+        current: currentOf(context, id),
+        answer: () => {
+          const operator = found(context, id);
+          const { updatedRevision } = operator;
+          return { status: 200, body: operatorView(operator), updatedRevision };
+        },
+      });
+    },
+  );
+}
+
+function registerRemove(app: TypedApp, context: ApiContext): void {
+  app.delete(
+    '/operators/:id',
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'deleteOperator',
+        summary: 'Remove an operator',
+        params: idParams,
+        querystring: writeQuerySchema,
+        response: writeAnswers(204, null),
+      },
+    },
+    (request, reply) => {
+      const { id } = request.params;
+      return context.writer.respond(request, reply, {
+        command: () => {
+          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
+          const condition = ifRevision === undefined ? {} : { ifRevision };
+          return { type: 'RemoveOperator', data: { id, ...condition } };
+        },
+        current: currentOf(context, id),
+        answer: () => ({ status: 204 }),
+      });
+    },
+  );
+}

@@ -1,0 +1,8 @@
+import { Type } from 'typebox';
+
+export const emptyQuery = Type.Object({}, { additionalProperties: false });
+
+export const statusSchema = Type.Object({
+  revision: Type.Integer({ description: 'Revision that this replica answers from.' }),
+  hash: Type.String({ description: 'Running hash of the log at that revision.' }),
+});

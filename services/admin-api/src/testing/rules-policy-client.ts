@@ -1,0 +1,59 @@
+import { OperationalError } from '@sallyport/errors';
+import type {
+  AuthenticateAnswer,
+  ExplainAnswer,
+  ExplainRequest,
+  PolicyClient,
+  PolicyStatus,
+  ResolveAnswer,
+} from '@sallyport/policy-client';
+import type { ReadModel } from '@sallyport/read-model';
+import { assemblePolicy, compilePolicy, explain } from '@sallyport/rules';
+
+/** Explains by the real rules on the read model; the rest of a policy service is of no concern to this API. */
+export class RulesPolicyClient implements PolicyClient {
+  readonly #model: ReadModel;
+  available = true;
+
+  constructor(model: ReadModel) {
+    this.#model = model;
+  }
+
+  async explain(request: ExplainRequest): Promise<ExplainAnswer> {
+    const { reads, revision } = this.#model;
+    const { credentialId, facts } = request.principal;
+    const credential = reads.credential(credentialId);
+    if (!this.available || credential === undefined || revision < request.minRevision) {
+      throw new OperationalError('policy_not_ready', 'not at this revision');
+    }
+    const tables = {
+      client: reads.aclTable({ kind: 'client', name: facts.clientId }),
+      username:
+        facts.username === undefined
+          ? undefined
+          : reads.aclTable({ kind: 'username', name: facts.username }),
+      everyone: reads.aclTable({ kind: 'everyone' }),
+    };
+    const assembled = assemblePolicy({ credential, tables, settings: reads.settings() });
+    const policy = compilePolicy({ policyId: 'test', ...assembled });
+    const { allowed, ruleId, opinions } = explain(policy, facts, request.action, request.topic);
+    return { revision, allowed, ruleId, opinions };
+  }
+
+  authenticate(): Promise<AuthenticateAnswer> {
+    return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
+  }
+
+  resolve(): Promise<ResolveAnswer> {
+    return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
+  }
+
+  async status(): Promise<PolicyStatus> {
+    const { revision, hash } = this.#model;
+    return { revision, hash };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // It opens nothing.
+  }
+}
