@@ -1,0 +1,253 @@
+import { credentialTag, type DomainEvent, type NewCommit } from '@sallyport/domain';
+import { OperationalError } from '@sallyport/errors';
+import { MemoryEventLog } from '@sallyport/event-log';
+import {
+  type Admitted,
+  PolicyCache,
+  type PolicyClient,
+  type Principal,
+  type ResolveAnswer,
+  type ResolveRequest,
+} from '@sallyport/policy-client';
+import { compilePolicy, type PolicySpec } from '@sallyport/rules';
+import { silentLogger } from '@sallyport/telemetry';
+import { parseTopicFilter } from '@sallyport/topic';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type EnforcedState, Enforcer } from './enforcer.ts';
+import { LiveSession, LiveSessions, VERDICTS_MAX } from './live-sessions.ts';
+
+const policyOf = (policyId: string, noMatch: 'allow' | 'deny'): PolicySpec => ({
+  policyId,
+  superuser: false,
+  authorities: [],
+  noMatch,
+  denyAction: 'ignore',
+});
+const ALLOW = policyOf('allow', 'allow');
+const DENY = policyOf('deny', 'deny');
+
+const principalOf = (id: string): Principal => ({
+  credentialId: id,
+  store: 'native',
+  facts: { clientId: id, listener: 'tcp:default' },
+});
+
+const admitted = (id: string, secretExpiresAt?: number): Admitted => ({
+  principal: principalOf(id),
+  resolved: {
+    policyId: ALLOW.policyId,
+    tags: [credentialTag(id)],
+    ...(secretExpiresAt !== undefined && { secretExpiresAt }),
+  },
+  policy: compilePolicy(ALLOW),
+  revision: 0,
+});
+
+const changed = (commitId: string, ...ids: string[]): NewCommit => ({
+  commitId,
+  at: 0,
+  actor: { kind: 'system', id: 'test' },
+  events: ids.map((id): DomainEvent => ({
+    type: 'CredentialChanged',
+    data: { id, changes: { enabled: true } },
+  })),
+});
+
+/** The policy service's port, answering what the test sets. */
+class Policy implements PolicyClient {
+  readonly requests: ResolveRequest[] = [];
+  answer: (principal: Principal) => PolicySpec | undefined = () => ALLOW;
+  failures = 0;
+  held: Promise<void> | undefined;
+
+  async resolve(request: ResolveRequest): Promise<ResolveAnswer> {
+    this.requests.push(request);
+    await this.held;
+    if (this.failures-- > 0) throw new OperationalError('policy_not_ready', 'away');
+    const policies = request.principals.map(this.answer);
+    return {
+      revision: request.minRevision,
+      results: request.principals.map((principal, index) => {
+        const policyId = policies[index]?.policyId;
+        return policyId === undefined
+          ? undefined
+          : { policyId, tags: [credentialTag(principal.credentialId)] };
+      }),
+      policies: [ALLOW, DENY],
+    };
+  }
+
+  authenticate = () => Promise.reject(new Error('not asked here'));
+  explain = () => Promise.reject(new Error('not asked here'));
+  status = () => Promise.reject(new Error('not asked here'));
+  [Symbol.asyncDispose] = () => Promise.resolve();
+}
+
+let log: MemoryEventLog;
+let policy: Policy;
+let sessions: LiveSessions;
+let enforced: EnforcedState[];
+let now: number;
+let enforcer: Enforcer;
+
+function startEnforcer(maxStalenessMs = 60_000, whenStale: 'drop' | 'keep' = 'drop'): void {
+  const clock = (): number => now;
+  enforcer = new Enforcer({
+    log,
+    client: policy,
+    cache: new PolicyCache({ client: policy, log, revision: 0, clock }),
+    sessions,
+    start: { revision: 0, hash: '' },
+    maxStalenessMs,
+    whenStale,
+    clock,
+    logger: silentLogger(),
+    onEnforced: (state) => enforced.push(state),
+    onFailure: () => undefined,
+  });
+}
+
+beforeEach(() => {
+  log = new MemoryEventLog();
+  policy = new Policy();
+  sessions = new LiveSessions();
+  enforced = [];
+  now = 1_000;
+});
+
+afterEach(() => enforcer[Symbol.asyncDispose]());
+
+function connect(id: string, secretExpiresAt?: number) {
+  const closed: string[] = [];
+  const session = new LiveSession(admitted(id, secretExpiresAt), (reason) => closed.push(reason));
+  sessions.add(session);
+  return { session, closed };
+}
+
+async function append(...commits: NewCommit[]): Promise<void> {
+  await log.append(commits, await log.head());
+}
+
+const reached = (revision: number) =>
+  vi.waitFor(() => expect(enforced.at(-1)?.revision).toBe(revision), 5_000);
+
+describe('Enforcer', () => {
+  it('does not say that a change is enforced while the policy service is away, and says it after', async () => {
+    startEnforcer();
+    const { session } = connect('pump');
+    policy.failures = 2;
+    policy.answer = () => DENY;
+    await append(changed('1', 'pump'));
+    await vi.waitFor(() => expect(policy.requests).toHaveLength(2), 5_000);
+    expect(enforced).toEqual([]);
+    expect(session.mayPublish('a').allowed).toBe(true);
+    await reached(1);
+    expect(session.mayPublish('a').allowed).toBe(false);
+    expect(policy.requests.map((one) => one.minRevision)).toEqual([1, 1, 1]);
+  });
+
+  it('closes a session whose credential is gone, and takes all its rights in the same moment', async () => {
+    startEnforcer();
+    const { session, closed } = connect('pump');
+    policy.answer = () => undefined;
+    await append(changed('1', 'pump'));
+    await reached(1);
+    expect(closed).toEqual(['credential']);
+    const filter = parseTopicFilter('a');
+    expect(session.mayPublish('a')).toEqual({ allowed: false, ruleId: 'revoked' });
+    expect(session.mayReceive('a').allowed).toBe(false);
+    expect(filter.ok && session.maySubscribe(filter.value).allowed).toBe(false);
+  });
+
+  it('asks only for the sessions that a change concerns', async () => {
+    startEnforcer();
+    connect('pump');
+    connect('other');
+    await append(changed('1', 'pump'));
+    await reached(1);
+    await append(changed('2', 'nobody'));
+    await reached(2);
+    expect(policy.requests.map((one) => one.principals.map((p) => p.credentialId))).toEqual([
+      ['pump'],
+    ]);
+  });
+
+  it('enforces what comes while it is busy in one further round, at the newest revision', async () => {
+    startEnforcer();
+    connect('pump');
+    let resolve: () => void = () => undefined;
+    const promise = new Promise<void>((done) => (resolve = done));
+    policy.held = promise;
+    await append(changed('1', 'pump'));
+    await vi.waitFor(() => expect(policy.requests).toHaveLength(1));
+    await append(changed('2', 'pump'));
+    await append(changed('3', 'pump'));
+    expect(enforced).toEqual([]);
+    resolve();
+    await reached(3);
+    expect(enforced.map((one) => one.revision)).toEqual([1, 3]);
+    expect(policy.requests.map((one) => one.minRevision)).toEqual([1, 3]);
+  });
+
+  it('announces the running hash of the log', async () => {
+    startEnforcer();
+    await append(changed('1', 'a'), changed('2', 'b'));
+    await reached(2);
+    const once = enforced.at(-1)?.hash;
+    await enforcer[Symbol.asyncDispose]();
+    enforced = [];
+    startEnforcer();
+    await reached(2);
+    expect(enforced.at(-1)?.hash).toBe(once);
+    expect(once).not.toBe('');
+  });
+
+  it('ends a session when the secret that it came in with ends', async () => {
+    startEnforcer();
+    const { closed } = connect('pump', 2_000);
+    const { closed: others } = connect('other');
+    now = 2_000;
+    await vi.waitFor(() => expect(closed).toEqual(['secret expired']), 5_000);
+    expect(others).toEqual([]);
+  });
+
+  it('drops every session when a change cannot be enforced for too long', async () => {
+    startEnforcer(300);
+    const { closed } = connect('pump');
+    const { closed: others } = connect('other');
+    policy.failures = Infinity;
+    await append(changed('1', 'pump'));
+    await vi.waitFor(() => expect([closed, others]).toEqual([['stale'], ['stale']]), 5_000);
+    expect(enforcer.staleness).toBe('a change cannot be enforced');
+    expect(enforced).toEqual([]);
+    policy.failures = 0;
+    await reached(1);
+    expect(enforcer.staleness).toBeUndefined();
+  });
+
+  it('keeps them when it is told to, but says that it is stale', async () => {
+    startEnforcer(100, 'keep');
+    const { closed } = connect('pump');
+    policy.failures = Infinity;
+    await append(changed('1', 'pump'));
+    await vi.waitFor(() => expect(enforcer.staleness).toBeDefined(), 5_000);
+    // Two sweeps later it is still there.
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    expect(closed).toEqual([]);
+    policy.failures = 0;
+    await reached(1);
+  });
+});
+
+describe('LiveSession', () => {
+  it('remembers a bounded number of verdicts, and none from before a change', () => {
+    startEnforcer();
+    const { session } = connect('pump');
+    for (let index = 0; index <= VERDICTS_MAX; index++) {
+      expect(session.mayPublish(`t/${index}`).allowed).toBe(true);
+    }
+    sessions.adopt(session, { policyId: 'deny', tags: [] }, compilePolicy(DENY));
+    expect(session.mayPublish('t/0').allowed).toBe(false);
+    expect(sessions.withTags([credentialTag('pump')]).size).toBe(0);
+  });
+});

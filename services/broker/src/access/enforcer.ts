@@ -1,0 +1,177 @@
+import { OperationalError } from '@sallyport/errors';
+import { affects } from '@sallyport/domain';
+import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
+import {
+  type PolicyCache,
+  type PolicyClient,
+  type PolicyStatus,
+  RESOLVE_PRINCIPALS_MAX,
+} from '@sallyport/policy-client';
+import { attributes as keys, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
+import type { LiveSession, LiveSessions } from './live-sessions.ts';
+
+/** Pause before a re-evaluation that failed is tried again. */
+export const RETRY_DELAY_MS = 100;
+
+/** How often staleness and ended secrets are looked for. */
+export const SWEEP_INTERVAL_MS = 500;
+
+export interface EnforcedState {
+  readonly revision: number;
+  readonly hash: string;
+}
+
+export interface EnforcerOptions {
+  readonly log: EventLog;
+  readonly client: PolicyClient;
+  readonly cache: PolicyCache;
+  readonly sessions: LiveSessions;
+  /** Where the log is taken up: the state that the policy service was in. */
+  readonly start: PolicyStatus;
+  /** After this long without a word from the log, or with a change that cannot be enforced, the node fails closed. */
+  readonly maxStalenessMs: number;
+  readonly whenStale: 'drop' | 'keep';
+  readonly clock: () => number;
+  readonly logger: Logger;
+  /** Called after all live sessions are decided by a policy of this revision or newer. */
+  readonly onEnforced: (state: EnforcedState) => void;
+  /** The log cannot be followed any more. */
+  readonly onFailure: (failure: OperationalError) => void;
+}
+
+/**
+ * Follows the log and brings every change to the node's caches and live sessions.
+ * INVARIANT: `onEnforced(r)` is called only when no live session is decided by anything older than r.
+ */
+export class Enforcer implements AsyncDisposable {
+  readonly #options: EnforcerOptions;
+  readonly #tail: Tail;
+  readonly #sweep: NodeJS.Timeout;
+  #queue: RecordedCommit[] = [];
+  #working: Promise<void> | undefined;
+  #enforced: EnforcedState;
+  #behindSince: number | undefined;
+  #failure: OperationalError | undefined;
+  #closed = false;
+
+  constructor(options: EnforcerOptions) {
+    this.#options = options;
+    this.#enforced = { revision: options.start.revision, hash: options.start.hash };
+    this.#tail = options.log.follow({
+      after: options.start.revision,
+      onCommits: (commits) => this.#take(commits),
+      onFailure: (failure) => {
+        this.#failure = failure;
+        options.onFailure(failure);
+      },
+    });
+    this.#sweep = setInterval(() => this.#tick(), SWEEP_INTERVAL_MS);
+  }
+
+  get enforced(): EnforcedState {
+    return this.#enforced;
+  }
+
+  /** Why the node must not let anybody in, or undefined when its knowledge is fresh. */
+  get staleness(): string | undefined {
+    if (this.#failure !== undefined) return `the log cannot be followed: ${this.#failure.code}`;
+    const now = performance.now();
+    const { maxStalenessMs } = this.#options;
+    if (now - this.#tail.confirmedAt > maxStalenessMs) return 'the log is silent';
+    if (this.#behindSince !== undefined && now - this.#behindSince > maxStalenessMs) {
+      return 'a change cannot be enforced';
+    }
+    return undefined;
+  }
+
+  #take(commits: readonly RecordedCommit[]): void {
+    for (const commit of commits) {
+      const attributes = { [keys.revision]: commit.revision };
+      withSpan('log.fold', { attributes, parent: commit.traceparent }, () =>
+        this.#options.cache.invalidate(commit.revision, commit.events.flatMap(affects)),
+      );
+    }
+    this.#queue.push(...commits);
+    this.#working ??= this.#work().finally(() => (this.#working = undefined));
+  }
+
+  async #work(): Promise<void> {
+    while (this.#queue.length > 0 && !this.#closed) {
+      const commits = this.#queue;
+      this.#queue = [];
+      this.#behindSince ??= performance.now();
+      await this.#enforce(commits);
+      if (this.#queue.length === 0) this.#behindSince = undefined;
+    }
+  }
+
+  async #enforce(commits: readonly RecordedCommit[]): Promise<void> {
+    const last = commits.at(-1);
+    if (last === undefined) return;
+    // The newest traced commit of the batch stands for it: a span has one parent.
+    const parent = commits.findLast((one) => one.traceparent !== undefined)?.traceparent;
+    const attributes = { [keys.revision]: last.revision };
+    await withSpan('policy.reevaluate', { attributes, parent }, async () => {
+      await this.#reevaluate(commits, last.revision);
+      const hash = commits.reduce((so, { digest }) => nextHash(so, digest), this.#enforced.hash);
+      this.#enforced = { revision: last.revision, hash };
+      withSpan('policy.announce', { attributes }, () => this.#options.onEnforced(this.#enforced));
+    });
+    setGauge('sallyport.enforced.revision', last.revision, {});
+  }
+
+  /** Until it succeeds: a change that was heard of is never skipped. */
+  async #reevaluate(commits: readonly RecordedCommit[], revision: number): Promise<void> {
+    const tags = new Set(commits.flatMap((commit) => commit.events.flatMap(affects)));
+    let affected = [...this.#options.sessions.withTags(tags)];
+    while (affected.length > 0 && !this.#closed) {
+      const batch = affected.slice(0, RESOLVE_PRINCIPALS_MAX);
+      try {
+        await this.#resolve(batch, revision);
+        affected = affected.slice(batch.length);
+      } catch (error) {
+        if (!(error instanceof OperationalError)) throw error;
+        this.#options.logger.warn(
+          { code: error.code, revision, sessions: affected.length },
+          'live sessions could not be re-evaluated; trying again',
+        );
+        await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY_MS));
+      }
+    }
+  }
+
+  async #resolve(batch: readonly LiveSession[], minRevision: number): Promise<void> {
+    const { client, cache, sessions } = this.#options;
+    const principals = batch.map((session) => session.principal);
+    const answer = await client.resolve({ principals, minRevision });
+    const policies = new Map(answer.policies.map((spec) => [spec.policyId, cache.compiled(spec)]));
+    for (const [index, session] of batch.entries()) {
+      const resolved = answer.results[index];
+      const policy = resolved && policies.get(resolved.policyId);
+      // What changed after this answer is in the queue and will be resolved again.
+      if (resolved === undefined || policy === undefined) session.revoke('credential');
+      else sessions.adopt(session, resolved, policy);
+    }
+  }
+
+  #tick(): void {
+    const now = this.#options.clock();
+    for (const session of this.#options.sessions.all()) {
+      if (session.secretExpiresAt !== undefined && now >= session.secretExpiresAt) {
+        session.revoke('secret expired');
+      }
+    }
+    if (this.#options.whenStale !== 'drop' || this.#options.sessions.size === 0) return;
+    const staleness = this.staleness;
+    if (staleness === undefined) return;
+    this.#options.logger.error({ staleness }, 'live sessions are dropped: the node fails closed');
+    for (const session of this.#options.sessions.all()) session.revoke('stale');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#sweep);
+    await this.#tail[Symbol.asyncDispose]();
+    await this.#working;
+  }
+}

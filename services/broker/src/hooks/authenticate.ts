@@ -1,0 +1,143 @@
+import { errorFacts, OperationalError } from '@sallyport/errors';
+import { NAME_BYTES_MAX } from '@sallyport/domain';
+import type { Admission, Admitted, PolicyCache } from '@sallyport/policy-client';
+import type { Facts } from '@sallyport/rules';
+import { attributes, count, type LogThrottle, withSpan } from '@sallyport/telemetry';
+import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
+import { LiveSession, type LiveSessions } from '../access/live-sessions.ts';
+
+/** Longest password of a CONNECT, in bytes. */
+export const PASSWORD_BYTES_MAX = 4096;
+
+/** Most answers of the cache that are stale before the connection is even admitted. */
+const ADMISSION_ATTEMPTS_MAX = 5;
+
+/** What a CONNECT packet says, and where it came from. */
+export interface ConnectRequest {
+  readonly clientId: string;
+  readonly username: string | undefined;
+  readonly password: Uint8Array | undefined;
+  readonly willTopic: string | undefined;
+  readonly listener: string;
+  readonly peer: string;
+}
+
+export type ConnectVerdict = 'accept' | 'not_authorized' | 'server_unavailable';
+
+export interface ConnectAnswer {
+  readonly verdict: ConnectVerdict;
+  /** Present exactly when accepted; it is among the live sessions already, and must be removed when the connection ends. */
+  readonly session?: LiveSession;
+}
+
+export interface AuthenticateContext {
+  readonly cache: PolicyCache;
+  readonly sessions: LiveSessions;
+  /** Why nobody may be let in now. */
+  readonly staleness: () => string | undefined;
+  readonly logger: LogThrottle;
+}
+
+/** What happens on CONNECT. Never throws: whatever cannot be decided is refused. */
+export function authenticate(
+  context: AuthenticateContext,
+  request: ConnectRequest,
+  close: (reason: string) => void,
+): Promise<ConnectAnswer> {
+  return withSpan('mqtt.connect', { kind: 'server' }, async (span) => {
+    const { answer, source, reason } = await decide(context, request, close);
+    count('sallyport.connects', { outcome: answer.verdict, source });
+    span.setAttribute(attributes.outcome, answer.verdict);
+    if (answer.verdict !== 'accept') {
+      const { clientId, username, listener, peer } = request;
+      context.logger.info(
+        `connect ${reason}`,
+        { reason, clientId, username, listener, peer },
+        'connect refused',
+      );
+    }
+    return answer;
+  });
+}
+
+interface Outcome {
+  readonly answer: ConnectAnswer;
+  readonly source: 'cache' | 'policy' | 'none';
+  readonly reason?: string;
+}
+
+const refused = (verdict: ConnectVerdict, reason: string, source: Outcome['source'] = 'none') => ({
+  answer: { verdict },
+  source,
+  reason,
+});
+
+async function decide(
+  context: AuthenticateContext,
+  request: ConnectRequest,
+  close: (reason: string) => void,
+): Promise<Outcome> {
+  const malformed = requestProblem(request);
+  if (malformed !== undefined) return refused('not_authorized', malformed);
+  const staleness = context.staleness();
+  if (staleness !== undefined) return refused('server_unavailable', staleness);
+  const { clientId, username, password, listener, peer } = request;
+  const facts: Facts = { clientId, listener, peer, ...(username !== undefined && { username }) };
+  let admission: Admission;
+  try {
+    admission = await admit(context.cache, { facts, password });
+  } catch (error) {
+    if (!(error instanceof OperationalError)) throw error;
+    const verdict = errorFacts[error.code].connack;
+    context.logger.warn(error.code, { code: error.code, err: error }, 'connect not decided');
+    return refused(verdict === 'not_authorized' ? verdict : 'server_unavailable', error.code);
+  }
+  if (!admission.ok) return refused('not_authorized', admission.reason, 'policy');
+  return enter(context, request, admission.admitted, admission.source, close);
+}
+
+async function admit(
+  cache: PolicyCache,
+  proof: { readonly facts: Facts; readonly password: Uint8Array | undefined },
+): Promise<Admission> {
+  const known = cache.cached(proof);
+  count('sallyport.policy.cache', { result: known === undefined ? 'miss' : 'hit' });
+  if (known !== undefined) return { ok: true, source: 'cache', admitted: known };
+  for (let attempt = 0; attempt < ADMISSION_ATTEMPTS_MAX; attempt++) {
+    const admission = await cache.authenticate(proof);
+    // A change may have been heard of between the answer and this line.
+    const { revision, resolved } = admission.ok
+      ? admission.admitted
+      : { revision: 0, resolved: undefined };
+    if (resolved === undefined || !cache.isStale(revision, resolved.tags)) return admission;
+  }
+  throw new OperationalError('policy_not_ready', 'the policy changes faster than it is answered');
+}
+
+/** Synchronous, so that no change can come between the check of the answer and the session's place in the index. */
+function enter(
+  context: AuthenticateContext,
+  request: ConnectRequest,
+  admitted: Admitted,
+  source: Outcome['source'],
+  close: (reason: string) => void,
+): Outcome {
+  const session = new LiveSession(admitted, close);
+  if (request.willTopic !== undefined) {
+    const parsed = parseTopicName(request.willTopic);
+    if (!parsed.ok) return refused('not_authorized', `will topic: ${parsed.problem}`, source);
+    const decision = session.mayPublish(parsed.value);
+    if (!decision.allowed) return refused('not_authorized', `will: ${decision.ruleId}`, source);
+  }
+  context.sessions.add(session);
+  return { answer: { verdict: 'accept', session }, source };
+}
+
+function requestProblem({ clientId, username, password }: ConnectRequest): string | undefined {
+  if (clientId === '' || utf8Bytes(clientId) > NAME_BYTES_MAX) return 'client id length';
+  if (textProblem(clientId) !== undefined) return 'client id characters';
+  if (username !== undefined && utf8Bytes(username) > NAME_BYTES_MAX) return 'username length';
+  if (username !== undefined && textProblem(username) !== undefined) return 'username characters';
+  if (password !== undefined && password.length > PASSWORD_BYTES_MAX) return 'password length';
+  return undefined;
+}
