@@ -1,0 +1,31 @@
+import { adminConfigCheck, bootstrapSection, httpSection } from '@sallyport/admin-api';
+import { checkMqttConfig, enforcementSection, mqttSection } from '@sallyport/broker';
+import {
+  type ConfigOf,
+  type ConfigProblem,
+  deploymentKey,
+  telemetrySection,
+} from '@sallyport/config';
+import { Type } from 'typebox';
+
+/** All roles in one process. */
+export const standaloneConfigSchema = Type.Object({
+  dataDir: Type.String({
+    description:
+      'Folder of the log, the read model and, unless secrets.key is set, the deployment key.',
+    default: './data',
+  }),
+  http: httpSection,
+  bootstrap: bootstrapSection,
+  mqtt: mqttSection,
+  enforcement: enforcementSection,
+  secrets: Type.Object({ key: Type.Optional(deploymentKey) }),
+  telemetry: telemetrySection,
+});
+
+export type StandaloneConfig = ConfigOf<typeof standaloneConfigSchema>;
+
+export const checkStandaloneConfig = (config: StandaloneConfig): readonly ConfigProblem[] => [
+  ...adminConfigCheck(config),
+  ...checkMqttConfig(config.mqtt),
+];
