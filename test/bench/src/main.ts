@@ -1,0 +1,27 @@
+import { writeFileSync } from 'node:fs';
+import { repositoryPath } from '@sallyport/test-kit';
+import { benchCluster } from './cluster.ts';
+import { benchFold, benchVerdicts } from './decisions.ts';
+import { benchLog } from './log.ts';
+import { allFigures } from './report.ts';
+
+const parts: Readonly<Record<string, () => void | Promise<void>>> = {
+  log: benchLog,
+  fold: benchFold,
+  verdicts: benchVerdicts,
+  cluster: benchCluster,
+};
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.find((name) => !Object.hasOwn(parts, name));
+if (unknown !== undefined) {
+  console.error(`unknown part ${unknown}; parts are ${Object.keys(parts).join(', ')}`);
+  process.exit(1);
+}
+for (const [name, run] of Object.entries(parts)) {
+  if (wanted.length === 0 || wanted.includes(name)) await run();
+}
+const path = repositoryPath('bench-results.json');
+const results = { node: process.version, figures: allFigures() };
+writeFileSync(path, `${JSON.stringify(results, null, 2)}\n`);
+console.log(`\nwritten to ${path}`);

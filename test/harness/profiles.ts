@@ -1,0 +1,36 @@
+import { startCluster } from '@sallyport/test-kit';
+import { Api } from './api.ts';
+import { startStandalone } from './standalone.ts';
+
+export const PROFILES = ['standalone', 'cluster'] as const;
+
+/** A running system of either profile. */
+export interface Running extends AsyncDisposable {
+  readonly api: Api;
+  readonly httpUrl: string;
+  /** TCP ports of all nodes. */
+  readonly mqttPorts: readonly number[];
+  readonly wsPort: number;
+}
+
+/** Everything that is tested on one profile is tested on the other. */
+export async function startProfile(profile: (typeof PROFILES)[number]): Promise<Running> {
+  if (profile === 'standalone') {
+    const one = await startStandalone();
+    return {
+      api: await Api.login(one.url, 'admin', one.adminPassword),
+      httpUrl: one.url,
+      mqttPorts: [one.mqttPort],
+      wsPort: one.wsPort,
+      [Symbol.asyncDispose]: () => one[Symbol.asyncDispose](),
+    };
+  }
+  const cluster = await startCluster();
+  return {
+    api: await Api.login(cluster.httpUrl, cluster.admin.name, cluster.admin.password),
+    httpUrl: cluster.httpUrl,
+    mqttPorts: cluster.brokers.map((broker) => broker.mqttPort),
+    wsPort: cluster.wsPort,
+    [Symbol.asyncDispose]: () => cluster.stop(),
+  };
+}
