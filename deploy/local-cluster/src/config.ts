@@ -21,7 +21,7 @@ export const configSchema = Type.Object({
     }),
     mqttPort: port('MQTT', 1883),
     wsPort: port('MQTT over WebSocket', 8084),
-    httpPort: port('the REST API and the console', 8083),
+    httpPort: port('the REST API', 8083),
     verbose: Type.Boolean({
       description: 'Writes every line of every process, with its name.',
       default: false,

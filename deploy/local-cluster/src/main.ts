@@ -33,7 +33,7 @@ function introduce(cluster: Cluster): void {
   say('');
   say(`  MQTT            ${mqtt.host}:${mqtt.port}`);
   say(`  WebSocket       ws://${mqtt.host}:${cluster.wsPort}/mqtt`);
-  say(`  REST, console   ${httpUrl}`);
+  say(`  REST            ${httpUrl}`);
   for (const node of cluster.adminApis) say(`  ${node.name.padEnd(15)} ${node.url}`);
   for (const node of cluster.policies) say(`  ${node.name.padEnd(15)} ${node.address} (gRPC)`);
   for (const node of cluster.brokers) say(`  ${node.name.padEnd(15)} ${node.opsUrl}/readyz`);
