@@ -19,6 +19,7 @@ const DEBIAN = {
   haproxy: 'haproxy',
   mosquitto_pub: 'mosquitto-clients',
   'python3-paho': 'python3-paho-mqtt',
+  curl: 'curl',
 };
 
 function fail(message) {
@@ -147,9 +148,11 @@ function become(command, args) {
   child.on('exit', (code, signal) => process.exit(code ?? (signal === null ? 1 : 128 + 15)));
 }
 
-function lint() {
-  run(bin('prettier'), ['--check', '.', '--log-level', 'warn']);
-  run(bin('eslint'), ['.', '--max-warnings', '0']);
+/** `again`: looks only at files that have changed since the last time; for the command that runs between two edits. */
+function lint({ again }) {
+  const cached = (name) => (again ? ['--cache', '--cache-location', join(stamps, name)] : []);
+  run(bin('prettier'), ['--check', '.', '--log-level', 'warn', ...cached('prettier')]);
+  run(bin('eslint'), ['.', '--max-warnings', '0', ...cached('eslint')]);
   run(bin('buf'), ['lint'], { cwd: join(root, 'proto') });
   run(bin('buf'), ['breaking', '--against', 'baseline.json'], { cwd: join(root, 'proto') });
   run(bin('tsc'), ['-p', 'tsconfig.tests.json']);
@@ -172,17 +175,17 @@ const commands = {
   },
   lint() {
     build();
-    lint();
+    lint({ again: false });
   },
   check() {
     build();
-    lint();
+    lint({ again: true });
     run(bin('vitest'), ['run', '--project', 'unit']);
   },
   test(args) {
     debian(Object.keys(DEBIAN));
     build();
-    if (args.length === 0) lint();
+    if (args.length === 0) lint({ again: false });
     become(bin('vitest'), ['run', ...args]);
   },
   bench(args) {
