@@ -6,7 +6,13 @@ import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/se
 import { withSpan } from '@sallyport/telemetry';
 
 export type Verified =
-  | { readonly ok: true; readonly credential: Credential; readonly principal: Principal }
+  | {
+      readonly ok: true;
+      readonly credential: Credential;
+      readonly principal: Principal;
+      /** Ids of all that were looked at: a change of one that did not fit may make it the one that does. */
+      readonly candidates: readonly string[];
+    }
   | { readonly ok: false; readonly reason: RefusalReason };
 
 export interface CredentialLookup {
@@ -43,14 +49,15 @@ export class Authenticator {
         reason = 'disabled';
         continue;
       }
-      if (!credential.passwordRequired) return admitted(credential, facts, undefined);
+      if (!credential.passwordRequired) return admitted(candidates, credential, facts);
       if (reason === 'unknown_client') reason = 'wrong_secret';
       if (password === undefined) continue;
       const context = sealingContext({ kind: 'credential', id: credential.id });
       for (const secret of credential.secrets.filter((one) => isLive(one, at))) {
         const verifier = this.#box.open(secret.verifier, context);
         hashed ||= this.#hasher.costOf(verifier) === 'slow';
-        if (await this.#check(verifier, password)) return admitted(credential, facts, secret);
+        if (await this.#check(verifier, password))
+          return admitted(candidates, credential, facts, secret);
       }
     }
     // A name that nobody has must not answer faster than a wrong password.
@@ -83,10 +90,16 @@ export class Authenticator {
   }
 }
 
-function admitted(credential: Credential, facts: Facts, secret: Secret | undefined): Verified {
+function admitted(
+  candidates: readonly Credential[],
+  credential: Credential,
+  facts: Facts,
+  secret?: Secret,
+): Verified {
   return {
     ok: true,
     credential,
+    candidates: candidates.map((one) => one.id),
     principal: {
       credentialId: credential.id,
       store: credential.store,

@@ -83,6 +83,21 @@ describe('PolicyCache', () => {
     expect(cache.cached(proof('c', 'u', 'old'))).toBeUndefined();
   });
 
+  it('lets a more specific credential take over as soon as it is enabled again', async () => {
+    const { world, cache, hear } = await node();
+    await world.addCredential('general', 'p', { match: { username: 'u' } });
+    await world.addCredential('special', 'p', { match: { username: 'u', clientId: 'c' } });
+    const enable = (enabled: boolean) =>
+      world.run({ type: 'ChangeCredential', data: { id: 'special', changes: { enabled } } });
+    await enable(false);
+    await hear();
+    await cache.authenticate(proof('c', 'u', 'p'));
+    expect(cache.cached(proof('c', 'u', 'p'))?.principal.credentialId).toBe('general');
+    await enable(true);
+    await hear();
+    expect(cache.cached(proof('c', 'u', 'p'))).toBeUndefined();
+  });
+
   it('throws away an answer that a change has made stale on its way', async () => {
     let late: (() => Promise<void>) | undefined;
     const { world, cache, hear } = await node((inner) => ({

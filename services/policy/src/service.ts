@@ -1,5 +1,5 @@
 import { OperationalError } from '@sallyport/errors';
-import type { Revision } from '@sallyport/domain';
+import { credentialTag, type Revision } from '@sallyport/domain';
 import {
   type AuthenticateAnswer,
   type AuthenticateRequest,
@@ -66,9 +66,10 @@ export class PolicyService implements PolicyClient {
       const { principal, credential } = verified;
       const now = this.#model.reads.credential(credential.id);
       if (now?.updatedRevision !== credential.updatedRevision) continue;
-      const answer = this.#resolver.policyOf(now, principal);
+      const { policy, resolved } = this.#resolver.policyOf(now, principal);
+      const tags = new Set([...resolved.tags, ...verified.candidates.map(credentialTag)]);
       // The older revision: what changed while the secret was verified must still count as newer than this answer.
-      return { ok: true, revision, principal, ...answer };
+      return { ok: true, revision, principal, policy, resolved: { ...resolved, tags: [...tags] } };
     }
     throw new OperationalError('policy_not_ready', 'the credential keeps changing');
   }
