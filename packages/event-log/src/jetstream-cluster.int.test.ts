@@ -98,7 +98,8 @@ describe('The JetStream log on three servers', () => {
       writers.map(async (writer, name) => {
         for (let round = 0; round < 40; round += 1) {
           const batch = commitsOf(`w${name}-r${round}`, size);
-          const results = await writer.append(batch, await writer.head());
+          const head = await settled(() => writer.head());
+          const results = await settled(() => writer.append(batch, head));
           const stored = results.filter((one) => one.status === 'appended');
           for (const [index, one] of stored.entries()) {
             acknowledged.set(batch[index]?.commitId ?? '', one.revision);
@@ -108,7 +109,8 @@ describe('The JetStream log on three servers', () => {
       }),
     );
     const [reader] = writers;
-    const ids = (await reader?.read(0, 10_000))?.map((commit) => commit.commitId) ?? [];
+    if (reader === undefined) throw new Error('no writer');
+    const ids = (await settled(() => reader.read(0, 10_000))).map((commit) => commit.commitId);
     for (const [index, id] of ids.entries()) {
       expect(acknowledged.get(id)).toBe(index + 1);
       const [, batch, place] = /^(.*)-(\d+)$/.exec(id) ?? [];
