@@ -1,6 +1,7 @@
 import { unreachable } from '@sallyport/errors';
 import { parseTopicPattern } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+import { checkScram, type ScramKeys } from './scram.ts';
 import { Problems } from './text.ts';
 
 export const STORES = ['native', 'tbmq'] as const;
@@ -25,6 +26,8 @@ export interface CredentialMatch {
 export interface Secret {
   readonly secretId: string;
   readonly verifier: string;
+  /** Mechanisms that the secret may also be proven with; none unless they were asked for, one entry each. */
+  readonly scram?: readonly ScramKeys[];
   readonly createdAt: number;
   /** First millisecond at which the secret opens nothing any more. */
   readonly expiresAt?: number;
@@ -232,6 +235,7 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
   if (added.passwordRequired && added.secrets.length === 0) {
     problems.add('/password', 'is needed unless passwordRequired is false');
   }
+  checkScram(problems, '/match/username', added.match.username, added.secrets);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   if (reads.credential(added.id) !== undefined) return reject('credential_exists');
   return checkUnique(reads, added, added) ?? accept({ type: 'CredentialAdded', data: added });
@@ -249,6 +253,9 @@ function decideChange(
   if (next.passwordRequired && current.secrets.length === 0 && data.secret === undefined) {
     problems.add('/password', 'is needed unless passwordRequired is false');
   }
+  const live = current.secrets.filter((one) => isLive(one, at));
+  const lasting = data.secret === undefined ? live : [data.secret];
+  checkScram(problems, '/match/username', next.match.username, lasting);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   const clash = checkUnique(reads, current, next);
   if (clash !== undefined) return clash;
@@ -258,9 +265,7 @@ function decideChange(
     events.push({ type: 'CredentialChanged', data: { id: current.id, changes } });
   }
   if (data.secret !== undefined) {
-    const retired = current.secrets
-      .filter((one) => isLive(one, at))
-      .map((one) => ({ secretId: one.secretId, expiresAt: at }));
+    const retired = live.map((one) => ({ secretId: one.secretId, expiresAt: at }));
     events.push({
       type: 'CredentialSecretAdded',
       data: { id: current.id, secret: data.secret, retired },
@@ -274,6 +279,9 @@ function decideRotate(
   data: { readonly secret: Secret; readonly retireAt: number },
   at: number,
 ): Decided<CredentialEvent> {
+  const problems = new Problems();
+  checkScram(problems, '/scram', current.match.username, [data.secret]);
+  if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   const live = current.secrets.filter((one) => isLive(one, at));
   const lasting = data.retireAt > at ? live : [];
   if (lasting.length >= LIVE_SECRETS_MAX) return reject('too_many_secrets');

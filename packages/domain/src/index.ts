@@ -64,6 +64,8 @@ export {
   type OperatorOnlyEvent,
   type OperatorRole,
 } from './operator.ts';
+export { saslprep } from './saslprep.ts';
+export { SCRAM_MECHANISMS, type ScramKeys, type ScramMechanism } from './scram.ts';
 export {
   DEFAULT_SETTINGS,
   evolveSettings,

@@ -14,7 +14,10 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const FORMAT = 's1';
 
-type Purpose = 'sealing' | 'operator-token' | 'machine-secret' | 'fingerprint';
+/** What others may have a key of their own for. */
+export type KeyPurpose = 'operator-token' | 'machine-secret' | 'scram-salt' | 'scram-exchange';
+
+type Purpose = KeyPurpose | 'sealing' | 'fingerprint';
 
 /** The context under which the verifiers of an object are sealed. */
 export function sealingContext(object: {
@@ -98,7 +101,7 @@ export class SecretBox {
   }
 
   /** A key for one purpose, 32 bytes. */
-  derive(purpose: 'operator-token' | 'machine-secret'): Uint8Array {
+  derive(purpose: KeyPurpose): Uint8Array {
     return this.#derive(purpose);
   }
 }

@@ -1,7 +1,9 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { hash, verify } from '@node-rs/argon2';
+import type { ScramMechanism } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
+import { deriveScram, formatScramVerifier, SCRAM_ITERATIONS, SCRAM_SALT_BYTES } from './scram.ts';
 import type { SecretBox } from './secret-box.ts';
 
 /** Secrets that we generate: 32 random bytes. */
@@ -24,6 +26,7 @@ export type VerifierCost = 'fast' | 'slow';
 /** Creates and verifies secrets. Expensive work runs off the event loop, in a bounded pool that sheds load. */
 export class SecretHasher {
   readonly #machineKey: Uint8Array;
+  readonly #saltKey: Uint8Array;
   readonly #concurrencyMax: number;
   readonly #queueMax: number;
   readonly #waiting: (() => void)[] = [];
@@ -34,6 +37,7 @@ export class SecretHasher {
     limits: { readonly concurrencyMax?: number; readonly queueMax?: number } = {},
   ) {
     this.#machineKey = box.derive('machine-secret');
+    this.#saltKey = box.derive('scram-salt');
     this.#concurrencyMax = limits.concurrencyMax ?? availableParallelism();
     this.#queueMax = limits.queueMax ?? HASH_QUEUE_MAX;
   }
@@ -62,6 +66,31 @@ export class SecretHasher {
 
   #mac(secret: Uint8Array): Buffer {
     return createHmac('sha256', this.#machineKey).update(secret).digest();
+  }
+
+  /**
+   * The salt of a user name: the same whether anybody has the name or not, so that a challenge tells nothing, and the same
+   * for two secrets of one rotation, so that one challenge does for both. `username` is as SASLprep leaves it.
+   */
+  scramSalt(mechanism: ScramMechanism, username: string): Buffer {
+    const mac = createHmac('sha256', this.#saltKey).update(`${mechanism}:${username}`).digest();
+    return mac.subarray(0, SCRAM_SALT_BYTES);
+  }
+
+  /**
+   * The text to seal for one mechanism, in the pool. The password must have a form under SASLprep.
+   * @throws OperationalError `hash_pool_full`
+   */
+  scramVerifier(
+    mechanism: ScramMechanism,
+    { username, password }: { readonly username: string; readonly password: string },
+  ): Promise<string> {
+    const salt = this.scramSalt(mechanism, username);
+    return this.#pooled(async () =>
+      formatScramVerifier(
+        await deriveScram({ mechanism, iterations: SCRAM_ITERATIONS, salt }, password),
+      ),
+    );
   }
 
   /** What verifying against this verifier costs. */
