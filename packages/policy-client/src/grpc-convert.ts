@@ -9,7 +9,9 @@ import {
   policyFromWire,
   policyToWire,
   required,
+  scramMechanismFromWire,
   storeFromWire,
+  type Admission as WireAdmission,
   type WireAuthenticateRequest,
   type WireAuthenticateResponse,
   type WireExplainRequest,
@@ -19,17 +21,27 @@ import {
   type WireResolved,
   type WireResolvePolicyRequest,
   type WireResolvePolicyResponse,
+  type WireScramFinalRequest,
+  type WireScramFinalResponse,
+  type WireScramFirstRequest,
+  type WireScramFirstResponse,
 } from '@sallyport/wire';
 import type {
+  AdmittedAnswer,
   AuthenticateAnswer,
   AuthenticateRequest,
   ExplainAnswer,
   ExplainRequest,
   Principal,
   RefusalReason,
+  RefusedAnswer,
   ResolveAnswer,
   Resolved,
   ResolveRequest,
+  ScramFinalAnswer,
+  ScramFinalRequest,
+  ScramFirstAnswer,
+  ScramFirstRequest,
 } from './policy-client.ts';
 
 export function authenticateRequestToWire(request: AuthenticateRequest): WireAuthenticateRequest {
@@ -51,15 +63,8 @@ export function authenticateRequestFromWire(wire: WireAuthenticateRequest): Auth
 
 export function authenticateAnswerToWire(answer: AuthenticateAnswer): WireAuthenticateResponse {
   const { revision } = answer;
-  if (!answer.ok) {
-    return { revision, outcome: { $case: 'refusal', value: refusals[answer.reason] } };
-  }
-  const admission = {
-    principal: principalToWire(answer.principal),
-    resolved: resolvedToWire(answer.resolved),
-    policy: policyToWire(answer.policy),
-  };
-  return { revision, outcome: { $case: 'admission', value: admission } };
+  if (!answer.ok) return { revision, outcome: refusalToWire(answer) };
+  return { revision, outcome: { $case: 'admission', value: admissionToWire(answer) } };
 }
 
 export function authenticateAnswerFromWire(wire: WireAuthenticateResponse): AuthenticateAnswer {
@@ -68,15 +73,100 @@ export function authenticateAnswerFromWire(wire: WireAuthenticateResponse): Auth
   switch (outcome.$case) {
     case 'refusal':
       return { ok: false, revision, reason: refusalFromWire(outcome.value) };
+    case 'admission':
+      return { revision, ...admissionFromWire(outcome.value) };
+    default:
+      return unreachable(outcome);
+  }
+}
+
+function admissionToWire({ principal, resolved, policy }: AdmittedAnswer): WireAdmission {
+  return {
+    principal: principalToWire(principal),
+    resolved: resolvedToWire(resolved),
+    policy: policyToWire(policy),
+  };
+}
+
+function admissionFromWire(wire: WireAdmission): Omit<AdmittedAnswer, 'revision'> {
+  return {
+    ok: true,
+    principal: principalFromWire(wire.principal),
+    resolved: resolvedFromWire(required(wire.resolved, 'resolved')),
+    policy: policyFromWire(required(wire.policy, 'policy')),
+  };
+}
+
+export function scramFirstRequestToWire(request: ScramFirstRequest): WireScramFirstRequest {
+  const { mechanism, minRevision } = request;
+  return {
+    facts: factsToWire(request.facts),
+    mechanism,
+    exchangeId: Buffer.from(request.exchangeId),
+    message: Buffer.from(request.message),
+    minRevision,
+  };
+}
+
+export function scramFirstRequestFromWire(wire: WireScramFirstRequest): ScramFirstRequest {
+  const { exchangeId, message, minRevision } = wire;
+  const mechanism = scramMechanismFromWire(wire.mechanism);
+  return { facts: factsFromWire(wire.facts), mechanism, exchangeId, message, minRevision };
+}
+
+export function scramFirstAnswerToWire(answer: ScramFirstAnswer): WireScramFirstResponse {
+  const { revision } = answer;
+  if (!answer.ok) return { revision, outcome: refusalToWire(answer) };
+  const challenge = { message: Buffer.from(answer.message), state: Buffer.from(answer.state) };
+  return { revision, outcome: { $case: 'challenge', value: challenge } };
+}
+
+export function scramFirstAnswerFromWire(wire: WireScramFirstResponse): ScramFirstAnswer {
+  const { revision } = wire;
+  const outcome = required(wire.outcome, 'outcome');
+  switch (outcome.$case) {
+    case 'refusal':
+      return { ok: false, revision, reason: refusalFromWire(outcome.value) };
+    case 'challenge': {
+      const { message, state } = outcome.value;
+      return { ok: true, revision, message, state };
+    }
+    default:
+      return unreachable(outcome);
+  }
+}
+
+export function scramFinalRequestToWire(request: ScramFinalRequest): WireScramFinalRequest {
+  return {
+    facts: factsToWire(request.facts),
+    exchangeId: Buffer.from(request.exchangeId),
+    state: Buffer.from(request.state),
+    message: Buffer.from(request.message),
+    minRevision: request.minRevision,
+  };
+}
+
+export function scramFinalRequestFromWire(wire: WireScramFinalRequest): ScramFinalRequest {
+  const { exchangeId, state, message, minRevision } = wire;
+  return { facts: factsFromWire(wire.facts), exchangeId, state, message, minRevision };
+}
+
+export function scramFinalAnswerToWire(answer: ScramFinalAnswer): WireScramFinalResponse {
+  const { revision } = answer;
+  if (!answer.ok) return { revision, outcome: refusalToWire(answer) };
+  const value = { admission: admissionToWire(answer), message: Buffer.from(answer.message) };
+  return { revision, outcome: { $case: 'admission', value } };
+}
+
+export function scramFinalAnswerFromWire(wire: WireScramFinalResponse): ScramFinalAnswer {
+  const { revision } = wire;
+  const outcome = required(wire.outcome, 'outcome');
+  switch (outcome.$case) {
+    case 'refusal':
+      return { ok: false, revision, reason: refusalFromWire(outcome.value) };
     case 'admission': {
-      const { principal, resolved, policy } = outcome.value;
-      return {
-        ok: true,
-        revision,
-        principal: principalFromWire(principal),
-        resolved: resolvedFromWire(required(resolved, 'resolved')),
-        policy: policyFromWire(required(policy, 'policy')),
-      };
+      const { admission, message } = outcome.value;
+      return { revision, ...admissionFromWire(required(admission, 'admission')), message };
     }
     default:
       return unreachable(outcome);
@@ -153,18 +243,20 @@ const refusals: Readonly<Record<RefusalReason, WireRefusalReason>> = {
   unknown_client: WireRefusalReason.REFUSAL_REASON_UNKNOWN_CLIENT,
   wrong_secret: WireRefusalReason.REFUSAL_REASON_WRONG_SECRET,
   disabled: WireRefusalReason.REFUSAL_REASON_DISABLED,
+  malformed: WireRefusalReason.REFUSAL_REASON_MALFORMED,
+  channel_binding: WireRefusalReason.REFUSAL_REASON_CHANNEL_BINDING,
+  username_mismatch: WireRefusalReason.REFUSAL_REASON_USERNAME_MISMATCH,
+  stale_exchange: WireRefusalReason.REFUSAL_REASON_STALE_EXCHANGE,
 };
+
+const refusalToWire = ({ reason }: RefusedAnswer) =>
+  ({ $case: 'refusal', value: refusals[reason] }) as const;
+
+const reasons = new Map(Object.entries(refusals).map(([reason, wire]) => [wire, reason]));
 
 /** A reason that this version does not know is still a refusal. */
 function refusalFromWire(wire: WireRefusalReason): RefusalReason {
-  switch (wire) {
-    case WireRefusalReason.REFUSAL_REASON_WRONG_SECRET:
-      return 'wrong_secret';
-    case WireRefusalReason.REFUSAL_REASON_DISABLED:
-      return 'disabled';
-    default:
-      return 'unknown_client';
-  }
+  return (reasons.get(wire) ?? 'unknown_client') as RefusalReason; // The keys of `refusals`.
 }
 
 function principalToWire(principal: Principal): WirePrincipal {

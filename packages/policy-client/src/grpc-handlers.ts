@@ -22,6 +22,10 @@ import {
   explainRequestFromWire,
   resolveAnswerToWire,
   resolveRequestFromWire,
+  scramFinalAnswerToWire,
+  scramFinalRequestFromWire,
+  scramFirstAnswerToWire,
+  scramFirstRequestFromWire,
 } from './grpc-convert.ts';
 import type { PolicyClient } from './policy-client.ts';
 
@@ -42,6 +46,12 @@ export function policyHandlers(policy: PolicyClient, options: HandlerOptions): P
   return {
     authenticate: unary('policy.authenticate', async (wire) =>
       authenticateAnswerToWire(await policy.authenticate(authenticateRequestFromWire(wire))),
+    ),
+    scramFirst: unary('policy.scram_first', async (wire) =>
+      scramFirstAnswerToWire(await policy.scramFirst(scramFirstRequestFromWire(wire))),
+    ),
+    scramFinal: unary('policy.scram_final', async (wire) =>
+      scramFinalAnswerToWire(await policy.scramFinal(scramFinalRequestFromWire(wire))),
     ),
     resolvePolicy: unary('policy.resolve', async (wire) =>
       resolveAnswerToWire(await policy.resolve(resolveRequestFromWire(wire))),

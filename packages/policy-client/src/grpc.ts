@@ -20,6 +20,10 @@ import {
   explainRequestToWire,
   resolveAnswerFromWire,
   resolveRequestToWire,
+  scramFinalAnswerFromWire,
+  scramFinalRequestToWire,
+  scramFirstAnswerFromWire,
+  scramFirstRequestToWire,
 } from './grpc-convert.ts';
 import type {
   AuthenticateAnswer,
@@ -30,6 +34,10 @@ import type {
   PolicyStatus,
   ResolveAnswer,
   ResolveRequest,
+  ScramFinalAnswer,
+  ScramFinalRequest,
+  ScramFirstAnswer,
+  ScramFirstRequest,
 } from './policy-client.ts';
 
 export { type HandlerOptions, policyHandlers } from './grpc-handlers.ts';
@@ -84,6 +92,20 @@ export class GrpcPolicyClient implements PolicyClient {
     const wire = authenticateRequestToWire(request);
     return authenticateAnswerFromWire(
       await this.#ask('authenticate', (client, ...rest) => client.authenticate(wire, ...rest)),
+    );
+  }
+
+  async scramFirst(request: ScramFirstRequest): Promise<ScramFirstAnswer> {
+    const wire = scramFirstRequestToWire(request);
+    return scramFirstAnswerFromWire(
+      await this.#ask('scramFirst', (client, ...rest) => client.scramFirst(wire, ...rest)),
+    );
+  }
+
+  async scramFinal(request: ScramFinalRequest): Promise<ScramFinalAnswer> {
+    const wire = scramFinalRequestToWire(request);
+    return scramFinalAnswerFromWire(
+      await this.#ask('scramFinal', (client, ...rest) => client.scramFinal(wire, ...rest)),
     );
   }
 

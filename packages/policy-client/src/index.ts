@@ -1,4 +1,10 @@
 export {
+  type EnhancedExchange,
+  type EnhancedStep,
+  startEnhancedAuthentication,
+} from './enhanced-exchange.ts';
+export {
+  type AdmittedAnswer,
   type AuthenticateAnswer,
   type AuthenticateRequest,
   type ExplainAnswer,
@@ -7,10 +13,18 @@ export {
   type PolicyStatus,
   type Principal,
   type RefusalReason,
+  type RefusedAnswer,
   RESOLVE_PRINCIPALS_MAX,
   type ResolveAnswer,
   type Resolved,
   type ResolveRequest,
+  SCRAM_EXCHANGE_ID_BYTES,
+  SCRAM_MESSAGE_BYTES_MAX,
+  type ScramFinalAnswer,
+  type ScramFinalRequest,
+  type ScramFirstAnswer,
+  type ScramFirstRequest,
+  type ScramRequest,
 } from './policy-client.ts';
 export {
   type Admission,
@@ -18,6 +32,8 @@ export {
   COMPILED_POLICIES_MAX,
   type ConnectProof,
   PolicyCache,
+  type ScramChallenge,
+  type ScramStep,
   VERIFIED_ENTRIES_MAX,
 } from './policy-cache.ts';
 export { RECENT_COMMITS_MAX, RecentChanges } from './recent-changes.ts';

@@ -1,4 +1,4 @@
-import type { Revision, Store } from '@sallyport/domain';
+import type { Revision, ScramMechanism, Store } from '@sallyport/domain';
 import type { Action, Decision, Facts, PolicySpec } from '@sallyport/rules';
 
 /** Who a connection was found to be. */
@@ -26,17 +26,73 @@ export interface AuthenticateRequest {
   readonly minRevision: Revision;
 }
 
-export type RefusalReason = 'unknown_client' | 'wrong_secret' | 'disabled';
+export type RefusalReason =
+  | 'unknown_client'
+  | 'wrong_secret'
+  | 'disabled'
+  /** A message that is not what its mechanism lays down. */
+  | 'malformed'
+  /** Channel binding is asked for, or the end of an exchange says another header than its beginning. */
+  | 'channel_binding'
+  /** CONNECT names somebody else than the one who is to be proven. */
+  | 'username_mismatch'
+  /** The state of an exchange is too old, changed, or of another connection. */
+  | 'stale_exchange';
 
-export type AuthenticateAnswer =
+/** The principal that was proven, and its policy. */
+export interface AdmittedAnswer {
+  readonly ok: true;
+  readonly revision: Revision;
+  readonly principal: Principal;
+  readonly resolved: Resolved;
+  readonly policy: PolicySpec;
+}
+
+export interface RefusedAnswer {
+  readonly ok: false;
+  readonly revision: Revision;
+  readonly reason: RefusalReason;
+}
+
+export type AuthenticateAnswer = AdmittedAnswer | RefusedAnswer;
+
+/** Length of the id that a caller gives an exchange: random bytes, used once. */
+export const SCRAM_EXCHANGE_ID_BYTES = 16;
+
+/** Longest message of a SCRAM client that is looked at, in bytes. */
+export const SCRAM_MESSAGE_BYTES_MAX = 2048;
+
+/** What both halves of a SCRAM exchange say of it; facts and id must be the same in both. */
+export interface ScramRequest {
+  readonly facts: Facts;
+  readonly exchangeId: Uint8Array;
+  /** The client's message, RFC 5802 §7. */
+  readonly message: Uint8Array;
+  /** As of `AuthenticateRequest`. */
+  readonly minRevision: Revision;
+}
+
+export interface ScramFirstRequest extends ScramRequest {
+  readonly mechanism: ScramMechanism;
+}
+
+export type ScramFirstAnswer =
   | {
       readonly ok: true;
       readonly revision: Revision;
-      readonly principal: Principal;
-      readonly resolved: Resolved;
-      readonly policy: PolicySpec;
+      /** The challenge, for the client. A name that nobody has gets one too. */
+      readonly message: Uint8Array;
+      /** For `scramFinal` of any replica, within 30 seconds. */
+      readonly state: Uint8Array;
     }
-  | { readonly ok: false; readonly revision: Revision; readonly reason: RefusalReason };
+  | RefusedAnswer;
+
+export interface ScramFinalRequest extends ScramRequest {
+  readonly state: Uint8Array;
+}
+
+/** `message` proves the server to the client. The principal's user name is the one that was proven. */
+export type ScramFinalAnswer = (AdmittedAnswer & { readonly message: Uint8Array }) | RefusedAnswer;
 
 export interface ResolveRequest {
   readonly principals: readonly Principal[];
@@ -85,6 +141,9 @@ export const RESOLVE_PRINCIPALS_MAX = 1000;
  */
 export interface PolicyClient extends AsyncDisposable {
   authenticate(request: AuthenticateRequest): Promise<AuthenticateAnswer>;
+  /** First half of a SCRAM exchange; nothing is kept between the halves. */
+  scramFirst(request: ScramFirstRequest): Promise<ScramFirstAnswer>;
+  scramFinal(request: ScramFinalRequest): Promise<ScramFinalAnswer>;
   resolve(request: ResolveRequest): Promise<ResolveAnswer>;
   explain(request: ExplainRequest): Promise<ExplainAnswer>;
   status(): Promise<PolicyStatus>;

@@ -1,6 +1,5 @@
 import { OperationalError, unreachable } from '@sallyport/errors';
-import type { Store } from '@sallyport/domain';
-import { STORES } from '@sallyport/domain';
+import { SCRAM_MECHANISMS, type ScramMechanism, type Store, STORES } from '@sallyport/domain';
 import type { Action, Facts, Matcher, PolicySpec } from '@sallyport/rules';
 import {
   Action as WireAction,
@@ -25,6 +24,11 @@ export function required<T>(value: T | undefined, name: string): T {
 export function storeFromWire(text: string): Store {
   const store = STORES.find((one) => one === text);
   return required(store, `a known store (got ${text})`);
+}
+
+export function scramMechanismFromWire(text: string): ScramMechanism {
+  const mechanism = SCRAM_MECHANISMS.find((one) => one === text);
+  return required(mechanism, `a known mechanism (got ${text})`);
 }
 
 export function factsToWire(facts: Facts): WireFacts {

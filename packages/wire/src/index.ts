@@ -8,6 +8,7 @@ export {
   policyFromWire,
   policyToWire,
   required,
+  scramMechanismFromWire,
   storeFromWire,
 } from './convert.ts';
 export {
@@ -25,6 +26,10 @@ export {
   type Resolved as WireResolved,
   type ResolvePolicyRequest as WireResolvePolicyRequest,
   type ResolvePolicyResponse as WireResolvePolicyResponse,
+  type ScramFinalRequest as WireScramFinalRequest,
+  type ScramFinalResponse as WireScramFinalResponse,
+  type ScramFirstRequest as WireScramFirstRequest,
+  type ScramFirstResponse as WireScramFirstResponse,
   type StatusRequest as WireStatusRequest,
   type StatusResponse as WireStatusResponse,
 } from './generated/sallyport/policy/v1/policy.js';

@@ -1,23 +1,10 @@
 import { OperationalError } from '@sallyport/errors';
-import { type Credential, isLive, loginKeysOf, type Secret, STORES } from '@sallyport/domain';
-import type { Principal, RefusalReason } from '@sallyport/policy-client';
+import { isLive } from '@sallyport/domain';
+import type { RefusalReason } from '@sallyport/policy-client';
 import type { Facts } from '@sallyport/rules';
 import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
 import { withSpan } from '@sallyport/telemetry';
-
-export type Verified =
-  | {
-      readonly ok: true;
-      readonly credential: Credential;
-      readonly principal: Principal;
-      /** Ids of all that were looked at: a change of one that did not fit may make it the one that does. */
-      readonly candidates: readonly string[];
-    }
-  | { readonly ok: false; readonly reason: RefusalReason };
-
-export interface CredentialLookup {
-  credentialsByLogin(key: string): readonly Credential[];
-}
+import { admitted, type CredentialLookup, findCandidates, type Verified } from './candidates.ts';
 
 /** Finds the credential that a CONNECT proves. */
 export class Authenticator {
@@ -41,7 +28,7 @@ export class Authenticator {
    * username, then client id. @throws OperationalError `hash_pool_full`, `sealing_key_mismatch`
    */
   async verify(facts: Facts, password: Uint8Array | undefined, at: number): Promise<Verified> {
-    const candidates = this.#candidates(facts);
+    const candidates = findCandidates(this.#lookup, facts);
     let reason: RefusalReason = 'unknown_client';
     let hashed = false;
     for (const credential of candidates) {
@@ -65,11 +52,6 @@ export class Authenticator {
     return { ok: false, reason };
   }
 
-  #candidates(facts: Facts): readonly Credential[] {
-    const found = loginKeysOf(facts).flatMap((key) => this.#lookup.credentialsByLogin(key));
-    return found.sort((a, b) => STORES.indexOf(a.store) - STORES.indexOf(b.store)); // Stable within a store.
-  }
-
   #check(verifier: string, password: Uint8Array): Promise<boolean> {
     return withSpan('secret.verify', { attributes: {} }, () =>
       this.#hasher.verify(verifier, password),
@@ -88,23 +70,4 @@ export class Authenticator {
       });
     }
   }
-}
-
-function admitted(
-  candidates: readonly Credential[],
-  credential: Credential,
-  facts: Facts,
-  secret?: Secret,
-): Verified {
-  return {
-    ok: true,
-    credential,
-    candidates: candidates.map((one) => one.id),
-    principal: {
-      credentialId: credential.id,
-      store: credential.store,
-      facts,
-      ...(secret && { secretId: secret.secretId }),
-    },
-  };
 }

@@ -108,6 +108,8 @@ describe('PolicyCache', () => {
         await change?.();
         return answer;
       },
+      scramFirst: (request) => inner.policy.scramFirst(request),
+      scramFinal: (request) => inner.policy.scramFinal(request),
       resolve: (request) => inner.policy.resolve(request),
       explain: (request) => inner.policy.explain(request),
       status: () => inner.policy.status(),

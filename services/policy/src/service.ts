@@ -1,6 +1,7 @@
 import { OperationalError } from '@sallyport/errors';
-import { credentialTag, type Revision } from '@sallyport/domain';
+import { type Credential, credentialTag, type Revision } from '@sallyport/domain';
 import {
+  type AdmittedAnswer,
   type AuthenticateAnswer,
   type AuthenticateRequest,
   type ExplainAnswer,
@@ -10,12 +11,18 @@ import {
   RESOLVE_PRINCIPALS_MAX,
   type ResolveAnswer,
   type ResolveRequest,
+  type ScramFinalAnswer,
+  type ScramFinalRequest,
+  type ScramFirstAnswer,
+  type ScramFirstRequest,
 } from '@sallyport/policy-client';
 import type { ReadModel } from '@sallyport/read-model';
 import { compilePolicy, explain, type PolicySpec } from '@sallyport/rules';
 import type { SecretBox, SecretHasher } from '@sallyport/secrets';
 import { Authenticator } from './authenticator.ts';
+import type { Verified } from './candidates.ts';
 import { PolicyResolver } from './policy-resolver.ts';
+import { ScramAuthenticator } from './scram/scram-authenticator.ts';
 
 /** Longest wait for `minRevision` before the call fails. */
 export const MIN_REVISION_WAIT_MS = 2_000;
@@ -36,12 +43,14 @@ export class PolicyService implements PolicyClient {
   readonly #model: ReadModel;
   readonly #clock: () => number;
   readonly #authenticator: Authenticator;
+  readonly #scram: ScramAuthenticator;
   readonly #resolver: PolicyResolver;
 
   constructor({ model, box, hasher, clock }: PolicyPorts) {
     this.#model = model;
     this.#clock = clock;
     this.#authenticator = new Authenticator({ lookup: model, box, hasher });
+    this.#scram = new ScramAuthenticator({ lookup: model, box, hasher });
     this.#resolver = new PolicyResolver(model.reads);
   }
 
@@ -63,15 +72,39 @@ export class PolicyService implements PolicyClient {
       const verified = await this.#authenticator.verify(facts, password, this.#clock());
       if (!verified.ok) return { ok: false, revision, reason: verified.reason };
       // Verifying took time: the credential must still be the one that was proven.
-      const { principal, credential } = verified;
+      const { credential } = verified;
       const now = this.#model.reads.credential(credential.id);
       if (now?.updatedRevision !== credential.updatedRevision) continue;
-      const { policy, resolved } = this.#resolver.policyOf(now, principal);
-      const tags = new Set([...resolved.tags, ...verified.candidates.map(credentialTag)]);
       // The older revision: what changed while the secret was verified must still count as newer than this answer.
-      return { ok: true, revision, principal, policy, resolved: { ...resolved, tags: [...tags] } };
+      return this.#admission(revision, now, verified);
     }
     throw new OperationalError('policy_not_ready', 'the credential keeps changing');
+  }
+
+  #admission(
+    revision: Revision,
+    credential: Credential,
+    { principal, candidates }: Extract<Verified, { ok: true }>,
+  ): AdmittedAnswer {
+    const { policy, resolved } = this.#resolver.policyOf(credential, principal);
+    const tags = new Set([...resolved.tags, ...candidates.map(credentialTag)]);
+    return { ok: true, revision, principal, policy, resolved: { ...resolved, tags: [...tags] } };
+  }
+
+  async scramFirst({ minRevision, ...request }: ScramFirstRequest): Promise<ScramFirstAnswer> {
+    await this.#reach(minRevision);
+    const { revision } = this.#model;
+    return { revision, ...this.#scram.first(request, this.#clock()) };
+  }
+
+  async scramFinal({ minRevision, ...request }: ScramFinalRequest): Promise<ScramFinalAnswer> {
+    await this.#reach(minRevision);
+    // Nothing is awaited from here on: proof, credential and policy are of one revision.
+    const { revision } = this.#model;
+    const proven = this.#scram.final(request, this.#clock());
+    if (!proven.ok) return { ok: false, revision, reason: proven.reason };
+    const { message, credential } = proven;
+    return { ...this.#admission(revision, credential, proven), message };
   }
 
   async resolve({ principals, minRevision }: ResolveRequest): Promise<ResolveAnswer> {

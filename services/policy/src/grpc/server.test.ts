@@ -1,6 +1,8 @@
 import { loadConfig } from '@sallyport/config';
+import type { ScramMechanism } from '@sallyport/domain';
 import { GrpcPolicyClient } from '@sallyport/policy-client/grpc';
 import { silentLogger } from '@sallyport/telemetry';
+import { ScramClient } from '@sallyport/test-kit';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkPolicyConfig, policyConfigSchema } from '../config.ts';
 import { bytes, facts, World } from '../testing/world.ts';
@@ -62,6 +64,11 @@ describe('the gRPC service', () => {
       );
       const request = { facts: facts('c', 'u'), minRevision: 0 };
       await expect(client.authenticate(request)).rejects.toMatchObject(expected);
+      const half = { ...request, exchangeId: Buffer.alloc(16), message: bytes('n,,n=u,r=x') };
+      const first = client.scramFirst({ ...half, mechanism: 'SCRAM-SHA-256' });
+      await expect(first).rejects.toMatchObject(expected);
+      const final = client.scramFinal({ ...half, state: Buffer.alloc(0) });
+      await expect(final).rejects.toMatchObject(expected);
     }
   });
 
@@ -94,6 +101,53 @@ describe('the gRPC service', () => {
       expect(await client.explain(explain)).toEqual(await world.policy.explain(explain));
     }
     expect(await client.status()).toEqual(await world.policy.status());
+  });
+
+  it('answers a SCRAM exchange as in process, each half by another replica', async () => {
+    await world.addScramCredential('u', 'right', { mechanisms: ['SCRAM-SHA-512'] });
+    const [one, other] = [await serve(), await serve()];
+    const client = connect([one.port, other.port], TOKEN);
+    const mechanism = 'SCRAM-SHA-512';
+    const exchange = { facts: facts('c'), exchangeId: Buffer.alloc(16, 1), minRevision: 0 };
+    const device = new ScramClient({ mechanism, username: 'u', password: 'right' });
+    const first = await client.scramFirst({ ...exchange, mechanism, message: device.first() });
+    if (!first.ok) throw new Error(first.reason);
+    await one.close(0);
+    const final = { ...exchange, state: first.state, message: device.final(first.message) };
+    const answer = await client.scramFinal(final);
+    expect(answer).toEqual(await world.policy.scramFinal(final));
+    expect(answer.ok && device.verifies(answer.message)).toBe(true);
+    const refusals = [
+      await client.scramFinal({ ...final, facts: facts('d') }),
+      await client.scramFinal({ ...final, message: bytes('x') }),
+      await client.scramFirst({ ...exchange, mechanism, message: bytes('p=x,,n=u,r=x') }),
+      await client.scramFirst({
+        ...final,
+        mechanism,
+        facts: facts('c', 'v'),
+        message: device.first(),
+      }),
+    ];
+    expect(refusals).toMatchObject([
+      { reason: 'stale_exchange' },
+      { reason: 'malformed' },
+      { reason: 'channel_binding' },
+      { reason: 'username_mismatch' },
+    ]);
+  });
+
+  it('refuses a mechanism that it does not know, and an exchange without an id', async () => {
+    const { port } = await serve();
+    const client = connect([port], TOKEN);
+    const half = { facts: facts('c'), message: bytes('n,,n=u,r=x'), minRevision: 0 };
+    const unknown = 'SCRAM-SHA-1' as ScramMechanism;
+    const exchangeId = Buffer.alloc(16);
+    await expect(
+      client.scramFirst({ ...half, exchangeId, mechanism: unknown }),
+    ).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(
+      client.scramFirst({ ...half, exchangeId: Buffer.alloc(0), mechanism: 'SCRAM-SHA-256' }),
+    ).rejects.toMatchObject({ code: 'invalid_request' });
   });
 
   it('tells our error code, never the text of an error', async () => {

@@ -2,7 +2,15 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AclRule, AclTarget, Command, CredentialFields, Store } from '@sallyport/domain';
+import type {
+  AclRule,
+  AclTarget,
+  Command,
+  CredentialFields,
+  ScramMechanism,
+  Secret,
+  Store,
+} from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import { CommandExecutor, MemoryEventLog } from '@sallyport/event-log';
 import { ReadModel } from '@sallyport/read-model';
@@ -52,6 +60,30 @@ export class World implements AsyncDisposable {
     secret: string | undefined,
     more: Partial<CredentialFields> & { readonly store?: Store } = {},
   ): Promise<number> {
+    const secrets = secret === undefined ? [] : [this.secret(id, 's1', secret)];
+    return this.#add(id, secrets, more);
+  }
+
+  /** The same with SCRAM keys for the name that it matches, which is its id unless `more` says otherwise. */
+  async addScramCredential(
+    id: string,
+    password: string,
+    more: Partial<CredentialFields> & {
+      readonly store?: Store;
+      readonly mechanisms?: readonly ScramMechanism[];
+    } = {},
+  ): Promise<number> {
+    const { mechanisms, ...fields } = more;
+    const username = fields.match?.username ?? id;
+    const secret = await this.scramSecret(id, 's1', { username, password }, mechanisms);
+    return this.#add(id, [secret], fields);
+  }
+
+  #add(
+    id: string,
+    secrets: readonly Secret[],
+    more: Partial<CredentialFields> & { readonly store?: Store },
+  ): Promise<number> {
     const data = {
       id,
       store: 'native',
@@ -60,19 +92,33 @@ export class World implements AsyncDisposable {
       match: { username: id },
       enabled: true,
       superuser: false,
-      passwordRequired: secret !== undefined,
+      passwordRequired: secrets.length > 0,
       attributes: {},
       access: { kind: 'acl' },
       ...more,
     } as const;
-    const secrets = secret === undefined ? [] : [this.secret(id, 's1', secret)];
     return this.run({ type: 'AddCredential', data: { ...data, secrets } });
   }
 
-  secret(credentialId: string, secretId: string, text: string) {
+  secret(credentialId: string, secretId: string, text: string): Secret {
     const context = sealingContext({ kind: 'credential', id: credentialId });
     const verifier = this.box.seal(this.hasher.machineVerifier(text), context);
     return { secretId, verifier, createdAt: this.now };
+  }
+
+  async scramSecret(
+    credentialId: string,
+    secretId: string,
+    of: { readonly username: string; readonly password: string },
+    mechanisms: readonly ScramMechanism[] = ['SCRAM-SHA-256'],
+  ): Promise<Secret> {
+    const context = sealingContext({ kind: 'credential', id: credentialId });
+    const scram = mechanisms.map(async (mechanism) => ({
+      mechanism,
+      verifier: this.box.seal(await this.hasher.scramVerifier(mechanism, of), context),
+    }));
+    const secret = this.secret(credentialId, secretId, of.password);
+    return { ...secret, scram: await Promise.all(scram) };
   }
 
   rules(target: AclTarget, ...rules: Omit<AclRule, 'ruleId'>[]): Promise<number> {
