@@ -6,6 +6,8 @@ import type {
   PolicyClient,
   PolicyStatus,
   ResolveAnswer,
+  ScramFinalAnswer,
+  ScramFirstAnswer,
 } from '@sallyport/policy-client';
 import type { ReadModel } from '@sallyport/read-model';
 import { assemblePolicy, compilePolicy, explain } from '@sallyport/rules';
@@ -41,6 +43,14 @@ export class RulesPolicyClient implements PolicyClient {
   }
 
   authenticate(): Promise<AuthenticateAnswer> {
+    return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
+  }
+
+  scramFirst(): Promise<ScramFirstAnswer> {
+    return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
+  }
+
+  scramFinal(): Promise<ScramFinalAnswer> {
     return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
   }
 

@@ -1,11 +1,12 @@
-import type { Credential, CredentialFields } from '@sallyport/domain';
+import type { Credential, CredentialFields, ScramMechanism, Secret } from '@sallyport/domain';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext, TypedApp } from '../../http/context.ts';
 import { ifRevisionOf } from '../../http/etag.ts';
 import { writeAnswers } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import { createChecker } from '../../http/validation.ts';
-import { currentOf, found, passwordSecret } from './lookup.ts';
+import type { CommandInputs } from '../../http/write.ts';
+import { createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
 import { type JsonObject, mergePatch } from './merge-patch.ts';
 import {
   credentialView,
@@ -28,14 +29,34 @@ interface Change {
   /** The outcome depends on what was there, so nothing may come between reading and writing. */
   readonly optimistic: boolean;
   readonly password: string | undefined;
+  /** As the present secret has it when undefined. */
+  readonly scram: readonly ScramMechanism[] | undefined;
+}
+
+/** The secret that a change brings: only with a password, from which SCRAM keys are made too. */
+async function newSecret(
+  context: ApiContext,
+  { password, scram }: Pick<Change, 'password' | 'scram'>,
+  { current, next }: { readonly current: Credential; readonly next: Partial<CredentialFields> },
+  inputs: CommandInputs,
+): Promise<Secret | undefined> {
+  if (password === undefined) return undefined;
+  const { username } = next.match ?? current.match;
+  const mechanisms = scram ?? presentMechanisms(current, inputs.at);
+  const wanted = { credentialId: current.id, password, mechanisms, username };
+  return (await createSecret(context, wanted, inputs)).secret;
 }
 
 function change(
   context: ApiContext,
   request: FastifyRequest,
   reply: FastifyReply,
-  { id, changes, optimistic, password }: Change,
+  { id, changes, optimistic, ...wantedSecret }: Change,
 ): Promise<unknown> {
+  if (wantedSecret.scram !== undefined && wantedSecret.password === undefined) {
+    const detail = 'needs a new password, because keys are made from it';
+    throw refused('invalid_request', { problems: [{ pointer: '/scram', detail }] });
+  }
   return context.writer.respond(request, reply, {
     command: async (inputs) => {
       const current = found(context, id);
@@ -43,8 +64,7 @@ function change(
         ifRevisionOf(request, current.updatedRevision) ??
         (optimistic ? current.updatedRevision : undefined);
       const wanted = changes(current);
-      const secret =
-        password === undefined ? undefined : await passwordSecret(context, id, password, inputs);
+      const secret = await newSecret(context, wantedSecret, { current, next: wanted }, inputs);
       return {
         type: 'ChangeCredential',
         data: {
@@ -84,12 +104,13 @@ export function registerReplace(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { password, ...fields } = request.body;
+      const { password, scram, ...fields } = request.body;
       return change(context, request, reply, {
         id: request.params.id,
         changes: () => fields,
         optimistic: false,
         password,
+        scram,
       });
     },
   );
@@ -131,12 +152,13 @@ export function registerPatch(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { password, ...patch } = request.body;
+      const { password, scram, ...patch } = request.body;
       return change(context, request, reply, {
         id: request.params.id,
         changes: (current) => patched(current, patch),
         optimistic: true,
         password: password as string | undefined, // `passwordSchema`
+        scram: scram as ScramMechanism[] | undefined, // `scramSchema`
       });
     },
   );

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { parseScramVerifier, sealingContext } from '@sallyport/secrets';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Client, World } from '../../testing/world.ts';
 
@@ -274,5 +275,170 @@ describe('lists', () => {
     ]);
     expect((await admin.get(`${BASE}/x?verbose=1`)).status).toBe(400);
     expect((await admin.delete(`${BASE}/x?force=1`)).status).toBe(400);
+  });
+});
+
+describe('SCRAM', () => {
+  const added = async (more: object = {}) => (await admin.post(BASE, credential(more))).body;
+  const stored = (id: string) => world.model.reads.credential(id)?.secrets ?? [];
+
+  it('is offered by no credential that was not asked to', async () => {
+    const { id, secrets } = await added();
+    expect(secrets[0]).not.toHaveProperty('scram');
+    expect(stored(id)[0]).not.toHaveProperty('scram');
+    const none = await added({ scram: [] });
+    expect(none.secrets[0]).not.toHaveProperty('scram');
+  });
+
+  it.each([
+    ['an unknown mechanism', ['SCRAM-SHA-1'], '/scram/0'],
+    ['a mechanism twice', ['SCRAM-SHA-256', 'SCRAM-SHA-256'], '/scram'],
+    ['a text', 'SCRAM-SHA-256', '/scram'],
+    ['an object', { mechanism: 'SCRAM-SHA-256' }, '/scram'],
+    ['null', null, '/scram'],
+    ['a nested list', [['SCRAM-SHA-256']], '/scram/0'],
+  ])('is refused as %s, wherever it is asked for', async (_, scram, pointer) => {
+    const { id } = await added();
+    const body = credential({ scram });
+    for (const answer of [
+      await admin.post(BASE, body),
+      await admin.put(`${BASE}/${id}`, body),
+      await admin.patch(`${BASE}/${id}`, { password: 'canary-other', scram }),
+      await admin.post(`${BASE}/${id}/secrets`, { scram }),
+    ]) {
+      expect([answer.status, answer.body.errors[0].pointer]).toEqual([400, pointer]);
+    }
+  });
+
+  it('is refused without a secret to make keys from, and names the field', async () => {
+    const scram = ['SCRAM-SHA-256'];
+    const { id, name, match } = await added();
+    for (const answer of [
+      await admin.post(BASE, credential({ password: undefined, passwordRequired: false, scram })),
+      await admin.put(`${BASE}/${id}`, { name, match, scram }),
+      await admin.put(`${BASE}/${id}`, { name, match, scram: [] }),
+      await admin.patch(`${BASE}/${id}`, { scram }),
+    ]) {
+      expect([answer.status, answer.body.errors]).toEqual([
+        400,
+        [
+          {
+            pointer: '/scram',
+            detail: expect.stringMatching(/^needs a (new )?password/) as string,
+          },
+        ],
+      ]);
+    }
+  });
+
+  it('is refused where there is no user name to prove, or one that SASLprep changes', async () => {
+    const scram = ['SCRAM-SHA-256'];
+    for (const match of [{ clientId: randomUUID() }, { username: `\ufb01${randomUUID()}` }]) {
+      const answer = await admin.post(BASE, credential({ match, scram }));
+      expect([answer.status, answer.body.errors[0].pointer]).toEqual([422, '/match/username']);
+      const { id } = await added({ match });
+      const changed = await admin.patch(`${BASE}/${id}`, { password: 'canary-other', scram });
+      expect([changed.status, changed.body.errors[0].pointer]).toEqual([422, '/match/username']);
+      const rotated = await admin.post(`${BASE}/${id}/secrets`, { scram });
+      expect([rotated.status, rotated.body.errors[0].pointer]).toEqual([422, '/scram']);
+    }
+    const { id } = await added({ scram });
+    const moved = await admin.patch(`${BASE}/${id}`, { match: { username: null, clientId: 'c' } });
+    expect([moved.status, moved.body.errors[0].pointer]).toEqual([422, '/match/username']);
+  });
+
+  it('is refused with a password that it cannot take, which is taken without it', async () => {
+    const password = 'canary\u200e-password';
+    const refused = await admin.post(BASE, credential({ password, scram: ['SCRAM-SHA-256'] }));
+    expect([refused.status, refused.body.errors[0].pointer]).toEqual([422, '/password']);
+    expect((await admin.post(BASE, credential({ password }))).status).toBe(201);
+    const { id } = await added({ scram: ['SCRAM-SHA-256'] });
+    const inherited = await admin.patch(`${BASE}/${id}`, { password });
+    expect([inherited.status, inherited.body.errors[0].pointer]).toEqual([422, '/password']);
+    const without = await admin.patch(`${BASE}/${id}`, { password, scram: [] });
+    expect(without.status).toBe(200);
+    expect(without.body.secrets).not.toHaveProperty([0, 'scram']);
+  });
+
+  it('is shown as mechanisms, and its keys are in nothing that is said', async () => {
+    const scram = ['SCRAM-SHA-512', 'SCRAM-SHA-256'];
+    const answer = await admin.post(BASE, credential({ scram }));
+    expect(answer.status).toBe(201);
+    expect(answer.body.secrets).toEqual([
+      {
+        secretId: expect.any(String) as string,
+        scram,
+        createdAt: new Date(world.now).toISOString(),
+      },
+    ]);
+    const { id } = answer.body;
+    expect((await admin.get(`${BASE}/${id}`)).body.secrets).toEqual(answer.body.secrets);
+    const [secret] = stored(id);
+    const context = sealingContext({ kind: 'credential', id });
+    const said = await world.everythingSaid();
+    for (const { verifier } of secret?.scram ?? []) {
+      const keys = parseScramVerifier(world.box.open(verifier, context));
+      const { salt, storedKey, serverKey } = keys ?? {};
+      for (const key of [salt, storedKey, serverKey]) {
+        const text = key?.toString('base64') ?? '';
+        expect(text.length).toBeGreaterThan(20);
+        expect(said.filter((one) => one.includes(text))).toEqual([]);
+      }
+      // Sealed, in the record of the log and nowhere else.
+      expect(said.filter((one) => one.includes(verifier))).toHaveLength(1);
+    }
+  });
+
+  it('makes keys of the very secret that is chosen or generated, for the user name that is matched', async () => {
+    const chosen = await added({ scram: ['SCRAM-SHA-256'] });
+    const generated = await added({
+      password: undefined,
+      generateSecret: true,
+      scram: ['SCRAM-SHA-256'],
+    });
+    const rotated = (await admin.post(`${BASE}/${generated.id}/secrets`, {})).body;
+    for (const [id, password] of [
+      [chosen.id, 'canary-device-password'],
+      [generated.id, rotated.secret],
+    ] as const) {
+      const [secret] = stored(id);
+      const sealed = secret?.scram?.[0]?.verifier ?? '';
+      const text = world.box.open(sealed, sealingContext({ kind: 'credential', id }));
+      const { username = '' } = world.model.reads.credential(id)?.match ?? {};
+      expect(text).toBe(await world.hasher.scramVerifier('SCRAM-SHA-256', { username, password }));
+    }
+  });
+
+  it('stays with the next secret unless that is told otherwise', async () => {
+    const { id } = await added({ scram: ['SCRAM-SHA-256'] });
+    const mechanisms = () => stored(id)[0]?.scram?.map((one) => one.mechanism);
+    const url = `${BASE}/${id}`;
+    const rotated = await admin.post(`${url}/secrets`, { retireOldAfterSeconds: 60 });
+    expect(rotated.body).toMatchObject({ scram: ['SCRAM-SHA-256'] });
+    expect(stored(id).map((one) => one.scram?.length)).toEqual([1, 1]);
+    await admin.patch(url, { password: 'canary-second' });
+    expect(mechanisms()).toEqual(['SCRAM-SHA-256']);
+    await admin.patch(url, { password: 'canary-third', scram: ['SCRAM-SHA-512'] });
+    expect(mechanisms()).toEqual(['SCRAM-SHA-512']);
+    const { name, match } = (await admin.get(url)).body;
+    await admin.put(url, { name, match, password: 'canary-fourth' });
+    expect(mechanisms()).toEqual(['SCRAM-SHA-512']);
+    await admin.put(url, { name, match });
+    expect(mechanisms()).toEqual(['SCRAM-SHA-512']);
+    await admin.post(`${url}/secrets`, { scram: [] });
+    expect(mechanisms()).toBeUndefined();
+    await admin.post(`${url}/secrets`, {});
+    expect(mechanisms()).toBeUndefined();
+  });
+
+  it('follows a user name that changes together with the password', async () => {
+    const { id } = await added({ scram: ['SCRAM-SHA-256'] });
+    const username = randomUUID();
+    const patch = { match: { username }, password: 'canary-second' };
+    expect((await admin.patch(`${BASE}/${id}`, patch)).status).toBe(200);
+    const sealed = stored(id)[0]?.scram?.[0]?.verifier ?? '';
+    const text = world.box.open(sealed, sealingContext({ kind: 'credential', id }));
+    const of = { username, password: 'canary-second' };
+    expect(text).toBe(await world.hasher.scramVerifier('SCRAM-SHA-256', of));
   });
 });

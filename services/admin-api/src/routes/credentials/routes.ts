@@ -7,7 +7,7 @@ import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import type { Done } from '../../http/write.ts';
 import { registerPatch, registerReplace } from './change.ts';
-import { currentOf, found, passwordSecret, sealedSecret } from './lookup.ts';
+import { createSecret, currentOf, found } from './lookup.ts';
 import {
   createBody,
   credentialPageSchema,
@@ -95,7 +95,7 @@ function added(done: Done): Credential {
 }
 
 function registerCreate(app: TypedApp, context: ApiContext): void {
-  const { hasher, clock } = context.ports;
+  const { clock } = context.ports;
   app.post(
     BASE,
     {
@@ -110,20 +110,21 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { password, generateSecret, ...fields } = request.body;
+      const { password, generateSecret, scram: mechanisms = [], ...fields } = request.body;
       if (password !== undefined && generateSecret) throw eitherSecret();
+      const withSecret = password !== undefined || generateSecret;
+      if (mechanisms.length > 0 && !withSecret) throw scramOfNothing();
       let secret: string | undefined;
       return context.writer.respond(request, reply, {
         command: async (inputs) => {
           const id = inputs.id('credential');
           const secrets: Secret[] = [];
-          if (password !== undefined) {
-            secrets.push(await passwordSecret(context, id, password, inputs));
-          }
-          if (generateSecret) {
-            const generated = hasher.generateSecret();
-            secret = generated.secret;
-            secrets.push(sealedSecret(context, id, generated.verifier, inputs));
+          if (withSecret) {
+            const { username } = fields.match;
+            const wanted = { credentialId: id, password, mechanisms, username };
+            const created = await createSecret(context, wanted, inputs);
+            secret = created.generated;
+            secrets.push(created.secret);
           }
           return {
             type: 'AddCredential',
@@ -147,6 +148,11 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
 const eitherSecret = (): Error =>
   refused('invalid_request', {
     problems: [{ pointer: '/generateSecret', detail: 'cannot be combined with a password' }],
+  });
+
+const scramOfNothing = (): Error =>
+  refused('invalid_request', {
+    problems: [{ pointer: '/scram', detail: 'needs a password or a generated secret' }],
   });
 
 function registerRemove(app: TypedApp, context: ApiContext): void {

@@ -5,6 +5,8 @@ import {
   isLive,
   PATTERN_BYTES_MAX,
   PATTERNS_MAX,
+  SCRAM_MECHANISMS,
+  type ScramMechanism,
   STORES,
 } from '@sallyport/domain';
 import { SECRET_BYTES_MAX } from '@sallyport/secrets';
@@ -82,6 +84,27 @@ export const passwordSchema = Type.String({
   description: 'Chosen by a person; kept as argon2id.',
 });
 
+const mechanisms = Type.Unsafe<ScramMechanism[]>({
+  type: 'array',
+  items: { type: 'string', enum: [...SCRAM_MECHANISMS] },
+  uniqueItems: true,
+  description: 'Mechanisms of MQTT 5 enhanced authentication that the secret may be proven with.',
+});
+
+/** With a new secret only: the keys are made from its text, which is not kept. */
+const scram = (otherwise: string) =>
+  Type.Optional(
+    Type.Unsafe<ScramMechanism[]>({
+      ...mechanisms,
+      description:
+        'Lets the new secret also be proven by MQTT 5 enhanced authentication, with these mechanisms. Whoever gets hold of the ' +
+        'log and of the deployment key guesses SCRAM keys much faster than argon2id; a generated secret cannot be guessed. ' +
+        `Needs a user name in the match. When absent: ${otherwise}.`,
+    }),
+  );
+
+export const scramSchema = scram('as the present secret has it');
+
 const generateSecret = defaulted(
   Type.Boolean({
     default: false,
@@ -92,12 +115,12 @@ const generateSecret = defaulted(
 export const fieldsSchema = Type.Object(fields, closed);
 
 export const createBody = Type.Object(
-  { ...fields, password: Type.Optional(passwordSchema), generateSecret },
+  { ...fields, password: Type.Optional(passwordSchema), generateSecret, scram: scram('none') },
   closed,
 );
 
 export const replaceBody = Type.Object(
-  { ...fields, password: Type.Optional(passwordSchema) },
+  { ...fields, password: Type.Optional(passwordSchema), scram: scramSchema },
   { ...closed, description: 'Without a password the present secrets stay.' },
 );
 
@@ -109,6 +132,7 @@ export const patchBody = Type.Unsafe<Record<string, unknown>>({
   properties: {
     ...Object.fromEntries(Object.keys(fields).map((name) => [name, {}])),
     password: passwordSchema,
+    scram: scramSchema,
   },
   description: 'JSON merge patch (RFC 7396). An `access` of another kind replaces the present one.',
 });
@@ -119,6 +143,7 @@ export const RETIRE_SECONDS_MAX = 30 * 24 * 60 * 60;
 export const rotateBody = Type.Object(
   {
     password: Type.Optional(passwordSchema),
+    scram: scramSchema,
     retireOldAfterSeconds: defaulted(
       Type.Integer({
         minimum: 0,
@@ -133,6 +158,7 @@ export const rotateBody = Type.Object(
 
 const secretSchema = Type.Object({
   secretId: Type.String(),
+  scram: Type.Optional(mechanisms),
   createdAt: instantSchema('When it was set.'),
   expiresAt: Type.Optional(instantSchema('From when on it opens nothing.')),
 });
@@ -204,9 +230,10 @@ export function credentialView(credential: Credential, at: number): Record<strin
 }
 
 export function secretView(secret: Credential['secrets'][number]): Record<string, unknown> {
-  const { secretId, createdAt, expiresAt } = secret;
+  const { secretId, createdAt, expiresAt, scram = [] } = secret;
   return {
     secretId,
+    ...(scram.length === 0 ? {} : { scram: scram.map((one) => one.mechanism) }),
     createdAt: instant(createdAt),
     ...(expiresAt === undefined ? {} : { expiresAt: instant(expiresAt) }),
   };

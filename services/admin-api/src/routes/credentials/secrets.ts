@@ -1,10 +1,9 @@
-import type { Secret } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { ApiContext, TypedApp } from '../../http/context.ts';
 import { ifRevisionOf } from '../../http/etag.ts';
 import { writeAnswers } from '../../http/openapi.ts';
 import type { Done } from '../../http/write.ts';
-import { currentOf, found, passwordSecret, sealedSecret } from './lookup.ts';
+import { createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
 import {
   idParams,
   rotateBody,
@@ -67,17 +66,17 @@ function registerRotate(app: TypedApp, context: ApiContext): void {
     },
     (request, reply) => {
       const { id } = request.params;
-      const { password, retireOldAfterSeconds } = request.body;
+      const { password, scram, retireOldAfterSeconds } = request.body;
       let shown: string | undefined;
       return context.writer.respond(request, reply, {
         command: async (inputs) => {
-          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-          let secret: Secret;
-          if (password === undefined) {
-            const generated = context.ports.hasher.generateSecret();
-            shown = generated.secret;
-            secret = sealedSecret(context, id, generated.verifier, inputs);
-          } else secret = await passwordSecret(context, id, password, inputs);
+          const current = found(context, id);
+          const ifRevision = ifRevisionOf(request, current.updatedRevision);
+          const mechanisms = scram ?? presentMechanisms(current, inputs.at);
+          const { username } = current.match;
+          const wanted = { credentialId: id, password, mechanisms, username };
+          const { secret, generated } = await createSecret(context, wanted, inputs);
+          shown = generated;
           const retireAt = inputs.at + retireOldAfterSeconds * 1000;
           return {
             type: 'RotateSecret',
