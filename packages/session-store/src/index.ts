@@ -1,10 +1,24 @@
+export { LevelTrie } from './level-trie.ts';
 export { createMemorySessionStore } from './memory.ts';
-export type {
-  RoutedSubscription,
-  SessionStore,
-  StoreBroker,
-  StoreBrokerListener,
-  StoreClient,
-  StoredSubscription,
-  StorePacket,
+export { type MergedDelivery, mergeSubscriptions } from './merge-subscriptions.ts';
+export {
+  type CloseSession,
+  defaultStoreLimits,
+  DUE_LEASE_MS,
+  type DueItem,
+  type OpenedSession,
+  type OpenSession,
+  type QueueEntry,
+  type RoutedOrClient,
+  type RoutedSubscription,
+  type SessionRecord,
+  type SessionStore,
+  type StoreBroker,
+  type StoreBrokerListener,
+  type StoreClient,
+  type StoredSubscription,
+  type StoreLimits,
+  type StoreObserver,
+  type StorePacket,
 } from './session-store.ts';
+export { SubscriptionIndex } from './subscription-index.ts';

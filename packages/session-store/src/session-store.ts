@@ -7,19 +7,31 @@ export interface StoreClient {
   readonly brokerId?: string;
 }
 
-/** A packet as it is stored: a PUBLISH, or the PUBREL that takes its place in the queue. Unknown fields are kept. */
+/**
+ * A packet as it is stored: a PUBLISH, or the PUBREL that takes its place in the queue. Retained messages and wills keep fields
+ * that are not here, queued messages do not.
+ */
 export interface StorePacket {
   readonly cmd?: string;
   readonly topic?: string;
   readonly payload?: Buffer | string;
   readonly qos?: 0 | 1 | 2;
   readonly retain?: boolean;
+  readonly dup?: boolean;
   readonly messageId?: number | undefined;
+  /** The node that took the message in, and its count of messages: together they name the message. */
   readonly brokerId?: string;
   readonly brokerCounter?: number;
+  /** The client that published it. */
+  readonly clientId?: string;
+  /** MQTT 5; byte values stand on the first level only. */
+  readonly properties?: Readonly<Record<string, unknown>>;
+  /** When the message expires, in milliseconds since 1970. */
+  readonly messageExpiry?: number;
 }
 
 export interface StoredSubscription {
+  /** As sent, `$share/<group>/…` included. */
   readonly topic: string;
   readonly qos: 0 | 1 | 2;
   readonly rh?: number;
@@ -42,10 +54,102 @@ export interface StoreBroker {
 
 export type StoreBrokerListener = (packet: StorePacket, done: () => void) => void;
 
+/** A session of a client that outlives its connection, or the will of one that does not. Times are milliseconds since 1970. */
+export interface SessionRecord {
+  readonly clientId: string;
+  /** The credential that the session belongs to: nobody else gets its queue. */
+  readonly owner: string;
+  /** Who the client was found to be; JSON of the broker's own, kept for what happens when nobody is connected. */
+  readonly principal: unknown;
+  /** How long it outlives the connection, in seconds; 0 = not at all. */
+  readonly expirySeconds: number;
+  /** The node that the client is, or was last, connected to. */
+  readonly nodeId: string;
+  /** Published when the connection ends without a proper goodbye. */
+  readonly will?: StorePacket;
+  readonly willDelaySeconds?: number;
+}
+
+export interface OpenSession extends SessionRecord {
+  /** MQTT 5 Clean Start, Clean Session before: forget what there was. */
+  readonly cleanStart: boolean;
+  readonly now: number;
+}
+
+export interface OpenedSession {
+  /** Whether state of an earlier connection was found and kept. */
+  readonly present: boolean;
+  /**
+   * Grows with the connections of this client id, over all nodes: the higher one owns the session. It is not less than `now`, so
+   * that a store that has lost its newest writes does not give an epoch out a second time.
+   */
+  readonly epoch: number;
+  /** The node that had the client id before, when it has not said goodbye. */
+  readonly previousNodeId?: string;
+}
+
+export interface CloseSession {
+  readonly clientId: string;
+  /** Nothing happens when somebody has opened the session since. */
+  readonly epoch: number;
+  readonly now: number;
+  /** As the DISCONNECT of MQTT 5 may have changed it; 0 ends the session at once. */
+  readonly expirySeconds: number;
+  /** `keep`: the will becomes due after its delay, or with the end of the session if that is earlier. */
+  readonly will: 'keep' | 'discard';
+}
+
+/** Something whose time has come. */
+export type DueItem =
+  | { readonly kind: 'will'; readonly record: SessionRecord; readonly will: StorePacket }
+  /** The session is over. Its state is still there: `dropSession` removes it, after shared messages were handed on. */
+  | { readonly kind: 'expired'; readonly record: SessionRecord; readonly epoch: number };
+
+/** A message of a session's queue, in the order of arrival. */
+export interface QueueEntry {
+  /** Grows with each message of the session; for `readQueue`. */
+  readonly position: number;
+  /**
+   * `queued`: never sent. `sent`: as PUBLISH with `messageId`, not acknowledged. `released`: PUBREC has come, a PUBREL with
+   * `messageId` is owed; `packet` may then be without topic and payload.
+   */
+  readonly state: 'queued' | 'sent' | 'released';
+  readonly messageId?: number;
+  readonly packet: StorePacket;
+  /** Quality of service of this delivery: the lower of the message's and the subscription's. */
+  readonly qos: 0 | 1 | 2;
+  readonly retainAsPublished: boolean;
+  readonly subscriptionIdentifiers: readonly number[];
+  /** The share group and its filter, `$share/<group>/<filter>`, when it was queued for one. */
+  readonly sharedFilter?: string;
+}
+
+export interface StoreLimits {
+  /** Most messages of one session's queue; a newer one is not queued (the oldest are kept). */
+  readonly queueMessagesMax: number;
+  /** Most payload and topic bytes of one session's queue. */
+  readonly queueBytesMax: number;
+}
+
+export const defaultStoreLimits: StoreLimits = {
+  queueMessagesMax: 1000,
+  queueBytesMax: 8 * 1024 * 1024,
+};
+
+/** What a store tells whoever opened it; for metrics and logs. */
+export interface StoreObserver {
+  /** A message was not queued for a session, because its queue is full. */
+  readonly onQueueFull?: (clientId: string) => void;
+}
+
 /**
- * The state that outlives connections: subscriptions, queues, retained messages, wills. The contract is aedes-persistence 11,
- * in promises. Failures are `OperationalError` `session_store_unavailable`; streams fail with the same. `incomingGetPacket` and
- * `outgoingUpdate` also reject, with a plain error, for a packet that is not there.
+ * The state that outlives connections: sessions, subscriptions, queues, retained messages, wills. The first part of the contract is
+ * that of aedes-persistence 11, in promises, which is what the kernel calls; the second is ours. Failures are `OperationalError`
+ * `session_store_unavailable`; streams fail with the same. `incomingGetPacket` and `outgoingUpdate` also reject, with a plain
+ * error, for a packet that is not there.
+ *
+ * INVARIANT: a promise of a write resolves when the write is as durable as the store makes it, and writes for one client take
+ * effect, and are answered, in the order of the calls, awaited or not. A read sees what was written by the calls before it.
  */
 export interface SessionStore {
   /** Whether the store can be reached now; for readiness. */
@@ -67,15 +171,30 @@ export interface SessionStore {
   removeSubscriptions(client: StoreClient, topicFilters: string[]): Promise<unknown>;
   cleanSubscriptions(client: StoreClient): Promise<unknown>;
   subscriptionsByClient(client: StoreClient): Promise<StoredSubscription[]>;
-  /** Subscriptions of persistent sessions with QoS > 0 that match the topic name; a session once for each of its filters. */
+  /**
+   * Subscriptions of persistent sessions with QoS > 0 that match the topic name, without shared ones; a session once for each of
+   * its filters. In memory.
+   */
   subscriptionsByTopic(topicName: string): Promise<RoutedSubscription[]>;
   countOffline(): Promise<{ subsCount: number; clientsCount: number }>;
   getClientList(topicFilter: string): Readable;
 
-  outgoingEnqueue(subscription: { clientId: string }, packet: StorePacket): Promise<void>;
-  /** Queues the packet once for each session, however often it is named. */
-  outgoingEnqueueCombi(subscriptions: { clientId: string }[], packet: StorePacket): Promise<void>;
-  /** Notes the packet id that a queued packet was sent with, or puts a PUBREL in its place. */
+  outgoingEnqueue(subscription: RoutedOrClient, packet: StorePacket): Promise<void>;
+  /**
+   * Queues the packet once for each session, however often it is named, merged as `mergeSubscriptions` says. `brokerId` and
+   * `brokerCounter` name the message: what is in the queue already is not queued again.
+   * @param incoming the QoS 2 packet that the message came in as: its id is noted in the same step, so that a crash leaves either
+   *   both or neither, and the sender's repetition is recognised. With more sessions than one step takes it is noted last.
+   */
+  outgoingEnqueueCombi(
+    subscriptions: readonly RoutedOrClient[],
+    packet: StorePacket,
+    incoming?: { readonly clientId: string; readonly messageId: number },
+  ): Promise<void>;
+  /**
+   * Notes the packet id that a queued packet was sent with, or puts a PUBREL in its place. A session may have a message twice, for
+   * itself and for a share group: then it is the one that has this packet id, else the first that was not sent.
+   */
   outgoingUpdate(client: StoreClient, packet: StorePacket): Promise<unknown>;
   /** Removes the packet that was sent with this packet id, and answers it. */
   outgoingClearMessageId(
@@ -94,7 +213,61 @@ export interface SessionStore {
   delWill(client: StoreClient): Promise<StorePacket | null | undefined>;
   /** Wills of nodes that are not keys of `brokers`. */
   streamWill(brokers: Readonly<Record<string, unknown>>): Readable;
+
+  // Ours
+
+  /**
+   * Takes the client id: finds or makes its session. What there was is forgotten when `cleanStart` is set, when it belongs to
+   * another owner, or when it has expired. A will that waits for its delay is gone when the session goes on (MQTT-5.0
+   * [MQTT-3.1.3-9]), and due now when it does not. One atomic step. With `expirySeconds` 0, no will and nothing kept, no record is
+   * written, but the epoch counts; what the caller then stores for the client it takes away itself.
+   */
+  openSession(session: OpenSession): Promise<OpenedSession>;
+  /**
+   * The connection has ended: sets the deadlines of the session and of its will. With expiry 0 the session ends at once, with its
+   * queue: shared messages must have been handed on before.
+   */
+  closeSession(session: CloseSession): Promise<void>;
+  /** Closes, with their wills kept, all sessions that this node had open when it died. */
+  recoverSessions(request: { readonly nodeId: string; readonly now: number }): Promise<void>;
+  /**
+   * What is due at `now`, at most `limit`; each item goes to one caller, on one node. A will is removed by the call; an expired
+   * session is leased for `DUE_LEASE_MS` and comes again if nobody drops it.
+   */
+  claimDue(request: { readonly now: number; readonly limit: number }): Promise<readonly DueItem[]>;
+  /**
+   * Forgets everything of a client: record, subscriptions, queue, incoming ids. A will that waits is due. `epoch`: only if nobody
+   * has opened it since.
+   */
+  dropSession(client: { readonly clientId: string; readonly epoch?: number }): Promise<void>;
+
+  /** The queue from behind `after` on (0 = the beginning), oldest first, at most `limit`. Expired messages are included. */
+  readQueue(
+    clientId: string,
+    page: { readonly after: number; readonly limit: number },
+  ): Promise<readonly QueueEntry[]>;
+  /**
+   * Removes one message of the queue that will not be delivered: expired, denied, or too large for the client. Of two deliveries of
+   * it, the first that was not sent.
+   */
+  removeQueued(
+    clientId: string,
+    message: { readonly brokerId: string; readonly brokerCounter: number },
+  ): Promise<void>;
+  /** Ids of QoS 2 packets that came from this client and were not released. */
+  incomingIds(clientId: string): Promise<readonly number[]>;
+
+  /** Shared subscriptions of persistent sessions that match the topic name, with any QoS. In memory, synchronous. */
+  sharedSubscriptionsByTopic(topicName: string): readonly RoutedSubscription[];
+
+  /** Retained messages that any of the filters matches, each once; expired ones are not among them. */
+  retainedMessages(topicFilters: readonly string[], now: number): Promise<readonly StorePacket[]>;
+  /** How many retained messages there are, as far as this node knows. */
+  readonly retainedCount: number;
 }
 
-/** What our adapters wrap: the published packages, which are the contract without our additions. */
-export type AedesPersistence = Omit<SessionStore, 'connected' | 'resyncSubscriptions'>;
+/** How long an expired session that `claimDue` handed out is not handed out again. */
+export const DUE_LEASE_MS = 30_000;
+
+/** The client to queue for; with the subscription that matched, when the caller knows it. */
+export type RoutedOrClient = { readonly clientId: string } & Partial<StoredSubscription>;
