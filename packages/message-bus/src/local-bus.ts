@@ -12,12 +12,18 @@ import type {
 /** Most levels of a topic that the matcher takes; it throws beyond that. */
 export const BUS_TOPIC_LEVELS_MAX = 100;
 
+/** Nodes' own messages. */
+const SYSTEM_PREFIX = '$SYS/';
+
 // mqemitter's types describe neither the class nor half of its fields.
 const MqEmitter = mqemitter as unknown as new (options: LocalBusOptions) => Emitter;
 
 /** mqemitter, which neither throws for a deep topic nor shows `$` topics to a leading wildcard. */
 export class LocalBus extends MqEmitter implements MessageBus {
   protected readonly syntax: TopicSyntax;
+  #receiver: ((message: BusMessage) => void) | undefined;
+  /** Listeners of filters that match topics of clients. While there are none, those need not be matched here. */
+  #listening = 0;
   readonly #guarded = new WeakMap<BusListener, BusListener>();
 
   constructor(options: LocalBusOptions = {}) {
@@ -29,23 +35,51 @@ export class LocalBus extends MqEmitter implements MessageBus {
     };
   }
 
+  get hasPeers(): boolean {
+    return false;
+  }
+
   get connected(): boolean {
     return !this.closed;
   }
 
+  receiveWith(receiver: (message: BusMessage) => void): void {
+    this.#receiver = receiver;
+  }
+
+  /** One node has no others to hear from. */
+  want(_topicFilter: string, done?: () => void): void {
+    done?.();
+  }
+
+  unwant(_topicFilter: string): void {
+    // See `want`.
+  }
+
   override on(topicFilter: string, listener: BusListener, done?: () => void): this {
+    if (!topicFilter.startsWith(SYSTEM_PREFIX)) this.#listening++;
     return super.on(topicFilter, this.#guard(topicFilter, listener), done);
   }
 
+  // `#listening` only grows: the matcher does not say whether anything was removed.
   override removeListener(topicFilter: string, listener: BusListener, done?: () => void): this {
     return super.removeListener(topicFilter, this.#guard(topicFilter, listener), done);
   }
 
   override emit(message: BusMessage, done?: (error?: Error | null) => void): unknown {
     const problem = this.problemOf(message);
-    if (problem === undefined) return super.emit(message, done);
-    done?.(problem);
-    return this;
+    if (problem !== undefined) {
+      done?.(problem);
+      return this;
+    }
+    if (this.#receiver !== undefined && !message.topic.startsWith(SYSTEM_PREFIX)) {
+      this.#receiver(message);
+      if (this.#listening === 0) {
+        done?.();
+        return this;
+      }
+    }
+    return super.emit(message, done);
   }
 
   override close(done?: () => void): this {

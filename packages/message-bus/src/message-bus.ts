@@ -56,6 +56,17 @@ export interface Emitter {
 export interface MessageBus extends Emitter {
   /** Whether messages reach the other nodes now; for readiness. Always true for an open bus of one node. */
   readonly connected: boolean;
+  /** Whether there are other nodes to hear what is emitted. */
+  readonly hasPeers: boolean;
+
+  /**
+   * Hands every message that reaches this node, but those of `$SYS/…`, to one receiver, each once and before any listener. For
+   * whoever does the matching itself: a listener for each filter would match every message a second time.
+   */
+  receiveWith(receiver: (message: BusMessage) => void): void;
+  /** Messages of other nodes that match the filter reach the receiver from `done` on. Counted. */
+  want(topicFilter: string, done?: () => void): void;
+  unwant(topicFilter: string): void;
 }
 
 /** How topics are read; the defaults are MQTT's, and nodes of one cluster must agree. */

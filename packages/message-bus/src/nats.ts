@@ -73,6 +73,7 @@ export class NatsMessageBus extends LocalBus implements MessageBus, AsyncDisposa
   readonly #onProblem: (problem: OperationalError) => void;
   /** How often each listener is registered for each filter: the matcher says nothing about what it removed. */
   readonly #registered = new Map<string, Map<BusListener, number>>();
+  readonly #wanted = new Map<string, number>();
   readonly #interests = new Map<string, Interest>();
   #live = true;
   #sequence = 0;
@@ -92,6 +93,10 @@ export class NatsMessageBus extends LocalBus implements MessageBus, AsyncDisposa
     void this.#watch();
   }
 
+  override get hasPeers(): boolean {
+    return true;
+  }
+
   override get connected(): boolean {
     return this.#live && !this.closed;
   }
@@ -106,12 +111,28 @@ export class NatsMessageBus extends LocalBus implements MessageBus, AsyncDisposa
     if (listeners === undefined) {
       listeners = new Map();
       this.#registered.set(topicFilter, listeners);
-      for (const subject of this.#subjectsOf(topicFilter)) this.#want(subject);
+      this.#subscribe(topicFilter);
     }
     listeners.set(listener, (listeners.get(listener) ?? 0) + 1);
     super.on(topicFilter, listener);
     if (done !== undefined) this.#confirm(done);
     return this;
+  }
+
+  override want(topicFilter: string, done?: () => void): void {
+    const wanted = this.#wanted.get(topicFilter) ?? 0;
+    this.#wanted.set(topicFilter, wanted + 1);
+    if (wanted === 0) this.#subscribe(topicFilter);
+    if (done !== undefined) this.#confirm(done);
+  }
+
+  override unwant(topicFilter: string): void {
+    const wanted = this.#wanted.get(topicFilter) ?? 0;
+    if (wanted > 1) {
+      this.#wanted.set(topicFilter, wanted - 1);
+    } else if (this.#wanted.delete(topicFilter)) {
+      this.#unsubscribe(topicFilter);
+    }
   }
 
   override removeListener(topicFilter: string, listener: BusListener, done?: () => void): this {
@@ -169,6 +190,19 @@ export class NatsMessageBus extends LocalBus implements MessageBus, AsyncDisposa
     return subjectsOfFilter(this.#prefix, topicFilter, this.syntax);
   }
 
+  #subscribe(topicFilter: string): void {
+    for (const subject of this.#subjectsOf(topicFilter)) this.#want(subject);
+  }
+
+  #unsubscribe(topicFilter: string): void {
+    for (const subject of this.#subjectsOf(topicFilter)) {
+      const interest = this.#interests.get(subject);
+      if (interest === undefined || --interest.filters > 0) continue;
+      this.#interests.delete(subject);
+      interest.subscription.unsubscribe();
+    }
+  }
+
   #want(subject: string): void {
     const interest = this.#interests.get(subject);
     if (interest !== undefined) {
@@ -186,12 +220,7 @@ export class NatsMessageBus extends LocalBus implements MessageBus, AsyncDisposa
 
   #forget(topicFilter: string): void {
     this.#registered.delete(topicFilter);
-    for (const subject of this.#subjectsOf(topicFilter)) {
-      const interest = this.#interests.get(subject);
-      if (interest === undefined || --interest.filters > 0) continue;
-      this.#interests.delete(subject);
-      interest.subscription.unsubscribe();
-    }
+    this.#unsubscribe(topicFilter);
   }
 
   /** One round trip to the server for all registrations of this turn. */
