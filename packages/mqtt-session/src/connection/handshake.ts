@@ -1,0 +1,256 @@
+import { randomUUID } from 'node:crypto';
+import {
+  type AuthPacket,
+  type ClientPacket,
+  type ConnectPacket,
+  connackReturnCode,
+  encodeAuth,
+  encodeConnack,
+  type Properties,
+  ProtocolError,
+  type ReasonCode,
+  reasonCode,
+} from '../codec/index.ts';
+import { isOperational } from '@sallyport/errors';
+import type {
+  ConnectRefusal,
+  ConnectRequest,
+  ConnectVerdict,
+  EnhancedAuthentication,
+  EnhancedStep,
+} from '../hooks.ts';
+import type { Agreement, Connection } from './connection.ts';
+
+const RECEIVE_MAXIMUM_DEFAULT = 65_535;
+
+const refusalReasons: Readonly<Record<ConnectRefusal, ReasonCode>> = {
+  not_authorized: reasonCode.notAuthorized,
+  bad_credentials: reasonCode.badUserNameOrPassword,
+  banned: reasonCode.banned,
+  server_unavailable: reasonCode.serverUnavailable,
+  server_busy: reasonCode.serverBusy,
+};
+
+/** Before MQTT 5 a CONNACK can say less; what it cannot say is not answered. @source MQTT-3.1.1 §3.2.2.3 */
+const returnCodes = new Map<ReasonCode, number>([
+  [reasonCode.unsupportedProtocolVersion, connackReturnCode.unacceptableProtocolVersion],
+  [reasonCode.clientIdentifierNotValid, connackReturnCode.identifierRejected],
+  [reasonCode.serverUnavailable, connackReturnCode.serverUnavailable],
+  [reasonCode.serverBusy, connackReturnCode.serverUnavailable],
+  [reasonCode.badUserNameOrPassword, connackReturnCode.notAuthorized],
+  [reasonCode.notAuthorized, connackReturnCode.notAuthorized],
+  [reasonCode.banned, connackReturnCode.notAuthorized],
+]);
+
+/** From the first byte to the CONNACK. */
+export class Handshake {
+  readonly #connection: Connection;
+  #packet: ConnectPacket | undefined;
+  #request: ConnectRequest | undefined;
+  #exchange: EnhancedAuthentication | undefined;
+  #exchangeData: Buffer | undefined;
+  #abandoned = false;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  get clientId(): string {
+    return this.#request?.clientId ?? '';
+  }
+
+  handle(packet: ClientPacket): void {
+    if (packet.type === 'connect' && this.#packet === undefined) {
+      this.#packet = packet;
+      this.#onConnect(packet);
+    } else if (packet.type === 'auth' && this.#exchange !== undefined) {
+      this.#onAuth(packet, this.#exchange);
+    } else if (packet.type === 'disconnect') {
+      this.#connection.refuse(undefined);
+    } else {
+      throw new ProtocolError(reasonCode.protocolError, `${packet.type} before the CONNACK`);
+    }
+  }
+
+  /** The connection is over; an answer that is still to come is not for us any more. */
+  abandon(): void {
+    this.#abandoned = true;
+  }
+
+  /** `packetBytesMax`: of a CONNECT that could not be read to its end. */
+  refuse(reason: ReasonCode, packetBytesMax = this.#packetBytesMax): void {
+    if (this.#abandoned) return;
+    this.#connection.refuse(this.#refusal(reason, packetBytesMax));
+  }
+
+  #refusal(reason: ReasonCode, packetBytesMax: number): Buffer | undefined {
+    const { version } = this.#connection;
+    if (version === 5) {
+      const connack = encodeConnack(
+        { type: 'connack', sessionPresent: false, code: reason },
+        version,
+      );
+      // MQTT-5.0 [MQTT-3.1.2-24]
+      return connack.length > packetBytesMax ? undefined : connack;
+    }
+    const code = returnCodes.get(reason);
+    if (code === undefined) return undefined;
+    return encodeConnack({ type: 'connack', sessionPresent: false, code }, version);
+  }
+
+  get #packetBytesMax(): number {
+    return this.#packet?.properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY;
+  }
+
+  #onConnect(packet: ConnectPacket): void {
+    const connection = this.#connection;
+    const { version, username, password, will } = packet;
+    if (packet.clientId === '' && (version === 3 || (version === 4 && !packet.cleanStart))) {
+      // MQTT-3.1.1 [MQTT-3.1.3-8]; MQTT 3.1 knows no empty one.
+      this.refuse(reasonCode.clientIdentifierNotValid);
+      return;
+    }
+    const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
+    const { origin } = connection;
+    this.#request = { clientId, username, password, willTopic: will?.topic, version, origin };
+    const method = packet.properties?.authenticationMethod;
+    if (method !== undefined) {
+      this.#beginExchange(this.#request, method, packet.properties?.authenticationData);
+      return;
+    }
+    const { hooks } = connection.engine;
+    connection.wait(
+      hooks.authenticate(connection, this.#request).then((verdict) => this.#decided(verdict)),
+    );
+  }
+
+  #beginExchange(request: ConnectRequest, method: string, data: Buffer | undefined): void {
+    const connection = this.#connection;
+    const exchange = connection.engine.hooks.authenticateEnhanced(connection, request, method);
+    if (exchange === undefined) {
+      this.refuse(reasonCode.badAuthenticationMethod); // MQTT-5.0 [MQTT-4.12.0-1]
+      return;
+    }
+    this.#exchange = exchange;
+    connection.wait(exchange.step(data).then((step) => this.#stepped(step)));
+  }
+
+  /** @source MQTT-5.0 [MQTT-4.12.0-3] [MQTT-4.12.0-5] */
+  #onAuth({ code, properties }: AuthPacket, exchange: EnhancedAuthentication): void {
+    const expected = this.#packet?.properties?.authenticationMethod;
+    if (
+      code !== reasonCode.continueAuthentication ||
+      properties?.authenticationMethod !== expected
+    ) {
+      throw new ProtocolError(reasonCode.protocolError, 'an AUTH that does not fit');
+    }
+    this.#connection.wait(
+      exchange.step(properties?.authenticationData).then((step) => this.#stepped(step)),
+    );
+  }
+
+  async #stepped(step: EnhancedStep): Promise<void> {
+    if (step.outcome === 'done') {
+      this.#exchangeData = step.data;
+      await this.#decided(step.verdict);
+      return;
+    }
+    const authenticationMethod = this.#packet?.properties?.authenticationMethod;
+    if (this.#abandoned || authenticationMethod === undefined) return;
+    this.#connection.send(
+      encodeAuth({
+        type: 'auth',
+        code: reasonCode.continueAuthentication,
+        properties: { authenticationMethod, authenticationData: step.data },
+      }),
+    );
+  }
+
+  async #decided(verdict: ConnectVerdict): Promise<void> {
+    const connection = this.#connection;
+    const { engine } = connection;
+    const packet = this.#packet;
+    if (!verdict.accepted) {
+      this.refuse(refusalReasons[verdict.reason]);
+      return;
+    }
+    if (this.#abandoned || packet === undefined) {
+      engine.hooks.ended(connection, verdict.rights);
+      return;
+    }
+    const agreement = this.#agree(packet);
+    if (this.#connack(agreement, true).length > agreement.packetBytesMax) {
+      // What must be said cannot be said.
+      engine.hooks.ended(connection, verdict.rights);
+      this.refuse(reasonCode.packetTooLarge);
+      return;
+    }
+    try {
+      await engine.establish(connection, agreement, verdict, (sessionPresent) =>
+        this.#connack(agreement, sessionPresent),
+      );
+    } catch (error) {
+      if (!isOperational(error, 'session_store_unavailable')) throw error;
+      this.refuse(reasonCode.serverUnavailable);
+    }
+  }
+
+  #agree(packet: ConnectPacket): Agreement {
+    const { limits } = this.#connection.engine;
+    const { version, cleanStart, keepAliveSeconds, properties } = packet;
+    const most = limits.keepAliveSecondsMax;
+    const asked =
+      version === 5
+        ? (properties?.sessionExpiryInterval ?? 0)
+        : cleanStart
+          ? 0
+          : limits.sessionExpirySecondsMax;
+    return {
+      packet,
+      clientId: this.clientId,
+      keepAliveSeconds: keepAliveSeconds === 0 ? most : Math.min(keepAliveSeconds, most),
+      expirySeconds: Math.min(asked, limits.sessionExpirySecondsMax),
+      packetBytesMax: this.#packetBytesMax,
+      receiveMax: properties?.receiveMaximum ?? RECEIVE_MAXIMUM_DEFAULT,
+      topicAliasMax: Math.min(properties?.topicAliasMaximum ?? 0, limits.topicAliasMax),
+    };
+  }
+
+  #connack(agreement: Agreement, sessionPresent: boolean): Buffer {
+    const { version } = this.#connection;
+    if (version !== 5) {
+      // MQTT 3.1 has no Session Present.
+      const present = sessionPresent && version === 4;
+      return encodeConnack(
+        { type: 'connack', sessionPresent: present, code: connackReturnCode.accepted },
+        version,
+      );
+    }
+    const properties = this.#connackProperties(agreement);
+    const { packetBytesMax } = agreement;
+    return encodeConnack(
+      { type: 'connack', sessionPresent, code: reasonCode.success, properties },
+      version,
+      packetBytesMax,
+    );
+  }
+
+  /** What differs from what the client asked for or may assume. @source MQTT-5.0 §3.2.2.3 */
+  #connackProperties({ packet, clientId, keepAliveSeconds, expirySeconds }: Agreement): Properties {
+    const { limits } = this.#connection.engine;
+    const { properties } = packet;
+    const { authenticationMethod } = properties ?? {};
+    return {
+      receiveMaximum: limits.inboundInflightMax,
+      maximumPacketSize: limits.packetBytesMax,
+      topicAliasMaximum: limits.topicAliasMax,
+      ...(expirySeconds !== (properties?.sessionExpiryInterval ?? 0) && {
+        sessionExpiryInterval: expirySeconds,
+      }),
+      ...(packet.clientId === '' && { assignedClientIdentifier: clientId }),
+      ...(keepAliveSeconds !== packet.keepAliveSeconds && { serverKeepAlive: keepAliveSeconds }),
+      ...(authenticationMethod !== undefined && { authenticationMethod }),
+      ...(this.#exchangeData !== undefined && { authenticationData: this.#exchangeData }),
+    };
+  }
+}

@@ -1,0 +1,606 @@
+import type { Duplex } from 'node:stream';
+import type {
+  CloseSession,
+  OpenedSession,
+  OpenSession,
+  SessionStore,
+} from '@sallyport/session-store';
+import { type ReasonCode, reasonCode } from './codec/index.ts';
+import { type Agreement, Connection, type EndKind } from './connection/connection.ts';
+import { keptProperties } from './connection/inbound.ts';
+import { Flusher } from './connection/output.ts';
+import { DueWork } from './due-work.ts';
+import type {
+  ConnectVerdict,
+  EngineObserver,
+  MqttClient,
+  MqttHooks,
+  MqttKernel,
+  Origin,
+} from './hooks.ts';
+import type { MqttLimits } from './limits.ts';
+import type { Message, MessageProperties, SharedTarget } from './message.ts';
+import { Router, type Subscription } from './routing/router.ts';
+import { Sharing } from './routing/sharing.ts';
+import { Takeovers } from './takeovers.ts';
+import { Outbound } from './session/outbound.ts';
+import { Publication } from './session/publication.ts';
+import { Session } from './session/session.ts';
+
+/** How often time limits of connections are looked at. */
+const SWEEP_INTERVAL_MS = 250;
+
+export interface EngineOptions {
+  /** The name of the node, the same after a restart. */
+  readonly nodeId: string;
+  readonly limits: MqttLimits;
+  readonly store: SessionStore;
+  readonly kernel: MqttKernel;
+  readonly hooks: MqttHooks;
+  readonly observer: EngineObserver;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+}
+
+type Accepted = Extract<ConnectVerdict, { accepted: true }>;
+
+/** The will of a connection that has ended. */
+interface DueWill {
+  readonly message: Message;
+  readonly delaySeconds: number;
+}
+
+/** What a connection is opened with. */
+interface Admission {
+  readonly connack: Buffer;
+  readonly subscriptions: readonly Subscription[];
+}
+
+/** A client id that is being taken. */
+interface Claim {
+  /** The highest epoch of a newcomer on another node. */
+  overtakenBy: number;
+  settled: Promise<void>;
+}
+
+const NOTHING_LEFT = Promise.resolve();
+
+/** All MQTT connections and sessions of a node. Speaks to whatever is a stream; knows no sockets. */
+export class Engine implements AsyncDisposable {
+  readonly limits: MqttLimits;
+  readonly store: SessionStore;
+  readonly hooks: MqttHooks;
+  readonly observer: EngineObserver;
+  readonly clock: () => number;
+  readonly flusher = new Flusher();
+  readonly #nodeId: string;
+  readonly #kernel: MqttKernel;
+  readonly #router = new Router<Session>();
+  readonly #sharing: Sharing;
+  readonly #takeovers: Takeovers;
+  readonly #dueWork: DueWork;
+  readonly #sessions = new Map<string, Session>();
+  readonly #connections = new Set<Connection>();
+  /** Client ids that are being taken, so that two connections with one id follow each other. */
+  readonly #claims = new Map<string, Claim>();
+  /** Of connections that have ended, while the last writes for their sessions are under way. */
+  readonly #endings = new Map<string, Promise<void>>();
+  readonly #published = (error?: Error | null): void => {
+    if (error != null) this.observer.problem(error);
+  };
+  readonly #renamed = (message: Message): Message => ({
+    ...message,
+    retain: true,
+    brokerId: this.#kernel.brokerId,
+    brokerCounter: this.#kernel.nextCounter(),
+  });
+  #sweep: NodeJS.Timeout | undefined;
+  #closing = false;
+
+  constructor(options: EngineOptions) {
+    this.limits = options.limits;
+    this.store = options.store;
+    this.hooks = options.hooks;
+    this.observer = options.observer;
+    this.clock = options.clock;
+    this.#nodeId = options.nodeId;
+    this.#kernel = options.kernel;
+    const { store, kernel, observer, clock, hooks } = options;
+    this.#sharing = new Sharing({
+      groups: this.#router.groups,
+      sessions: this.#sessions,
+      store,
+      kernel,
+      observer,
+    });
+    this.#takeovers = new Takeovers({
+      nodeId: options.nodeId,
+      kernel,
+      disconnect: (clientId, epoch, over) => this.#giveUp(clientId, epoch, over),
+    });
+    this.#dueWork = new DueWork({
+      store,
+      hooks,
+      observer,
+      clock,
+      publish: (message) => this.#publishWill(message),
+      handOn: (clientId) => this.#sharing.handOnStored(clientId),
+    });
+  }
+
+  /** Takes up what a former run of this node left behind, and begins to look at the time. */
+  async start(): Promise<void> {
+    await this.store.recoverSessions({ nodeId: this.#nodeId, now: this.clock() });
+    this.#sweep = setInterval(() => {
+      const now = this.now();
+      for (const connection of this.#connections) connection.sweep(now);
+    }, SWEEP_INTERVAL_MS);
+    this.#dueWork.start();
+    this.#sharing.start();
+  }
+
+  /** Milliseconds of a clock that never goes back; for limits of time. */
+  now(): number {
+    return performance.now();
+  }
+
+  /** Open connections, those without a CONNECT included. */
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Sessions of clients that are connected. */
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /** Speaks MQTT on the stream until it ends. */
+  accept(stream: Duplex, origin: Origin): MqttClient {
+    const connection = new Connection(this, stream, origin);
+    this.#connections.add(connection);
+    return connection;
+  }
+
+  forget(connection: Connection): void {
+    this.#connections.delete(connection);
+  }
+
+  // Sessions come and go.
+
+  /**
+   * Makes or resumes the session of an accepted client, and opens the connection with the CONNACK. Sees to it that `hooks.ended` is
+   * called, whatever becomes of it.
+   * @throws OperationalError `session_store_unavailable`, before anything was sent
+   */
+  async establish(
+    connection: Connection,
+    agreement: Agreement,
+    verdict: Accepted,
+    connack: (sessionPresent: boolean) => Buffer,
+  ): Promise<void> {
+    const { clientId } = agreement;
+    for (let before; (before = this.#claims.get(clientId)) !== undefined;) await before.settled;
+    const claim: Claim = { overtakenBy: 0, settled: NOTHING_LEFT };
+    this.#claims.set(clientId, claim);
+    const established = this.#establish(connection, agreement, verdict, connack, claim);
+    claim.settled = established.then(
+      () => undefined,
+      () => undefined,
+    );
+    try {
+      await established;
+    } finally {
+      this.#claims.delete(clientId);
+    }
+  }
+
+  async #establish(
+    connection: Connection,
+    agreement: Agreement,
+    verdict: Accepted,
+    connack: (sessionPresent: boolean) => Buffer,
+    claim: Claim,
+  ): Promise<void> {
+    const opened = await this.#take(connection, agreement, verdict);
+    if (opened === undefined) return;
+    const session = this.#sessionOf(connection, agreement, verdict, opened);
+    let admission: Admission;
+    try {
+      admission = await this.#prepare(session, opened, connack, claim);
+    } catch (error) {
+      await this.endSession(session, agreement, 'drained');
+      throw error;
+    }
+    if (connection.closed || this.#closing || claim.overtakenBy > opened.epoch) {
+      // It went while we were asking, and was never told that it had come.
+      if (!connection.closed) connection.refuse(undefined);
+      await this.endSession(session, agreement, 'drained');
+      return;
+    }
+    this.#sessions.set(agreement.clientId, session);
+    connection.open(agreement, session);
+    connection.send(admission.connack);
+    const subscribed = this.route(session, admission.subscriptions);
+    if (opened.present) session.outbound.resume(subscribed);
+  }
+
+  /** Undefined when the connection has gone before its turn has come: whoever has the client id keeps it. */
+  async #take(
+    connection: Connection,
+    agreement: Agreement,
+    verdict: Accepted,
+  ): Promise<OpenedSession | undefined> {
+    const { clientId } = agreement;
+    try {
+      if (!connection.closed && !this.#closing) {
+        await this.#sessions.get(clientId)?.connection.disconnect(reasonCode.sessionTakenOver);
+        await this.#endings.get(clientId);
+        if (!connection.closed)
+          return await this.store.openSession(this.#opening(agreement, verdict));
+      }
+    } catch (error) {
+      this.hooks.ended(connection, verdict.rights);
+      throw error;
+    }
+    if (!connection.closed) connection.refuse(undefined);
+    this.hooks.ended(connection, verdict.rights);
+    return undefined;
+  }
+
+  #sessionOf(
+    connection: Connection,
+    agreement: Agreement,
+    { rights }: Accepted,
+    { present, epoch }: OpenedSession,
+  ): Session {
+    const { clientId, expirySeconds } = agreement;
+    return new Session({
+      clientId,
+      connection,
+      stored: expirySeconds > 0 || present,
+      epoch,
+      rights,
+      makeOutbound: (one) => this.#outboundOf(one, agreement),
+    });
+  }
+
+  /** Everything that has to be there before the connection is opened. */
+  async #prepare(
+    session: Session,
+    opened: OpenedSession,
+    connack: (sessionPresent: boolean) => Buffer,
+    { overtakenBy }: Claim,
+  ): Promise<Admission> {
+    const { present, epoch } = opened;
+    if (overtakenBy < epoch) await this.#takeovers.claim(session.clientId, opened);
+    return {
+      connack: connack(present),
+      subscriptions: present ? await this.#restore(session) : [],
+    };
+  }
+
+  #opening(agreement: Agreement, { owner, principal }: Accepted): OpenSession {
+    const { packet, clientId, expirySeconds } = agreement;
+    const { will } = packet;
+    return {
+      clientId,
+      owner,
+      principal,
+      expirySeconds,
+      nodeId: this.#nodeId,
+      cleanStart: packet.cleanStart,
+      now: this.clock(),
+      ...(will !== undefined && {
+        will: { ...willMessage(agreement), cmd: 'publish' },
+        willDelaySeconds: will.properties?.willDelayInterval ?? 0,
+      }),
+    };
+  }
+
+  /** What a stored session had: those of its subscriptions that it may still have, and its half-done QoS 2 packets. */
+  async #restore(session: Session): Promise<Subscription[]> {
+    const client = { id: session.clientId };
+    const [stored, incoming] = await Promise.all([
+      this.store.subscriptionsByClient(client),
+      this.store.incomingIds(session.clientId),
+    ]);
+    for (const id of incoming) session.incomingIds.add(id);
+    const { kept, lost } = this.#sharing.restored(stored, session.rights);
+    if (lost.length > 0) await this.store.removeSubscriptions(client, lost);
+    return kept;
+  }
+
+  #outboundOf(session: Session, agreement: Agreement): Outbound {
+    return new Outbound({
+      clientId: session.clientId,
+      line: session.connection,
+      store: session.stored ? this.store : undefined,
+      window: Math.min(agreement.receiveMax, this.limits.outboundInflightMax),
+      limits: this.limits,
+      clock: this.clock,
+      renamed: this.#renamed,
+    });
+  }
+
+  /**
+   * The connection of a session has ended. Everything that needs no store happens at once; resolves when the last write for the
+   * session is done. Never rejects.
+   */
+  endSession(session: Session, agreement: Agreement, kind: EndKind): Promise<void> {
+    const { clientId, connection, rights, stored } = session;
+    if (this.#sessions.get(clientId) === session) this.#sessions.delete(clientId);
+    this.unroute(session, [...session.subscriptions.keys()]);
+    const orphans = session.outboundIfAny?.close() ?? [];
+    const will = dueWill(agreement, kind);
+    const mourned = will !== undefined && session.mayPublish(will.message.topic);
+    this.hooks.ended(connection, rights);
+    if (!stored) this.#sharing.handOn(orphans);
+    if (!stored && agreement.packet.will === undefined) return NOTHING_LEFT;
+    const ending = this.#conclude(session, agreement, mourned ? will : undefined).finally(() => {
+      if (this.#endings.get(clientId) === ending) this.#endings.delete(clientId);
+    });
+    this.#endings.set(clientId, ending);
+    return ending;
+  }
+
+  /** What a publish that is under way writes comes before the session is closed, and the will behind what was published. */
+  async #conclude(
+    session: Session,
+    agreement: Agreement,
+    will: DueWill | undefined,
+  ): Promise<void> {
+    await session.connection.publishesDone();
+    const later = will !== undefined && will.delaySeconds > 0 && !session.isOver;
+    if (will !== undefined && !later) await this.#publishWill(will.message);
+    const { expirySeconds } = agreement;
+    const now = this.clock();
+    const close = () =>
+      this.#closeStored(session, { now, expirySeconds, will: later ? 'keep' : 'discard' });
+    try {
+      await close();
+    } catch (error) {
+      this.observer.problem(error as Error); // Of the store's contract.
+      this.#dueWork.repeat(close);
+    }
+  }
+
+  async #closeStored(
+    { clientId, stored, epoch }: Session,
+    closing: Pick<CloseSession, 'now' | 'expirySeconds' | 'will'>,
+  ): Promise<void> {
+    if (stored && closing.expirySeconds === 0) await this.#sharing.handOnStored(clientId);
+    await this.store.closeSession({ clientId, epoch, ...closing });
+  }
+
+  /** Another node has the client now. Resolves when the last write for the session is done. */
+  async #giveUp(clientId: string, epoch: number, over: boolean): Promise<void> {
+    const claim = this.#claims.get(clientId);
+    if (claim !== undefined) {
+      // One that is just coming must come, or be sent away, before it can go; it waits for nobody with a higher epoch.
+      claim.overtakenBy = Math.max(claim.overtakenBy, epoch);
+      this.#takeovers.overtaken(clientId, epoch);
+      await claim.settled;
+    }
+    const session = this.#sessions.get(clientId);
+    if (session === undefined) await this.#endings.get(clientId);
+    if (session === undefined || session.epoch >= epoch) return;
+    session.isOver = over;
+    await session.connection.disconnect(reasonCode.sessionTakenOver);
+  }
+
+  // Subscriptions.
+
+  /** From the moment at which this resolves, messages of every node reach the session. */
+  async route(session: Session, subscriptions: readonly Subscription[]): Promise<void> {
+    if (subscriptions.length === 0) return;
+    const wanted: Promise<void>[] = [];
+    for (const subscription of subscriptions) {
+      const { topicFilter, filter, shared } = subscription;
+      const isNew = !session.subscriptions.has(topicFilter);
+      session.setSubscription(subscription);
+      if (shared) this.#sharing.join(session, subscription);
+      else this.#router.add(session, subscription);
+      if (isNew) wanted.push(new Promise((resolve) => this.#kernel.want(filter, resolve)));
+    }
+    await Promise.all(wanted);
+  }
+
+  /** Nothing new comes from these any more; what waits for a share group goes to its other members. */
+  unroute(session: Session, topicFilters: readonly string[]): void {
+    const { clientId, connection } = session;
+    for (const topicFilter of topicFilters) {
+      const subscription = session.subscriptions.get(topicFilter);
+      if (subscription === undefined) continue;
+      session.deleteSubscription(topicFilter);
+      this.#kernel.unwant(subscription.filter);
+      if (!subscription.shared) {
+        this.#router.remove(session, subscription.filter);
+        continue;
+      }
+      this.#sharing.leave(session, topicFilter);
+      if (connection.closed) continue;
+      this.#sharing.handOn(session.outboundIfAny?.leaveGroup(topicFilter) ?? [], clientId);
+    }
+  }
+
+  async sendRetained(session: Session, subscriptions: readonly Subscription[]): Promise<void> {
+    const { outbound, clientId } = session;
+    for (const { filter, qos, identifier, noLocal } of subscriptions) {
+      const identifiers = identifier === undefined ? undefined : [identifier];
+      const batch = outbound.expectRetained({ qos, retainAsPublished: true, identifiers });
+      const found = await this.store.retainedMessages([filter], this.clock());
+      if (session.connection.closed) return;
+      // MQTT-5.0 [MQTT-3.8.3-3]
+      const wanted = noLocal ? found.filter((packet) => packet.clientId !== clientId) : found;
+      // What was retained is what the kernel made of a message.
+      outbound.deliverRetained(batch, wanted as readonly Message[]);
+    }
+  }
+
+  // Messages.
+
+  /** A message with QoS 0 that is not retained: nobody waits for it. */
+  publishAtOnce(message: Message): void {
+    this.#kernel.publish(this.#addressed(message), undefined, this.#published);
+  }
+
+  publish(
+    message: Message,
+    incoming: { readonly clientId: string; readonly messageId: number } | undefined,
+    done: (error?: Error | null) => void,
+  ): void {
+    this.#kernel.publish(this.#addressed(message), incoming, done);
+  }
+
+  /** Why a message cannot be retained, or undefined. An empty one always can: it takes away. */
+  retainProblem(
+    topic: string,
+    payload: Buffer,
+  ): ReasonCode | undefined | Promise<ReasonCode | undefined> {
+    const { retainedPayloadBytesMax, retainedMessagesMax } = this.limits;
+    if (payload.length === 0) return undefined;
+    if (payload.length > retainedPayloadBytesMax) return reasonCode.quotaExceeded;
+    return this.store.retainedCount < retainedMessagesMax ? undefined : this.#replaceProblem(topic);
+  }
+
+  /** When there are as many as there may be: only what takes the place of another one can be retained. */
+  async #replaceProblem(topic: string): Promise<ReasonCode | undefined> {
+    const there = await this.store.retainedMessages([topic], this.clock());
+    return there.length > 0 ? undefined : reasonCode.quotaExceeded;
+  }
+
+  /** Says who of each share group gets the message. */
+  #addressed(message: Message): Message {
+    const { groups } = this.#router.plan(message.topic);
+    const targets = this.#sharing.pick(message, groups);
+    if (targets.length === 0) return message;
+    const properties: MessageProperties = { ...message.properties, routing: { targets } };
+    return { ...message, properties };
+  }
+
+  /** A will that cannot be retained is published all the same. Never rejects. */
+  async #publishWill(will: Message): Promise<void> {
+    try {
+      const problem = will.retain ? await this.retainProblem(will.topic, will.payload) : undefined;
+      const message = expiring(will, this.clock());
+      await this.#publishAndWait(problem === undefined ? message : { ...message, retain: false });
+    } catch (error) {
+      this.observer.problem(error as Error); // Of the kernel, or of the store's contract.
+    }
+  }
+
+  #publishAndWait(message: Message): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.publish(message, undefined, (error) => (error == null ? resolve() : reject(error)));
+    });
+  }
+
+  /** A message that reached this node, from any node: each once. */
+  receive(message: Message): void {
+    const routing = message.properties?.routing;
+    if (routing === undefined) {
+      this.#deliver(new Publication(message));
+      return;
+    }
+    const publication = new Publication(withoutRouting(message));
+    if (routing.targetsOnly !== true) this.#deliver(publication);
+    this.#deliverShared(publication, routing.targets);
+  }
+
+  #deliver(publication: Publication): void {
+    const { topic, clientId } = publication.message;
+    for (const delivery of this.#router.plan(topic).deliveries) {
+      const { subscriber } = delivery;
+      if (subscriber.clientId !== clientId) subscriber.outbound.deliver(publication, delivery);
+      // MQTT-5.0 [MQTT-3.8.3-3]
+      else if (!delivery.noLocal) {
+        subscriber.outbound.deliver(publication, delivery.own ?? delivery);
+      }
+    }
+  }
+
+  #deliverShared(publication: Publication, targets: readonly SharedTarget[]): void {
+    for (const target of targets) {
+      const delivery = this.#sharing.deliveryFor(target, publication.message);
+      if (delivery === 'elsewhere') continue;
+      if (delivery === 'left') {
+        this.#sharing.handOn([{ message: publication.message, sharedFilter: target[1] }]);
+      } else {
+        delivery.session.outbound.deliver(publication, delivery.terms);
+      }
+    }
+  }
+
+  /** A message from node to node; see `MqttKernel.signal`. */
+  signalled(brokerId: string, topic: string, payload: string): void {
+    this.#sharing.signalled(brokerId, topic, payload);
+    this.#takeovers.signalled(topic, payload);
+  }
+
+  /** The node has died: its clients are nobody's members any more. */
+  nodeGone(brokerId: string): void {
+    this.#sharing.nodeGone(brokerId);
+  }
+
+  /** The bus has had a gap: what was stored meanwhile for clients that are connected here is looked for. */
+  catchUp(): void {
+    for (const session of this.#sessions.values()) {
+      if (session.stored) session.outbound.catchUp();
+    }
+  }
+
+  // The end.
+
+  /**
+   * Says goodbye to everybody. Wills are not published: the clients come back on another node at once, and their peers must not take
+   * maintenance for a failure.
+   */
+  async closeAll(): Promise<void> {
+    this.#closing = true;
+    const open = [...this.#connections];
+    await Promise.all(open.map((one) => one.disconnect(reasonCode.serverShuttingDown)));
+    // Those that were just coming are sent away; those that had just gone write their last.
+    await Promise.all([...this.#claims.values()].map(({ settled }) => settled));
+    await Promise.all(this.#endings.values());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.closeAll();
+    clearInterval(this.#sweep);
+    this.#takeovers.close();
+    await this.#dueWork[Symbol.asyncDispose]();
+  }
+}
+
+/** As clients may see it. */
+function withoutRouting({ properties, ...message }: Message): Message {
+  const { routing: _, ...others } = properties ?? {};
+  return Object.keys(others).length === 0 ? message : { ...message, properties: others };
+}
+
+/** The will as the message that it becomes. @source MQTT-5.0 §3.1.3.2 */
+function willMessage({ packet, clientId }: Agreement): Message {
+  const { will } = packet;
+  if (will === undefined) throw new TypeError('no will');
+  const { topic, payload, qos, retain, properties } = will;
+  const kept = properties === undefined ? undefined : keptProperties(properties);
+  const { messageExpiryInterval } = properties ?? {};
+  const all = messageExpiryInterval === undefined ? kept : { ...kept, messageExpiryInterval };
+  return { topic, payload, qos, retain, clientId, ...(all !== undefined && { properties: all }) };
+}
+
+/** The will that is to be published now or later. A delay never outlasts the session. @source MQTT-5.0 §3.1.3.2.2 */
+function dueWill(agreement: Agreement, kind: EndKind): DueWill | undefined {
+  const { will } = agreement.packet;
+  if (will === undefined || kind === 'goodbye' || kind === 'drained') return undefined;
+  const delay = will.properties?.willDelayInterval ?? 0;
+  const delaySeconds = Math.min(delay, agreement.expirySeconds);
+  return { message: willMessage(agreement), delaySeconds };
+}
+
+/** The time of a will begins when it is published. @source MQTT-5.0 §3.1.3.2.4 */
+function expiring(will: Message, now: number): Message {
+  const { messageExpiryInterval, ...properties } = will.properties ?? {};
+  if (messageExpiryInterval === undefined) return will;
+  return { ...will, properties, messageExpiry: now + messageExpiryInterval * 1000 };
+}

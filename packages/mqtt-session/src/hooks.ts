@@ -1,0 +1,134 @@
+import type { SessionRecord } from '@sallyport/session-store';
+import type { TopicFilter } from '@sallyport/topic';
+import type { ProtocolVersion, ReasonCode } from './codec/index.ts';
+import type { Message } from './message.ts';
+
+/** Where a connection came in, before a byte of it was read. */
+export interface Origin {
+  /** Such as `tcp:default`. */
+  readonly listener: string;
+  /** `address:port` of the client; IPv6 in brackets. */
+  readonly peer: string;
+  /** The first certificate of the client, when it showed one that the listener accepts. */
+  readonly certificate?: unknown;
+  /** Told when the CONNECT has been accepted. */
+  authenticated?(): void;
+}
+
+/** A CONNECT that is well-formed. */
+export interface ConnectRequest {
+  readonly clientId: string;
+  readonly username: string | undefined;
+  readonly password: Buffer | undefined;
+  readonly willTopic: string | undefined;
+  readonly version: ProtocolVersion;
+  readonly origin: Origin;
+}
+
+/** One connection, as the hooks see it. */
+export interface MqttClient {
+  readonly clientId: string;
+  readonly version: ProtocolVersion;
+  readonly origin: Origin;
+  /**
+   * Ends the connection; MQTT 5 tells the reason. Its will is published if its rights allow that. Resolves when the last write for
+   * its session is done.
+   */
+  disconnect(reason: ReasonCode): Promise<void>;
+}
+
+/** What one connection may do. Every answer is synchronous and in memory. */
+export interface SessionRights {
+  mayPublish(topic: string): boolean;
+  mayReceive(topic: string): boolean;
+  /** By coverage of all topics that the filter matches. */
+  maySubscribe(filter: TopicFilter): boolean;
+  /** What becomes of a publish that is denied, before MQTT 5: acknowledged and dropped, or the end of the connection. */
+  readonly deniedPublish: 'acknowledge' | 'disconnect';
+}
+
+export type ConnectRefusal =
+  'not_authorized' | 'bad_credentials' | 'banned' | 'server_unavailable' | 'server_busy';
+
+export type ConnectVerdict =
+  | {
+      readonly accepted: true;
+      readonly rights: SessionRights;
+      /** Whose session it is: the id of the credential. */
+      readonly owner: string;
+      /** For what happens when the client is not connected; JSON. */
+      readonly principal: unknown;
+    }
+  | { readonly accepted: false; readonly reason: ConnectRefusal };
+
+/** An exchange of AUTH packets. @source MQTT-5.0 §4.12 */
+export interface EnhancedAuthentication {
+  /** Never throws: what cannot be decided is refused. */
+  step(data: Buffer | undefined): Promise<EnhancedStep>;
+}
+
+export type EnhancedStep =
+  | { readonly outcome: 'continue'; readonly data: Buffer }
+  | { readonly outcome: 'done'; readonly data?: Buffer; readonly verdict: ConnectVerdict };
+
+/** What the engine asks before it acts, and tells. Names and filters that it hands over are valid. */
+export interface MqttHooks {
+  /** Never rejects: what cannot be decided is refused. */
+  authenticate(client: MqttClient, request: ConnectRequest): Promise<ConnectVerdict>;
+  /** Undefined for a method that is not known. `current` are the rights that are renewed, in a re-authentication. */
+  authenticateEnhanced(
+    client: MqttClient,
+    request: ConnectRequest,
+    method: string,
+    current?: SessionRights,
+  ): EnhancedAuthentication | undefined;
+  /** The connection of an accepted verdict has ended, and its will was decided. Once for each of them. */
+  ended(client: MqttClient, rights: SessionRights): void;
+  /** Whether a stored principal, that is not connected, may publish; for a will whose time has come. */
+  mayPublishStored(record: SessionRecord, topic: string): Promise<boolean>;
+}
+
+/** What the engine asks of the kernel: the publish pipeline, and the bus between nodes. */
+export interface MqttKernel {
+  /** Of this start of the node. */
+  readonly brokerId: string;
+  /** The next number of a message of this node. */
+  nextCounter(): number;
+  /**
+   * Retained message, queues of persistent sessions, then all nodes with subscribers, this one first: in that order. `done` comes
+   * after all of it, perhaps before this returns.
+   * @param incoming the QoS 2 packet of a stored session that it came in as; noted together with the queues
+   */
+  publish(
+    message: Message,
+    incoming: { readonly clientId: string; readonly messageId: number } | undefined,
+    done: (error?: Error | null) => void,
+  ): void;
+  /** Hands a message to the other nodes and to this one, without retaining or queueing it. */
+  forward(message: Message): void;
+  /** From `done` on, messages that match the filter reach this node. Counted. */
+  want(topicFilter: string, done: () => void): void;
+  unwant(topicFilter: string): void;
+  /** A message to all other nodes, and perhaps to this one; `topic` is relative. */
+  signal(topic: string, payload: string): void;
+}
+
+/** Something to count. The names are the broker's metrics'. */
+export type EngineEvent =
+  | 'publish_allowed'
+  | 'publish_denied'
+  | 'delivery_denied'
+  | 'delivery_expired'
+  | 'delivery_too_large'
+  | 'delivery_dropped'
+  | 'queue_full'
+  | 'message_sent';
+
+export interface EngineObserver {
+  /** Called on hot paths: add to a number, no more. */
+  count(event: EngineEvent): void;
+  /** A client broke the protocol, or its connection failed. As many as clients wish: throttle before logging. */
+  clientError(client: MqttClient, error: Error): void;
+  /** Something to log that is not one client's doing. */
+  problem(error: Error): void;
+}

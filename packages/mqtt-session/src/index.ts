@@ -1,0 +1,17 @@
+export { Engine, type EngineOptions } from './engine.ts';
+export type {
+  ConnectRefusal,
+  ConnectRequest,
+  ConnectVerdict,
+  EngineEvent,
+  EngineObserver,
+  EnhancedAuthentication,
+  EnhancedStep,
+  MqttClient,
+  MqttHooks,
+  MqttKernel,
+  Origin,
+  SessionRights,
+} from './hooks.ts';
+export { defaultLimits, type MqttLimits } from './limits.ts';
+export type { Message, MessageProperties, Routing, SharedTarget } from './message.ts';

@@ -1,0 +1,337 @@
+import type {
+  RoutedSubscription,
+  SessionStore,
+  StoredSubscription,
+} from '@sallyport/session-store';
+import { parseSubscription } from '@sallyport/topic';
+import type { EngineObserver, MqttKernel, SessionRights } from '../hooks.ts';
+import type { Message, SharedTarget } from '../message.ts';
+import type { DeliveryTerms } from '../session/outbound.ts';
+import type { Session } from '../session/session.ts';
+import type { Subscription } from './router.ts';
+import type { ShareGroup, ShareGroups, ShareMember } from './share-group.ts';
+
+/** Where nodes tell each other of their members. */
+const SHARE_TOPIC = 'share';
+
+/** A node has just started, and wants to know the members of the others. */
+const HELLO_TOPIC = 'hello';
+
+/** Members that one message tells of: with the longest names there are, it is smaller than what a bus takes. */
+const ANNOUNCED_MAX = 500;
+
+/** Stored messages that are handed on at once. */
+const PAGE_LENGTH = 100;
+
+/** A message that another member of its group may get. */
+export interface Orphan {
+  readonly message: Message;
+  readonly sharedFilter: string;
+}
+
+/** What a node says of its members. */
+interface Announcement {
+  /** The list is complete: forget what was said before. */
+  readonly all?: boolean;
+  readonly joined?: readonly (readonly [clientId: string, sharedFilter: string])[];
+  readonly left?: readonly (readonly [clientId: string, sharedFilter: string])[];
+}
+
+export interface SharingOptions {
+  readonly groups: ShareGroups<Session>;
+  readonly sessions: ReadonlyMap<string, Session>;
+  readonly store: SessionStore;
+  readonly kernel: MqttKernel;
+  readonly observer: EngineObserver;
+}
+
+const NOBODY: readonly SharedTarget[] = [];
+
+/** Groups of members that are not connected whose turns are remembered. */
+const OFFLINE_TURNS_MAX = 10_000;
+
+/** Who of this node gets a message that was addressed to a member, and how. */
+export interface SharedDelivery {
+  readonly session: Session;
+  readonly terms: DeliveryTerms;
+}
+
+/**
+ * Shared subscriptions. The node that a message comes in at picks one member of each group, on any node: in turn, passing over
+ * those whose window or socket is full; if all are, one of them all the same; if nobody is connected, a stored session of the
+ * group. The message carries its targets along.
+ */
+export class Sharing {
+  readonly #options: SharingOptions;
+  /** Whose turn it is among the members that are not connected. */
+  readonly #offlineTurns = new Map<string, number>();
+
+  constructor(options: SharingOptions) {
+    this.#options = options;
+  }
+
+  /** The members that get the message, one of each group; `except` is leaving and gets none. */
+  pick(
+    message: Message,
+    groups: readonly ShareGroup<Session>[],
+    except?: string,
+  ): readonly SharedTarget[] {
+    const stored = this.#storedFor(message, except);
+    if (groups.length === 0 && stored.length === 0) return NOBODY;
+    const targets: SharedTarget[] = [];
+    const served = new Set<string>();
+    for (const group of groups) {
+      const member = pickConnected(group, message);
+      if (member === undefined) continue;
+      served.add(group.sharedFilter);
+      targets.push(this.#targetOf(member, group.sharedFilter));
+    }
+    for (const { topic, clientId } of this.#pickStored(stored, served)) {
+      targets.push([clientId, topic, '']);
+    }
+    return targets;
+  }
+
+  #storedFor({ topic, qos }: Message, except: string | undefined): readonly RoutedSubscription[] {
+    if (qos === 0) return [];
+    const stored = this.#options.store.sharedSubscriptionsByTopic(topic);
+    return except === undefined ? stored : stored.filter(({ clientId }) => clientId !== except);
+  }
+
+  #targetOf(member: ShareMember<Session>, sharedFilter: string): SharedTarget {
+    return member.kind === 'local'
+      ? [member.subscriber.clientId, sharedFilter, this.#options.kernel.brokerId]
+      : [member.clientId, sharedFilter, member.nodeId];
+  }
+
+  /** One stored session of each group that nobody is connected of. */
+  #pickStored(
+    stored: readonly RoutedSubscription[],
+    served: ReadonlySet<string>,
+  ): RoutedSubscription[] {
+    if (stored.length === 0) return [];
+    const byGroup = new Map<string, RoutedSubscription[]>();
+    for (const one of stored) {
+      if (served.has(one.topic) || one.qos === 0) continue;
+      // One that is connected, and was not picked, may not receive the message.
+      if (this.#options.sessions.get(one.clientId)?.subscriptions.has(one.topic) === true) continue;
+      const known = byGroup.get(one.topic);
+      if (known === undefined) byGroup.set(one.topic, [one]);
+      else known.push(one);
+    }
+    return [...byGroup].flatMap(([sharedFilter, members]) => {
+      const turn = this.#offlineTurns.get(sharedFilter) ?? 0;
+      if (this.#offlineTurns.size >= OFFLINE_TURNS_MAX) this.#offlineTurns.clear();
+      this.#offlineTurns.set(sharedFilter, turn + 1);
+      return members[turn % members.length] ?? [];
+    });
+  }
+
+  /**
+   * How a target of a message is served here: `elsewhere` when that is another node's business or the store has the message for it,
+   * `left` when it was ours and has gone meanwhile.
+   */
+  deliveryFor(
+    [clientId, sharedFilter, brokerId]: SharedTarget,
+    message: Message,
+  ): SharedDelivery | 'elsewhere' | 'left' {
+    const session = this.#options.sessions.get(clientId);
+    const subscription = session?.subscriptions.get(sharedFilter);
+    if (session !== undefined && subscription !== undefined) {
+      const other = session.stored ? undefined : this.#readyInstead(session, subscription, message);
+      return other ?? { session, terms: termsOf(subscription) };
+    }
+    if (brokerId !== this.#options.kernel.brokerId) return 'elsewhere';
+    const stored = this.#storedFor(message, undefined);
+    return stored.some((one) => one.clientId === clientId && one.topic === sharedFilter)
+      ? 'elsewhere'
+      : 'left';
+  }
+
+  /** Many messages may have been addressed to a member before the first has come: those that do not fit now go to others. */
+  #readyInstead(
+    session: Session,
+    subscription: Subscription,
+    message: Message,
+  ): SharedDelivery | undefined {
+    if (message.qos === 0 || subscription.qos === 0) return undefined;
+    if (session.outboundIfAny === undefined || session.outboundIfAny.hasRoom) return undefined;
+    const group = this.#options.groups.get(subscription.topicFilter);
+    const other = group?.next(
+      (member) =>
+        member.kind === 'local' && !member.subscriber.stored && mayAndCan(member, message),
+    );
+    if (other?.kind !== 'local') return undefined;
+    return { session: other.subscriber, terms: termsOf(other.subscription) };
+  }
+
+  /**
+   * Gives each message to another member of its group; without one it has no receiver any more.
+   * @param except who has just left
+   */
+  handOn(orphans: readonly Orphan[], except?: string): void {
+    for (const orphan of orphans) {
+      this.#handOn(orphan, except).catch((error: Error) => this.#options.observer.problem(error));
+    }
+  }
+
+  async #handOn({ message, sharedFilter }: Orphan, except?: string): Promise<void> {
+    const { groups, store, kernel } = this.#options;
+    const group = groups.get(sharedFilter);
+    const target = this.pick(message, group === undefined ? [] : [group], except).find(
+      ([, picked]) => picked === sharedFilter,
+    );
+    if (target === undefined) return;
+    const { routing: _, ...properties } = message.properties ?? {};
+    const again = {
+      ...message,
+      dup: false,
+      messageId: undefined,
+      properties,
+      brokerId: kernel.brokerId,
+      brokerCounter: kernel.nextCounter(),
+    };
+    const subscription = this.#storedFor(message, except).find(
+      ({ clientId, topic }) => clientId === target[0] && topic === sharedFilter,
+    );
+    if (subscription !== undefined) {
+      await store.outgoingEnqueueCombi([subscription], again);
+    }
+    // For the way between nodes only: what is stored goes to a client one day.
+    const routing = { targets: [target], targetsOnly: true };
+    kernel.forward({ ...again, properties: { ...properties, routing } });
+  }
+
+  /** A stored session ends: what waits in its queue for a group goes to other members. */
+  async handOnStored(clientId: string): Promise<void> {
+    const { store } = this.#options;
+    let after = 0;
+    for (;;) {
+      const page = await store.readQueue(clientId, { after, limit: PAGE_LENGTH });
+      const last = page.at(-1);
+      if (last === undefined) return;
+      after = last.position;
+      for (const { sharedFilter, qos, state, packet } of page) {
+        if (sharedFilter === undefined || (qos === 2 && state !== 'queued')) continue;
+        // What is queued is what the kernel made of a message.
+        await this.#handOn({ message: packet as Message, sharedFilter }, clientId);
+      }
+    }
+  }
+
+  join(session: Session, subscription: Subscription): void {
+    this.#options.groups.join(session, subscription);
+    this.#tell({ joined: [[session.clientId, subscription.topicFilter]] });
+  }
+
+  leave(session: Session, sharedFilter: string): void {
+    this.#options.groups.leave(session, sharedFilter);
+    this.#tell({ left: [[session.clientId, sharedFilter]] });
+  }
+
+  /** This node is new here. */
+  start(): void {
+    this.announce();
+    this.#options.kernel.signal(HELLO_TOPIC, '');
+  }
+
+  /** Tells the other nodes of all members here. */
+  announce(): void {
+    const joined: [string, string][] = [];
+    for (const session of this.#options.sessions.values()) {
+      for (const { shared, topicFilter } of session.subscriptions.values()) {
+        if (shared) joined.push([session.clientId, topicFilter]);
+      }
+    }
+    this.#tell({ all: true, joined: joined.slice(0, ANNOUNCED_MAX) });
+    for (let start = ANNOUNCED_MAX; start < joined.length; start += ANNOUNCED_MAX) {
+      this.#tell({ joined: joined.slice(start, start + ANNOUNCED_MAX) });
+    }
+  }
+
+  nodeGone(brokerId: string): void {
+    this.#options.groups.removeNode(brokerId);
+  }
+
+  signalled(brokerId: string, topic: string, payload: string): void {
+    if (brokerId === this.#options.kernel.brokerId) return;
+    if (topic === HELLO_TOPIC) this.announce();
+    if (topic !== SHARE_TOPIC) return;
+    const { groups } = this.#options;
+    // Written by `#tell` of a node of this cluster.
+    const { all, joined, left } = JSON.parse(payload) as Announcement;
+    if (all === true) groups.removeNode(brokerId);
+    for (const [clientId, sharedFilter] of joined ?? []) {
+      groups.joinRemote(sharedFilter, clientId, brokerId);
+    }
+    for (const [clientId, sharedFilter] of left ?? []) {
+      groups.leaveRemote(sharedFilter, clientId, brokerId);
+    }
+  }
+
+  #tell(announcement: Announcement): void {
+    this.#options.kernel.signal(SHARE_TOPIC, JSON.stringify(announcement));
+  }
+
+  /** The subscriptions of a stored session: those that it may still have, and the filters of those that it may not. */
+  restored(
+    stored: readonly StoredSubscription[],
+    rights: SessionRights,
+  ): { readonly kept: Subscription[]; readonly lost: string[] } {
+    const kept: Subscription[] = [];
+    const lost: string[] = [];
+    for (const one of stored) {
+      const { filter, shared } = parsed(one.topic) ?? {};
+      if (filter === undefined || shared === undefined || !rights.maySubscribe(filter)) {
+        lost.push(one.topic);
+        continue;
+      }
+      kept.push({
+        topicFilter: one.topic,
+        filter,
+        shared,
+        qos: one.qos,
+        noLocal: one.nl === true,
+        retainAsPublished: one.rap === true,
+        identifier: one.subscriptionIdentifier,
+      });
+    }
+    return { kept, lost };
+  }
+}
+
+function parsed(topicFilter: string) {
+  const result = parseSubscription(topicFilter);
+  if (!result.ok) return undefined;
+  return { filter: result.value.filter, shared: result.value.group !== undefined };
+}
+
+function termsOf(subscription: Subscription): DeliveryTerms {
+  const { qos, retainAsPublished, identifier, topicFilter } = subscription;
+  const identifiers = identifier === undefined ? undefined : [identifier];
+  return { qos, retainAsPublished, identifiers, sharedFilter: topicFilter };
+}
+
+function pickConnected(
+  group: ShareGroup<Session>,
+  message: Message,
+): ShareMember<Session> | undefined {
+  return (
+    group.next((member) => mayAndCan(member, message)) ??
+    group.next((member) => may(member, message))
+  );
+}
+
+function may(member: ShareMember<Session>, { topic }: Message): boolean {
+  return member.kind === 'remote' || member.subscriber.mayReceive(topic);
+}
+
+/** Of a member on another node only that node knows. */
+function mayAndCan(member: ShareMember<Session>, message: Message): boolean {
+  if (member.kind === 'remote') return true;
+  if (!may(member, message)) return false;
+  const { connection, outboundIfAny } = member.subscriber;
+  if (connection.congested) return false;
+  const needsWindow = message.qos > 0 && member.subscription.qos > 0;
+  return !needsWindow || outboundIfAny === undefined || outboundIfAny.hasRoom;
+}
