@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import {
   freePorts,
+  NO_CONNECT_RATES,
   removeFolder,
   repositoryPath,
   type ServerProcess,
+  type ServiceProcessOptions,
   startProcess,
   tempFolder,
 } from '@sallyport/test-kit';
@@ -18,7 +20,10 @@ export interface Standalone extends AsyncDisposable {
 }
 
 /** The standalone profile as a process of its own, on free ports and a folder that goes away. */
-export async function startStandalone(env: Record<string, string> = {}): Promise<Standalone> {
+export async function startStandalone(
+  env: Record<string, string> = {},
+  listeners: Pick<ServiceProcessOptions, 'onLine' | 'onUnexpectedExit'> = {},
+): Promise<Standalone> {
   const dataDir = tempFolder('standalone');
   const [http = 0, mqtt = 0, ws = 0] = await freePorts(3);
   const adminPassword = randomBytes(12).toString('hex');
@@ -30,11 +35,13 @@ export async function startStandalone(env: Record<string, string> = {}): Promise
       SALLYPORT_HTTP__LISTEN: `127.0.0.1:${http}`,
       SALLYPORT_MQTT__TCP__LISTEN: `127.0.0.1:${mqtt}`,
       SALLYPORT_MQTT__WS__LISTEN: `127.0.0.1:${ws}`,
+      ...NO_CONNECT_RATES,
       SALLYPORT_BOOTSTRAP__ADMIN_PASSWORD: adminPassword,
       SALLYPORT_BOOTSTRAP__ADMIN_EMAIL: 'sysadmin@example.org',
       ...env,
     },
     ready: { url: `http://127.0.0.1:${http}/readyz` },
+    ...listeners,
   });
   return {
     url: `http://127.0.0.1:${http}`,

@@ -53,7 +53,7 @@ describe.each(PROFILES)('access on the %s profile', (profile) => {
     return returnCode;
   };
 
-  it('MQTT-3.1.1 [MQTT-3.1.4-5] refuses with one code whatever is wrong with name or password', async () => {
+  it('MQTT-3.1.1 §3.2.2.3 refuses with one code whatever is wrong with name or password', async () => {
     expect(await refusedWith({ password: 'wrong' })).toBe(NOT_AUTHORIZED);
     expect(await refusedWith({ username: 'nobody' })).toBe(NOT_AUTHORIZED);
     expect(await refusedWith({ username: '__proto__', clientId: 'constructor' })).toBe(

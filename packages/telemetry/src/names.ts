@@ -22,16 +22,43 @@ export const metricFacts = {
     description: 'MQTT connections that are open now',
     labels: ['listener'],
   },
+  'sallyport.connections.refused': {
+    kind: 'counter',
+    unit: '{connection}',
+    description: 'Connections closed before a CONNECT was accepted, by reason',
+    labels: ['listener', 'reason'],
+  },
+  'sallyport.tls.certificate.valid_until': {
+    kind: 'gauge',
+    unit: 's',
+    description: 'End of the validity of the server certificate, in seconds since 1970',
+    labels: [],
+  },
   'sallyport.connects': {
     kind: 'counter',
     unit: '{connect}',
     description: 'CONNECT packets answered; source says who decided: cache, policy or none',
     labels: ['outcome', 'source'],
   },
+  'sallyport.enhanced_authentications': {
+    kind: 'counter',
+    unit: '{exchange}',
+    description:
+      'Exchanges of MQTT 5 enhanced authentication that ended, at CONNECT and again; outcome is success, refused or failed',
+    labels: ['method', 'outcome'],
+  },
   'sallyport.publishes': {
     kind: 'counter',
     unit: '{message}',
     description: 'PUBLISH packets received from clients, by outcome',
+    labels: ['outcome'],
+  },
+  'sallyport.deliveries': {
+    kind: 'counter',
+    unit: '{message}',
+    description:
+      'Messages for subscribers, by outcome: sent, or left out as expired, too_large for the client, dropped (QoS 0 for a slow ' +
+      'client), queue_full',
     labels: ['outcome'],
   },
   'sallyport.deliveries.denied': {
@@ -147,6 +174,8 @@ export const spanFacts = {
   'policy.reevaluate': 'Live sessions decided again after a change',
   'policy.announce': 'The enforced revision told to the other nodes',
   'policy.authenticate': 'A connection judged by the policy service',
+  'policy.scram_first': 'A SCRAM client challenged by the policy service',
+  'policy.scram_final': 'The proof of a SCRAM client judged by the policy service',
   'policy.resolve': 'Policies resolved by the policy service',
   'policy.explain': 'One decision explained by the policy service',
   'policy.status': 'The policy service asked how far it is',

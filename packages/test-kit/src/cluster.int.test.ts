@@ -56,8 +56,11 @@ describe('startCluster', () => {
     expect(progress[0]).toBe('nats-server and redis-server are ready');
     expect(progress.at(-1)).toBe('haproxy is ready');
     expect(brokers[0]?.process.lines[0]?.split(' ')).toEqual([
+      'SALLYPORT_MQTT__ACCEPTS_PER_SECOND',
+      'SALLYPORT_MQTT__CONNECTS_PER_SOURCE_PER_SECOND',
       'SALLYPORT_MQTT__PROXY_FROM',
       'SALLYPORT_MQTT__TCP__LISTEN',
+      'SALLYPORT_MQTT__UNAUTHENTICATED_PERCENT_MAX',
       'SALLYPORT_MQTT__WS__LISTEN',
       'SALLYPORT_NATS__LOG_API_PREFIX',
       'SALLYPORT_NATS__PASSWORD',

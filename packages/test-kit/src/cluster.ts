@@ -93,6 +93,13 @@ const HOST = '127.0.0.1';
 const SERVICE_READY_TIMEOUT_MS = 60_000;
 const BALANCER_READY_TIMEOUT_MS = 10_000;
 
+/** Environment of a broker whose clients all come from one machine, as many and as fast as they like. */
+export const NO_CONNECT_RATES: Readonly<Record<string, string>> = {
+  SALLYPORT_MQTT__CONNECTS_PER_SOURCE_PER_SECOND: '0',
+  SALLYPORT_MQTT__ACCEPTS_PER_SECOND: '0',
+  SALLYPORT_MQTT__UNAUTHENTICATED_PERCENT_MAX: '100',
+};
+
 const randomText = () => randomBytes(18).toString('base64url');
 
 interface Plan {
@@ -246,6 +253,7 @@ async function startBroker(plan: Plan, stores: Stores, index: number): Promise<B
     SALLYPORT_MQTT__TCP__LISTEN: `${HOST}:${ports.mqtt}`,
     SALLYPORT_MQTT__WS__LISTEN: `${HOST}:${ports.ws}`,
     SALLYPORT_MQTT__PROXY_FROM: BALANCER_SOURCE,
+    ...NO_CONNECT_RATES,
     SALLYPORT_POLICY__ENDPOINTS: endpoints(plan),
     SALLYPORT_POLICY__TOKEN: plan.policyToken,
     SALLYPORT_REDIS__URL: stores.redis.url,

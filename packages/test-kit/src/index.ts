@@ -1,9 +1,11 @@
+export { CertificateAuthority, type Issued, type IssueOptions } from './certificate-authority.ts';
 export {
   type AdminApiNode,
   type BrokerNode,
   type Cluster,
   type ClusterNode,
   type ClusterOptions,
+  NO_CONNECT_RATES,
   type PolicyNode,
   type ServiceName,
   startCluster,
@@ -51,8 +53,34 @@ export {
   type RawPublish,
   type RawSubscription,
 } from './raw-mqtt.ts';
+export { RawMqtt5Client } from './raw-mqtt5-client.ts';
+export {
+  encodeMqtt5Properties,
+  encodeMqtt5Property,
+  type Mqtt5Properties,
+  type Mqtt5PropertyName,
+  type RawMqtt5Properties,
+} from './raw-mqtt5-properties.ts';
+export {
+  decodeMqtt5Packet,
+  encodeAck5,
+  encodeAuth5,
+  encodeConnect5,
+  encodeDisconnect5,
+  encodePublish5,
+  encodeSubscribe5,
+  encodeUnsubscribe5,
+  type Mqtt5AckType,
+  type Mqtt5PacketOf,
+  mqtt5PacketTypes,
+  type Mqtt5ServerPacket,
+  type RawConnect5,
+  type RawPublish5,
+  type RawSubscription5,
+} from './raw-mqtt5.ts';
 export { type RedisServer, type RedisServerOptions, startRedisServer } from './redis-server.ts';
 export { repositoryPath } from './repository.ts';
+export { ScramClient, type ScramClientOptions } from './scram-client.ts';
 export {
   findProgram,
   type ProcessExit,

@@ -85,6 +85,11 @@ export class RawMqttClient implements AsyncDisposable {
     });
   }
 
+  /** Gives back packets that came too early for who asked: they are the next ones again. Nobody may be waiting. */
+  putBack(packets: readonly RawPacket[]): void {
+    this.#packets.unshift(...packets);
+  }
+
   /** The next packet, which must have this type. */
   async expect(type: keyof typeof packetTypes, timeoutMs?: number): Promise<RawPacket> {
     const packet = await this.receive(timeoutMs);
@@ -112,6 +117,15 @@ export class RawMqttClient implements AsyncDisposable {
   /** Sends PUBLISH and waits for nothing. */
   publish(options: RawPublish): void {
     this.send(encodePublish(options));
+  }
+
+  /** Reads nothing more, so that what the server sends stays with it once the kernel's buffers are full. */
+  freeze(): void {
+    this.#socket.pause();
+  }
+
+  thaw(): void {
+    this.#socket.resume();
   }
 
   /** Ends the connection without DISCONNECT, as a lost network does: the will is published. */

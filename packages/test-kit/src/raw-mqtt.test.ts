@@ -110,6 +110,14 @@ describe('RawMqttClient', () => {
     expect(await client.subscribe(10, [{ topicFilter: 'a', qos: 1 }])).toEqual([1, 0x80]);
   });
 
+  it('gives packets that were put back again, before all others', async () => {
+    await using client = await serve((socket) => socket.write(Buffer.from('d000c000e000', 'hex')));
+    const [first, second] = [await client.receive(), await client.receive()];
+    client.putBack([first, second]);
+    const types = [await client.receive(), await client.receive(), await client.receive()];
+    expect(types.map(({ type }) => type)).toEqual([13, 12, 14]);
+  });
+
   it('rejects when the connection ends, another packet comes, or nothing does', async () => {
     await using client = await serve((socket) => socket.write(Buffer.from([0xd0, 0])));
     await expect(client.expect('connack')).rejects.toThrow('expected connack, got type 13');

@@ -9,6 +9,8 @@ const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
   'nats-server': 'nats-server',
   'redis-server': 'redis-server',
   haproxy: 'haproxy',
+  mosquitto_passwd: 'mosquitto',
+  openssl: 'openssl',
 };
 
 /** Where Debian puts servers; not every user has the last two in the path. */

@@ -133,7 +133,7 @@ export interface Subscription {
 
 /** Parses the filter of a SUBSCRIBE, `$share/<group>/` included. @source MQTT-5.0 [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
 export function parseSubscription(text: string): Parsed<Subscription> {
-  if (!text.startsWith('$share/')) {
+  if (text !== '$share' && !text.startsWith('$share/')) {
     const parsed = parseTopicFilter(text);
     return parsed.ok ? { ok: true, value: { filter: parsed.value, group: undefined } } : parsed;
   }

@@ -1,27 +1,105 @@
-import { loadConfig } from '@sallyport/config';
+import { loadConfig, printReference } from '@sallyport/config';
+import { defaultLimits } from '@sallyport/mqtt-session';
 import { describe, expect, it } from 'vitest';
-import { brokerConfigSchema, checkBrokerConfig } from './config.ts';
+import {
+  brokerConfigSchema,
+  checkBrokerConfig,
+  deniedPublishOf,
+  limitsOf,
+  type MqttConfig,
+} from './config.ts';
 
-const load = (env: Record<string, string>) =>
+type Env = Readonly<Record<string, string>>;
+
+const load = (env: Env) =>
   loadConfig({
     schema: brokerConfigSchema,
     env: { SALLYPORT_NODE__ID: 'n1', SALLYPORT_POLICY__TOKEN: 'sixteen-characters', ...env },
     check: checkBrokerConfig,
   });
 
+/** Keys of the section, as variables. */
+const mqtt = (keys: Env): Env =>
+  Object.fromEntries(Object.entries(keys).map(([key, value]) => [`SALLYPORT_MQTT__${key}`, value]));
+
+const pair = { TLS__CERT_FILE: 'server.pem', TLS__KEY_FILE: 'server.key' };
+const tlsOn = { TLS__LISTEN: '127.0.0.1:8883', ...pair };
+const wssOn = { WSS__LISTEN: '127.0.0.1:8085', ...pair };
+const asks = { TLS__CLIENT_CERTIFICATE: 'required', TLS__CA_FILE: 'clients.pem' };
+
 describe('the configuration of a broker node', () => {
   it.each([
-    ['mqtt.tcp.listen', { SALLYPORT_MQTT__TCP__LISTEN: 'off', SALLYPORT_MQTT__WS__LISTEN: 'off' }],
-    ['mqtt.proxyFrom', { SALLYPORT_MQTT__PROXY_FROM: '10.0.0.0/33' }],
-    ['mqtt.proxyFrom', { SALLYPORT_MQTT__PROXY_FROM: 'balancer.example' }],
+    ['mqtt.tcp.listen', mqtt({ TCP__LISTEN: 'off', WS__LISTEN: 'off' })],
+    ['mqtt.proxyFrom', mqtt({ PROXY_FROM: '10.0.0.0/33' })],
+    ['mqtt.proxyFrom', mqtt({ PROXY_FROM: 'balancer.example' })],
     ['nats.password', { SALLYPORT_NATS__USER: 'broker' }],
     ['policy.keyFile', { SALLYPORT_POLICY__CERT_FILE: 'client.pem' }],
     ['SALLYPORT_NODE__ID', { SALLYPORT_NODE__ID: 'a node' }],
-    ['SALLYPORT_MQTT__CONNECTIONS_MAX', { SALLYPORT_MQTT__CONNECTIONS_MAX: '0' }],
+    ['SALLYPORT_MQTT__CONNECTIONS_MAX', mqtt({ CONNECTIONS_MAX: '0' })],
+    ['SALLYPORT_MQTT__CONNECTIONS_MAX', mqtt({ CONNECTIONS_MAX: '1000001' })],
+    ['SALLYPORT_MQTT__UNAUTHENTICATED_PERCENT_MAX', mqtt({ UNAUTHENTICATED_PERCENT_MAX: '0' })],
+    ['SALLYPORT_MQTT__UNAUTHENTICATED_PERCENT_MAX', mqtt({ UNAUTHENTICATED_PERCENT_MAX: '101' })],
+    ['SALLYPORT_MQTT__CONNECTS_PER_SOURCE_BURST', mqtt({ CONNECTS_PER_SOURCE_BURST: '0' })],
+    [
+      'SALLYPORT_MQTT__CONNECTS_PER_SOURCE_PER_SECOND',
+      mqtt({ CONNECTS_PER_SOURCE_PER_SECOND: '-1' }),
+    ],
+    ['SALLYPORT_MQTT__ACCEPTS_PER_SECOND', mqtt({ ACCEPTS_PER_SECOND: '100001' })],
+    ['SALLYPORT_MQTT__ACCEPTS_PER_MINUTE', mqtt({ ACCEPTS_PER_MINUTE: '1' })],
+    ['SALLYPORT_MQTT__DENIED_PUBLISH', mqtt({ DENIED_PUBLISH: 'ignore' })],
+    ['SALLYPORT_MQTT__WSS__CERT_FILE', mqtt({ WSS__CERT_FILE: 'other.pem' })],
+    ['SALLYPORT_MQTT__WS__ORIGINS_ALLOWED', mqtt({ WS__ORIGINS_ALLOWED: 'https://a.example/' })],
+    ['SALLYPORT_MQTT__LIMITS__QOS_MAX', mqtt({ LIMITS__QOS_MAX: '1' })],
+    ['mqtt.limits.connectPacketBytesMax', mqtt({ LIMITS__PACKET_BYTES_MAX: '65535' })],
     ['SALLYPORT_ENFORCEMENT__WHEN_STALE', { SALLYPORT_ENFORCEMENT__WHEN_STALE: 'ignore' }],
-    ['SALLYPORT_MQTT__TLS__LISTEN', { SALLYPORT_MQTT__TLS__LISTEN: '127.0.0.1:8883' }],
-  ] as [string, Record<string, string>][])('refuses to start and names %s', (key, env) => {
-    expect(() => load(env)).toThrow(key);
+  ] as [string, Env][])('refuses to start and names %s', (key, env) => {
+    expect(() => load(env)).toThrow(`${key}: `);
+  });
+
+  it.each([
+    ['a TLS listener without a certificate', 'certFile', { TLS__LISTEN: '127.0.0.1:8883' }],
+    ['a WSS listener without a certificate', 'certFile', { WSS__LISTEN: '127.0.0.1:8085' }],
+    ['a certificate without a key', 'keyFile', { ...tlsOn, TLS__KEY_FILE: undefined }],
+    ['a key without a certificate', 'certFile', { ...wssOn, TLS__CERT_FILE: undefined }],
+    ['a certificate that no listener shows', 'certFile', pair],
+    [
+      'client certificates that no listener asks for',
+      'clientCertificate',
+      { ...asks, TLS__CERT_FILE: undefined },
+    ],
+    [
+      'required client certificates without authorities',
+      'caFile',
+      { ...tlsOn, TLS__CLIENT_CERTIFICATE: 'required' },
+    ],
+    [
+      'optional client certificates without authorities',
+      'caFile',
+      { ...tlsOn, TLS__CLIENT_CERTIFICATE: 'optional' },
+    ],
+    ['authorities while nobody is asked', 'caFile', { ...tlsOn, TLS__CA_FILE: 'clients.pem' }],
+    ['a revocation list without authorities', 'crlFile', { ...tlsOn, TLS__CRL_FILE: 'crl.pem' }],
+  ])('refuses %s', (_title, key, keys) => {
+    const set = Object.entries(keys).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, value] as const],
+    );
+    expect(() => load(mqtt(Object.fromEntries(set)))).toThrow(`mqtt.tls.${key}: `);
+  });
+
+  it('refuses WSS with client certificates while any page may use them', () => {
+    const keys = { ...wssOn, ...asks };
+    expect(() => load(mqtt(keys))).toThrow('mqtt.ws.originsAllowed: ');
+    expect(load(mqtt({ ...keys, WS__ORIGINS_ALLOWED: '' })).mqtt.ws.originsAllowed).toEqual([]);
+    expect(load(mqtt({ ...tlsOn, ...asks })).mqtt.ws.originsAllowed).toBeUndefined();
+  });
+
+  it('takes TLS alone, WSS alone, and both, with all there is to set', () => {
+    expect(load(mqtt(tlsOn)).mqtt.tls.clientCertificate).toBe('none');
+    expect(load(mqtt({ ...wssOn, TCP__LISTEN: 'off', WS__LISTEN: 'off' })).mqtt.wss.listen).toBe(
+      '127.0.0.1:8085',
+    );
+    const all = { ...tlsOn, ...wssOn, ...asks, TLS__CRL_FILE: 'crl.pem', WS__ORIGINS_ALLOWED: '' };
+    expect(load(mqtt(all)).mqtt.tls).toMatchObject({ caFile: 'clients.pem', crlFile: 'crl.pem' });
   });
 
   it('refuses to reach the policy service without token or certificate', () => {
@@ -32,7 +110,70 @@ describe('the configuration of a broker node', () => {
   });
 
   it('takes addresses and CIDR blocks of both families', () => {
-    const env = { SALLYPORT_MQTT__PROXY_FROM: '10.0.0.1,10.1.0.0/16,fd00::/8,::1' };
+    const env = mqtt({ PROXY_FROM: '10.0.0.1,10.1.0.0/16,fd00::/8,::1' });
     expect(load(env).mqtt.proxyFrom).toHaveLength(4);
+  });
+
+  it('has the limits of connections that threats.md names', () => {
+    expect(load({}).mqtt).toMatchObject({
+      connectionsMax: 20_000,
+      unauthenticatedPercentMax: 20,
+      connectsPerSourcePerSecond: 20,
+      connectsPerSourceBurst: 100,
+      acceptsPerSecond: 1000,
+      tls: { listen: 'off' },
+      wss: { listen: 'off' },
+    });
+  });
+});
+
+describe('the limits of the engine', () => {
+  const names = Object.keys(defaultLimits) as (keyof typeof defaultLimits)[]; // The keys of the constant.
+  const variable = (name: string): string =>
+    `LIMITS__${name.replace(/[A-Z]/g, (capital) => `_${capital}`).toUpperCase()}`;
+
+  it('are its defaults when nothing is set', () => {
+    expect(limitsOf(load({}).mqtt)).toEqual(defaultLimits);
+  });
+
+  it.each(names)('%s can be set, and a value out of bounds refuses to start', (name) => {
+    const { properties } = brokerConfigSchema.properties.mqtt.properties.limits;
+    const { minimum = -1, maximum = -1 } = properties[name] as {
+      minimum?: number;
+      maximum?: number;
+    };
+    const bounds = { LIMITS__CONNECT_PACKET_BYTES_MAX: '1024' };
+    const set = (value: number): MqttConfig =>
+      load(mqtt({ ...bounds, [variable(name)]: String(value) })).mqtt;
+    expect(limitsOf(set(minimum))[name]).toBe(minimum);
+    expect(limitsOf(set(maximum))[name]).toBe(maximum);
+    expect(() => set(minimum - 1)).toThrow(`SALLYPORT_MQTT__${variable(name)}: `);
+    expect(() => set(maximum + 1)).toThrow(`SALLYPORT_MQTT__${variable(name)}: `);
+  });
+
+  it('stand in the reference, each with default, bounds and description', () => {
+    const lines = printReference(brokerConfigSchema).split('\n');
+    for (const name of names) {
+      const line = lines.find((one) => one.startsWith(`| \`mqtt.limits.${name}\``));
+      expect(line).toContain(`SALLYPORT_MQTT__${variable(name)}`);
+      expect(line).toContain(`\`${defaultLimits[name]}\``);
+      expect(line).toMatch(/\| \d+ to \d+ \| \S/);
+    }
+    const line = lines.find((one) => one.startsWith('| `mqtt.tls.clientCertificate`'));
+    expect(line).toContain('| `none` | `none`, `optional`, `required` |');
+  });
+});
+
+describe('what a denied publish does', () => {
+  it('is the general setting, unless its listener has one', () => {
+    const { mqtt: config } = load(
+      mqtt({ DENIED_PUBLISH: 'acknowledge', WS__DENIED_PUBLISH: 'disconnect' }),
+    );
+    const of = (listener: string): string => deniedPublishOf(config, listener);
+    expect(['tcp:default', 'ssl:default', 'wss:default', 'other'].map(of)).toEqual(
+      Array(4).fill('acknowledge'),
+    );
+    expect(of('ws:default')).toBe('disconnect');
+    expect(deniedPublishOf(load({}).mqtt, 'tcp:default')).toBe('policy');
   });
 });

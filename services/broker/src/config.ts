@@ -11,29 +11,223 @@ import {
   telemetrySection,
   Url,
 } from '@sallyport/config';
-import { Type } from 'typebox';
+import { defaultLimits, type MqttLimits } from '@sallyport/mqtt-session';
+import { type TInteger, Type } from 'typebox';
 
-/** The listeners of a node; the standalone profile has the same section. */
+const deniedPublish = (description: string) =>
+  Type.Union([Type.Literal('policy'), Type.Literal('acknowledge'), Type.Literal('disconnect')], {
+    description,
+  });
+
+const deniedPublishHere = (transport: string) =>
+  Type.Optional(deniedPublish(`mqtt.deniedPublish for clients over ${transport} only.`));
+
+const file = (description: string) => Type.Optional(Type.String({ description }));
+
+/** Certificates of the TLS and the WSS listener. */
+const tlsSection = Type.Object({
+  listen: ListenAddress({
+    description: 'MQTT over TLS, usually on port 8883; needs certFile and keyFile.',
+    default: 'off',
+  }),
+  certFile: file('PEM file: the certificate of the TLS and WSS listeners and its intermediates.'),
+  keyFile: file('PEM file of its private key, without a passphrase.'),
+  caFile: file(
+    'PEM file of the authorities, roots included, that sign client certificates. One that is taken out locks out every client ' +
+      'that it signed.',
+  ),
+  crlFile: file(
+    'PEM file of revocation lists: one of each authority in a chain, intermediates included. An authority without a list, or ' +
+      'with one that is out of date, signs for nobody.',
+  ),
+  clientCertificate: Type.Union(
+    [Type.Literal('none'), Type.Literal('optional'), Type.Literal('required')],
+    {
+      description:
+        'Whether clients of the TLS and WSS listeners show a certificate. With optional a client without one may connect; a bad ' +
+        'one is refused all the same.',
+      default: 'none',
+    },
+  ),
+  reloadSeconds: Type.Integer({
+    description:
+      'How often the files are looked at. Changed ones are taken once they have been still for this long; open connections go on.',
+    default: 5,
+    minimum: 1,
+    maximum: 3600,
+  }),
+  deniedPublish: deniedPublishHere('TLS'),
+});
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+function limit(
+  name: keyof MqttLimits,
+  [minimum, maximum]: readonly [number, number],
+  description: string,
+): TInteger {
+  return Type.Integer({ description, default: defaultLimits[name], minimum, maximum });
+}
+
+/** INVARIANT: one key for each limit of the engine, under the same name. */
+const limits = {
+  connectTimeoutMs: limit(
+    'connectTimeoutMs',
+    [500, 120_000],
+    'From the accepted socket, TLS handshake and WebSocket upgrade included, until the CONNECT is accepted.',
+  ),
+  connectPacketBytesMax: limit(
+    'connectPacketBytesMax',
+    [KIB, MIB],
+    'Largest packet before a CONNECT has been accepted.',
+  ),
+  packetBytesMax: limit(
+    'packetBytesMax',
+    [KIB, 16 * MIB],
+    'Largest packet of a connected client, fixed header included. In a cluster max_payload of NATS must be larger.',
+  ),
+  clientIdBytesMax: limit('clientIdBytesMax', [23, 65_535], 'Longest client id.'),
+  usernameBytesMax: limit('usernameBytesMax', [1, 65_535], 'Longest username.'),
+  passwordBytesMax: limit('passwordBytesMax', [1, 65_535], 'Longest password or token.'),
+  userPropertiesMax: limit('userPropertiesMax', [0, 10_000], 'Most user properties of a packet.'),
+  userPropertiesBytesMax: limit(
+    'userPropertiesBytesMax',
+    [0, MIB],
+    'All user properties of a packet together.',
+  ),
+  topicAliasMax: limit(
+    'topicAliasMax',
+    [0, 65_535],
+    'Topic aliases of a connection in each direction; 0 allows none.',
+  ),
+  keepAliveSecondsMax: limit(
+    'keepAliveSecondsMax',
+    [10, 65_535],
+    'Longest Keep Alive; a longer one, and none, is replaced by it.',
+  ),
+  sessionExpirySecondsMax: limit(
+    'sessionExpirySecondsMax',
+    [0, 4_294_967_294],
+    'Longest life of a session without a connection; a longer one, and an endless one, is replaced by it.',
+  ),
+  subscriptionsMax: limit('subscriptionsMax', [1, 100_000], 'Most subscriptions of a client.'),
+  filtersPerPacketMax: limit(
+    'filtersPerPacketMax',
+    [1, 10_000],
+    'Most filters of one SUBSCRIBE or UNSUBSCRIBE.',
+  ),
+  inboundInflightMax: limit(
+    'inboundInflightMax',
+    [1, 65_535],
+    'Publishes with QoS 1 and 2 that a client may have unacknowledged: our Receive Maximum.',
+  ),
+  outboundInflightMax: limit(
+    'outboundInflightMax',
+    [1, 65_535],
+    'Publishes with QoS 1 and 2 that we have unacknowledged at a client, whatever it would allow.',
+  ),
+  queueMessagesMax: limit('queueMessagesMax', [1, 1_000_000], 'Messages that wait for one client.'),
+  queueBytesMax: limit('queueBytesMax', [KIB, 1024 * MIB], 'Bytes that wait for one client.'),
+  socketBufferBytesMax: limit(
+    'socketBufferBytesMax',
+    [16 * KIB, 64 * MIB],
+    'Bytes that a socket may hold back before QoS 0 messages for it are dropped.',
+  ),
+  drainTimeoutMs: limit(
+    'drainTimeoutMs',
+    [500, 600_000],
+    'A client that takes nothing for this long while there is something for it is cut.',
+  ),
+  retainedPayloadBytesMax: limit(
+    'retainedPayloadBytesMax',
+    [0, 16 * MIB],
+    'Largest payload of a retained message.',
+  ),
+  retainedMessagesMax: limit(
+    'retainedMessagesMax',
+    [0, 10_000_000],
+    'Most retained messages of all nodes together; 0 allows none.',
+  ),
+} satisfies Record<keyof MqttLimits, TInteger>;
+
+const count = (description: string, standard: number, minimum: number, maximum: number) =>
+  Type.Integer({ description, default: standard, minimum, maximum });
+
+/** The listeners of a node and the limits of its connections; the standalone profile has the same section. */
 export const mqttSection = Type.Object({
   tcp: Type.Object({
     listen: ListenAddress({ description: 'MQTT over TCP.', default: '127.0.0.1:1883' }),
+    deniedPublish: deniedPublishHere('TCP'),
   }),
+  tls: tlsSection,
   ws: Type.Object({
     listen: ListenAddress({
       description: 'MQTT over WebSocket, path /mqtt.',
       default: '127.0.0.1:8084',
     }),
+    originsAllowed: Type.Optional(
+      Type.Array(Type.String({ description: 'origin', pattern: '^https?://[^/\\s]+$' }), {
+        description:
+          'Origins of web pages that may connect over WS and WSS, such as https://console.example. All when left out, none ' +
+          'when empty. Clients that are no browsers send no origin and always may.',
+      }),
+    ),
+    deniedPublish: deniedPublishHere('WebSocket'),
+  }),
+  wss: Type.Object({
+    listen: ListenAddress({
+      description:
+        'MQTT over secure WebSocket, path /mqtt, usually on port 8085; the certificates are those of mqtt.tls.',
+      default: 'off',
+    }),
+    deniedPublish: deniedPublishHere('secure WebSocket'),
   }),
   proxyFrom: Type.Array(Type.String({ description: 'address or CIDR' }), {
-    description: 'Load balancers: addresses that must begin with a PROXY protocol header.',
+    description:
+      'Load balancers: addresses that must begin with a PROXY protocol header, before a TLS handshake too.',
     default: [],
   }),
-  connectionsMax: Type.Integer({
-    description: 'Most connections of each listener; one more is closed at once.',
-    default: 20_000,
-    minimum: 1,
-    maximum: 1_000_000,
-  }),
+  connectionsMax: count(
+    'Most connections of the node, over all listeners; one more is closed at once.',
+    20_000,
+    1,
+    1_000_000,
+  ),
+  unauthenticatedPercentMax: count(
+    'Share of connectionsMax that sockets without an accepted CONNECT may take.',
+    20,
+    1,
+    100,
+  ),
+  connectsPerSourcePerSecond: count(
+    'Connections that one address may open for a long time (IPv6: one /64), the client of a load balancer included; 0 is no limit.',
+    20,
+    0,
+    100_000,
+  ),
+  connectsPerSourceBurst: count(
+    'Connections that one address may open at once after it was quiet.',
+    100,
+    1,
+    100_000,
+  ),
+  acceptsPerSecond: count(
+    'Connections that the node takes up in a second, and at once; 0 is no limit.',
+    1000,
+    0,
+    100_000,
+  ),
+  deniedPublish: Type.Union(
+    [Type.Literal('policy'), Type.Literal('acknowledge'), Type.Literal('disconnect')],
+    {
+      description:
+        'What an MQTT 3 client sees of a publish that is denied: what the deny action of its policy says, an acknowledgement though ' +
+        'nobody gets the message, or the end of its connection. MQTT 5 has a reason code for it.',
+      default: 'policy',
+    },
+  ),
+  limits: Type.Object(limits),
 });
 
 export const enforcementSection = Type.Object({
@@ -66,7 +260,33 @@ export const brokerConfigSchema = Type.Object({
 
 export type BrokerConfig = ConfigOf<typeof brokerConfigSchema>;
 export type MqttConfig = ConfigOf<typeof mqttSection>;
+/** What an MQTT 3 client sees of a publish that is denied. */
+export type DeniedPublish = MqttConfig['deniedPublish'];
 export type EnforcementConfig = ConfigOf<typeof enforcementSection>;
+
+/** The sections of the listeners, and what each is called in policies and logs. */
+export const listenerNames = {
+  tcp: 'tcp:default',
+  tls: 'ssl:default',
+  ws: 'ws:default',
+  wss: 'wss:default',
+} as const;
+
+export type Transport = keyof typeof listenerNames;
+
+export const transports = Object.keys(listenerNames) as readonly Transport[]; // The keys of the constant.
+
+/** The bounds of the protocol engine, as configured. */
+export function limitsOf({ limits: configured }: MqttConfig): MqttLimits {
+  return configured;
+}
+
+/** The setting that holds on a listener, by its name; the general one for a name that is not ours. */
+export function deniedPublishOf(config: MqttConfig, listener: string): DeniedPublish {
+  const transport = transports.find((one) => listenerNames[one] === listener);
+  const own = transport === undefined ? undefined : config[transport].deniedPublish;
+  return own ?? config.deniedPublish;
+}
 
 export function checkBrokerConfig(config: BrokerConfig): readonly ConfigProblem[] {
   const problems = [
@@ -81,15 +301,57 @@ export function checkBrokerConfig(config: BrokerConfig): readonly ConfigProblem[
 }
 
 /** Rules between the keys of the section that every profile has. */
-export function checkMqttConfig({ tcp, ws, proxyFrom }: MqttConfig): readonly ConfigProblem[] {
-  const problems: ConfigProblem[] = [];
-  if (tcp.listen === 'off' && ws.listen === 'off') {
+export function checkMqttConfig(config: MqttConfig): readonly ConfigProblem[] {
+  const problems = [...checkTls(config)];
+  if (transports.every((transport) => config[transport].listen === 'off')) {
     problems.push({ key: 'mqtt.tcp.listen', problem: 'is off, and so is every other listener' });
   }
-  for (const from of proxyFrom) {
+  for (const from of config.proxyFrom) {
     if (!isAddressOrCidr(from)) {
       problems.push({ key: 'mqtt.proxyFrom', problem: `${from} is no address and no CIDR` });
     }
+  }
+  if (config.limits.connectPacketBytesMax > config.limits.packetBytesMax) {
+    const problem = 'is more than mqtt.limits.packetBytesMax';
+    problems.push({ key: 'mqtt.limits.connectPacketBytesMax', problem });
+  }
+  return problems;
+}
+
+/** A TLS section that is half set promises what it does not keep. */
+function checkTls(config: MqttConfig): readonly ConfigProblem[] {
+  const { tls, wss } = config;
+  const problems = [...allOrNone({ mqtt: { tls } }, ['mqtt.tls.certFile', 'mqtt.tls.keyFile'])];
+  const listens = tls.listen !== 'off' || wss.listen !== 'off';
+  if (listens && tls.certFile === undefined && tls.keyFile === undefined) {
+    const listener = tls.listen === 'off' ? 'mqtt.wss.listen' : 'mqtt.tls.listen';
+    const problem = `is needed, with mqtt.tls.keyFile, because ${listener} is not off`;
+    problems.push({ key: 'mqtt.tls.certFile', problem });
+  }
+  if (!listens && (tls.certFile !== undefined || tls.clientCertificate !== 'none')) {
+    const key = tls.certFile === undefined ? 'mqtt.tls.clientCertificate' : 'mqtt.tls.certFile';
+    problems.push({ key, problem: 'is set, but mqtt.tls.listen and mqtt.wss.listen are off' });
+  }
+  return [...problems, ...checkClientCertificates(config)];
+}
+
+function checkClientCertificates({ tls, ws, wss }: MqttConfig): readonly ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const add = (key: string, problem: string): void => void problems.push({ key, problem });
+  const asked = tls.clientCertificate !== 'none';
+  if (asked && tls.caFile === undefined) {
+    add('mqtt.tls.caFile', `is needed because clientCertificate is ${tls.clientCertificate}`);
+  }
+  if (!asked && tls.caFile !== undefined) {
+    add('mqtt.tls.caFile', 'is set, but clientCertificate is none, so that nobody is asked');
+  }
+  if (tls.crlFile !== undefined && tls.caFile === undefined) {
+    add('mqtt.tls.crlFile', 'is set, but mqtt.tls.caFile is not');
+  }
+  // A browser shows its certificate whatever page opens the connection.
+  if (asked && wss.listen !== 'off' && ws.originsAllowed === undefined) {
+    const problem = 'is needed when mqtt.wss asks for client certificates; empty for no browser';
+    add('mqtt.ws.originsAllowed', problem);
   }
   return problems;
 }

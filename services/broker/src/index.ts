@@ -4,9 +4,14 @@ export {
   brokerConfigSchema,
   checkBrokerConfig,
   checkMqttConfig,
+  type DeniedPublish,
+  deniedPublishOf,
   type EnforcementConfig,
   enforcementSection,
+  limitsOf,
+  listenerNames,
   type MqttConfig,
   mqttSection,
 } from './config.ts';
+export { queueObserver } from './engine/engine-counters.ts';
 export { BrokerNode, type BrokerOptions, type BrokerPorts } from './service.ts';

@@ -18,13 +18,18 @@ import {
   startOpsServer,
   startTelemetry,
 } from '@sallyport/telemetry';
-import { type BrokerConfig, brokerConfigSchema, checkBrokerConfig } from './config.ts';
+import { type BrokerConfig, brokerConfigSchema, checkBrokerConfig, limitsOf } from './config.ts';
+import { queueObserver } from './engine/engine-counters.ts';
 import { BrokerNode, type BrokerPorts } from './service.ts';
 
 type Ports = BrokerPorts & { readonly close: () => Promise<void> };
 
 /** Opens what the node works with, in the cluster profile. */
-async function openPorts(config: BrokerConfig, logger: Logger): Promise<Ports> {
+async function openPorts(
+  config: BrokerConfig,
+  logger: Logger,
+  afterGap: () => void,
+): Promise<Ports> {
   const { servers, user, password, replicas } = config.nats;
   const nats = { servers, user, pass: password };
   const onProblem = (problem: unknown): void => logger.warn({ err: problem }, 'connection trouble');
@@ -40,6 +45,8 @@ async function openPorts(config: BrokerConfig, logger: Logger): Promise<Ports> {
   const registry = await openNatsNodeRegistry({ connection: control, replicas });
   const sessionStore = await openRedisSessionStore({
     connection: redisConnection(config.redis.url),
+    limits: limitsOf(config.mqtt),
+    observer: queueObserver,
     onProblem,
   });
   const bus = await openNatsMessageBus({
@@ -47,9 +54,10 @@ async function openPorts(config: BrokerConfig, logger: Logger): Promise<Ports> {
     onProblem,
     onReconnect: (gap) => {
       count('sallyport.bus.reconnects', {});
-      logger.warn(gap, 'the message bus was away; what other nodes published meanwhile is lost');
-      // Other nodes may have told of subscriptions meanwhile.
+      logger.warn(gap, 'the message bus was away; what is not stored of that time is lost');
+      // Other nodes may have told of subscriptions meanwhile, and have queued for our sessions.
       sessionStore.resyncSubscriptions().catch(onProblem);
+      afterGap();
     },
   });
   const policy = new GrpcPolicyClient({
@@ -108,7 +116,7 @@ async function main(config: BrokerConfig): Promise<void> {
       started: () => started,
     },
   });
-  const ports = await openPorts(config, logger);
+  const ports = await openPorts(config, logger, () => parts.node?.catchUp());
   const { id: nodeId } = config.node;
   const node = new BrokerNode(
     { nodeId, mqtt: config.mqtt, enforcement: config.enforcement },
@@ -117,6 +125,7 @@ async function main(config: BrokerConfig): Promise<void> {
   parts.node = node;
   await node.start();
   started = true;
+  process.on('SIGHUP', () => void node.reload());
   runUntilSignal({
     logger,
     drain: async () => {

@@ -1,23 +1,25 @@
-import { parseListenAddress } from '@sallyport/config';
 import { OperationalError } from '@sallyport/errors';
 import type { EventLog } from '@sallyport/event-log';
 import type { MessageBus } from '@sallyport/message-bus';
+import { Engine } from '@sallyport/mqtt-session';
 import type { Membership, NodeRegistry } from '@sallyport/node-registry';
 import { PolicyCache, type PolicyClient, type PolicyStatus } from '@sallyport/policy-client';
 import type { SessionStore } from '@sallyport/session-store';
-import { createLogThrottle, type Logger, type LogThrottle, setGauge } from '@sallyport/telemetry';
+import {
+  count,
+  createLogThrottle,
+  type Logger,
+  type LogThrottle,
+  setGauge,
+} from '@sallyport/telemetry';
 import { Enforcer } from './access/enforcer.ts';
-import { type LiveSession, LiveSessions } from './access/live-sessions.ts';
-import type { EnforcementConfig, MqttConfig } from './config.ts';
-import { createKernel, type Kernel } from './engine/kernel.ts';
-import type { KernelClient, KernelHooks } from './engine/kernel-hooks.ts';
-import { authenticate, type AuthenticateContext } from './hooks/authenticate.ts';
-import { authorizeForward } from './hooks/authorize-forward.ts';
-import { authorizePublish } from './hooks/authorize-publish.ts';
-import { authorizeSubscribe } from './hooks/authorize-subscribe.ts';
-import type { AcceptedConnection, RunningListener } from './listeners/listener.ts';
-import { startTcpListener } from './listeners/tcp-listener.ts';
-import { startWsListener } from './listeners/ws-listener.ts';
+import { LiveSessions } from './access/live-sessions.ts';
+import { deniedPublishOf, type EnforcementConfig, limitsOf, type MqttConfig } from './config.ts';
+import { AedesKernel } from './engine/aedes-kernel.ts';
+import { EngineCounters } from './engine/engine-counters.ts';
+import { BrokerHooks } from './hooks/broker-hooks.ts';
+import type { RunningListener } from './listeners/listener.ts';
+import { openListeners } from './listeners/open-listeners.ts';
 
 /** Pause between two tries to reach the policy service at the start. */
 const START_RETRY_MS = 250;
@@ -44,14 +46,13 @@ export class BrokerNode {
   readonly #options: BrokerOptions;
   readonly #ports: BrokerPorts;
   readonly #sessions = new LiveSessions();
-  // Also of connections that have ended: the kernel still asks, for the will.
-  readonly #sessionOf = new WeakMap<KernelClient, LiveSession>();
-  readonly #connected = new WeakSet<KernelClient>();
+  readonly #counters = new EngineCounters();
   readonly #throttle: LogThrottle;
   readonly #listeners: RunningListener[] = [];
   #enforcer: Enforcer | undefined;
   #membership: Membership | undefined;
-  #kernel: Kernel | undefined;
+  #kernel: AedesKernel | undefined;
+  #engine: Engine | undefined;
   #draining = false;
   #failure: OperationalError | undefined;
 
@@ -97,17 +98,52 @@ export class BrokerNode {
       if (start.revision >= head) resolve();
     });
     await caughtUp;
-    this.#kernel = await createKernel({
-      sessionStore: this.#ports.sessionStore,
-      bus: this.#ports.bus,
-      hooks: this.#hooks(cache),
+    await this.#listen(await this.#startEngine(cache));
+  }
+
+  async #startEngine(cache: PolicyCache): Promise<Engine> {
+    const { sessionStore: store, bus, clock, policy } = this.#ports;
+    const { nodeId, mqtt } = this.#options;
+    const kernel = await AedesKernel.start({
+      store,
+      bus,
       onProblem: (problem) => this.#throttle.warn(problem.code, { err: problem }, 'kernel trouble'),
-      onClientError: (client, error) => {
-        const fields = { clientId: client.clientId, peer: client.connection.peer, err: error };
-        this.#throttle.info('client error', fields, 'a client broke off');
+    });
+    const hooks = new BrokerHooks({
+      cache,
+      policy,
+      sessions: this.#sessions,
+      staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),
+      logger: this.#throttle,
+      deniedPublish: (listener) => {
+        const setting = deniedPublishOf(mqtt, listener);
+        return setting === 'policy' ? undefined : setting;
       },
     });
-    await this.#listen(this.#kernel);
+    const engine = new Engine({
+      nodeId,
+      limits: limitsOf(mqtt),
+      store,
+      kernel,
+      hooks,
+      clock,
+      observer: {
+        count: (event) => this.#counters.count(event),
+        clientError: ({ clientId, origin }, err) => {
+          this.#throttle.info(
+            'client error',
+            { clientId, peer: origin.peer, err },
+            'a client broke off',
+          );
+        },
+        problem: (err) => this.#throttle.warn('engine', { err }, 'engine trouble'),
+      },
+    });
+    await kernel.connect(engine);
+    await engine.start();
+    this.#kernel = kernel;
+    this.#engine = engine;
+    return engine;
   }
 
   async #policyStatus(): Promise<PolicyStatus> {
@@ -122,77 +158,21 @@ export class BrokerNode {
     }
   }
 
-  #hooks(cache: PolicyCache): KernelHooks {
-    const logger = this.#throttle;
-    const sessionOf = (client: KernelClient): LiveSession | undefined =>
-      this.#sessionOf.get(client);
-    const context: AuthenticateContext = {
-      cache,
-      sessions: this.#sessions,
-      staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),
-      logger,
-    };
-    return {
-      authenticate: (client, username, password, will, done) => {
-        const { connection, clientId } = client;
-        const { listener, peer } = connection;
-        const request = { clientId, username, password, willTopic: will?.topic, listener, peer };
-        void authenticate(context, request, (reason) => this.#close(client, reason)).then(
-          ({ verdict, session }) => {
-            if (session !== undefined) this.#enter(client, session);
-            done(verdict);
-          },
-        );
+  async #listen(engine: Engine): Promise<void> {
+    const opened = await openListeners(this.#options.mqtt, {
+      onConnection: (connection) => {
+        engine.accept(connection.stream, connection);
       },
-      authorizePublish: (client, { topic }, done) =>
-        done(authorizePublish(client === null ? undefined : sessionOf(client), topic, logger)),
-      authorizeSubscribe: (client, { filter }, done) =>
-        done(authorizeSubscribe(sessionOf(client), filter, logger)),
-      authorizeForward: (client, topic) => authorizeForward(sessionOf(client), topic),
-      connected: (client) => this.#connected.add(client),
-      disconnected: (client) => this.#leave(client),
-    };
-  }
-
-  /** The session counts until the kernel is done with its will, or until the socket closes before it was connected. */
-  #enter(client: KernelClient, session: LiveSession): void {
-    const { stream } = client.connection;
-    this.#sessionOf.set(client, session);
-    if (stream.destroyed) this.#leave(client);
-    stream.once('close', () => {
-      if (!this.#connected.has(client)) this.#leave(client);
-    });
-  }
-
-  #leave(client: KernelClient): void {
-    const session = this.#sessionOf.get(client);
-    if (session !== undefined) this.#sessions.remove(session);
-  }
-
-  #close(client: KernelClient, reason: string): void {
-    this.#throttle.info(`ended: ${reason}`, { clientId: client.clientId, reason }, 'session ended');
-    void this.#kernel?.disconnect(client);
-  }
-
-  async #listen(kernel: Kernel): Promise<void> {
-    const { mqtt } = this.#options;
-    const common = {
-      proxyFrom: mqtt.proxyFrom,
-      connectionsMax: mqtt.connectionsMax,
-      onProblem: (problem: OperationalError) =>
+      onRefused: ({ reason, ...fields }) => {
+        count('sallyport.connections.refused', { listener: fields.listener, reason });
+        this.#throttle.info(`refused: ${reason}`, fields, 'connection refused');
+      },
+      onProblem: (problem) =>
         this.#throttle.warn(problem.code, { err: problem }, 'listener trouble'),
-    };
-    const accept = (connection: AcceptedConnection): void => void kernel.handle(connection);
-    const tcp = parseListenAddress(mqtt.tcp.listen);
-    if (tcp !== 'off') {
-      const options = { name: 'tcp:default', ...tcp, ...common };
-      this.#listeners.push(await startTcpListener(options, accept));
-    }
-    const ws = parseListenAddress(mqtt.ws.listen);
-    if (ws !== 'off') {
-      const options = { name: 'ws:default', ...ws, ...common };
-      this.#listeners.push(await startWsListener(options, accept));
-    }
+      onCertificate: ({ validTo }) =>
+        setGauge('sallyport.tls.certificate.valid_until', validTo / 1000, {}),
+    });
+    this.#listeners.push(...opened);
     for (const { name, address } of this.#listeners) {
       this.#ports.logger.info({ listener: name, ...address }, 'listening');
     }
@@ -223,15 +203,27 @@ export class BrokerNode {
     };
   }
 
+  /** To be called when the bus or the session store is there again: what was missed meanwhile is in the store. */
+  catchUp(): void {
+    this.#engine?.catchUp();
+  }
+
+  /** Reads the certificate files again, at once. */
+  async reload(): Promise<void> {
+    await Promise.all(this.#listeners.map((listener) => listener.reload()));
+  }
+
   /** Takes no more connections, closes those that are open, and leaves the cluster. */
   async drain(): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
     for (const listener of this.#listeners) listener.close();
+    await this.#engine?.[Symbol.asyncDispose]();
     await this.#kernel?.close();
     for (const listener of this.#listeners) listener.closeConnections();
     await this.#enforcer?.[Symbol.asyncDispose]();
     await this.#membership?.leave();
+    this.#counters.close();
     this.#throttle.close();
   }
 }

@@ -19,6 +19,14 @@ export const standaloneConfigSchema = Type.Object({
   bootstrap: bootstrapSection,
   mqtt: mqttSection,
   enforcement: enforcementSection,
+  sessions: Type.Object({
+    synchronous: Type.Union([Type.Literal('full'), Type.Literal('normal')], {
+      description:
+        'What an acknowledgement survives: full also a power cut, at the price of a wait for the disk; normal a crash of the ' +
+        'process.',
+      default: 'full',
+    }),
+  }),
   secrets: Type.Object({ key: Type.Optional(deploymentKey) }),
   telemetry: telemetrySection,
 });

@@ -11,6 +11,20 @@ export interface Greeting {
 export const firstPassword = (password: string): string =>
   `\nThe first administrator was made. Its password is shown this once:\n\n  admin / ${password}\n`;
 
+function listenerLine(name: string, address: string): string {
+  const [transport = ''] = name.split(':', 1);
+  switch (transport) {
+    case 'ssl':
+      return `  MQTT/TLS  ${address}`;
+    case 'ws':
+      return `  MQTT/WS   ws://${address}/mqtt`;
+    case 'wss':
+      return `  MQTT/WSS  wss://${address}/mqtt`;
+    default:
+      return `  MQTT      ${address}`;
+  }
+}
+
 /** What a person sees when the process is ready: addresses, the first password, and lines to paste. */
 export function greeting({ httpUrls, listeners, dataDir, password }: Greeting): string {
   const url = httpUrls[0] ?? 'http://localhost:8083';
@@ -20,11 +34,7 @@ export function greeting({ httpUrls, listeners, dataDir, password }: Greeting): 
   lines.push(
     ...httpUrls.map((one) => `  REST      ${one}/api/v1    (OpenAPI: ${one}/api/v1/openapi.json)`),
   );
-  for (const [name, address] of listeners) {
-    lines.push(
-      name.startsWith('ws') ? `  MQTT/WS   ws://${address}/mqtt` : `  MQTT      ${address}`,
-    );
-  }
+  for (const [name, address] of listeners) lines.push(listenerLine(name, address));
   lines.push(`  data      ${dataDir}`, '');
   lines.push('A first device:', '');
   lines.push(`  PASSWORD='${password ?? '…'}'`);

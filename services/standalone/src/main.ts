@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { bootstrap, createAdminApi } from '@sallyport/admin-api';
-import { BrokerNode } from '@sallyport/broker';
+import { BrokerNode, limitsOf, queueObserver } from '@sallyport/broker';
 import { formatHostPort, loadConfig, redacted } from '@sallyport/config';
 import { CommandExecutor, type EventLog } from '@sallyport/event-log';
 import { openSqliteEventLog } from '@sallyport/event-log/sqlite';
@@ -10,7 +10,8 @@ import { MemoryNodeRegistry } from '@sallyport/node-registry';
 import { PolicyService } from '@sallyport/policy';
 import { ReadModel } from '@sallyport/read-model';
 import { SecretHasher } from '@sallyport/secrets';
-import { createMemorySessionStore } from '@sallyport/session-store';
+import type { SessionStore } from '@sallyport/session-store';
+import { openSqliteSessionStore } from '@sallyport/session-store/sqlite';
 import {
   createOpsHandler,
   type Logger,
@@ -55,6 +56,21 @@ async function openControlPlane(config: StandaloneConfig, logger: Logger): Promi
   return { log, model, box, hasher, executor, policy };
 }
 
+async function openSessionStore(
+  { dataDir, sessions, mqtt }: StandaloneConfig,
+  logger: Logger,
+): Promise<SessionStore> {
+  return openSqliteSessionStore({
+    path: join(dataDir, 'sessions.sqlite'),
+    synchronous: sessions.synchronous,
+    limits: limitsOf(mqtt),
+    observer: queueObserver,
+    onProblem: (problem) => {
+      logger.error({ code: problem.code, err: problem }, 'sessions cannot be stored');
+    },
+  });
+}
+
 async function main(config: StandaloneConfig): Promise<void> {
   const telemetry = await startTelemetry({
     ...config.telemetry,
@@ -68,7 +84,7 @@ async function main(config: StandaloneConfig): Promise<void> {
   const plane = await openControlPlane(config, logger);
   const { log, model, policy } = plane;
   const registry = new MemoryNodeRegistry();
-  const sessionStore = createMemorySessionStore();
+  const sessionStore = await openSessionStore(config, logger);
   const ports = { log, policy, sessionStore, bus: createLocalBus(), registry, logger, clock };
   const { mqtt, enforcement } = config;
   const node = new BrokerNode({ nodeId: NODE_ID, mqtt, enforcement }, ports);
@@ -113,6 +129,7 @@ async function main(config: StandaloneConfig): Promise<void> {
     drain: async () => {
       await admin.close();
       await node.drain();
+      await sessionStore.destroy();
       await registry[Symbol.asyncDispose]();
       await model[Symbol.asyncDispose]();
       await log[Symbol.asyncDispose]();

@@ -21,10 +21,9 @@ export class LiveSession {
   #resolved: Resolved;
   #policy: CompiledPolicy;
   #revoked = false;
-  readonly #verdicts = {
-    publish: new Map<string, Decision>(),
-    receive: new Map<string, Decision>(),
-  };
+  // Made when they are needed: most connections are idle, or go one way only.
+  #publishVerdicts: Map<string, Decision> | undefined;
+  #receiveVerdicts: Map<string, Decision> | undefined;
 
   constructor(admitted: Admitted, close: (reason: string) => void) {
     this.principal = admitted.principal;
@@ -50,8 +49,8 @@ export class LiveSession {
     this.#resolved = resolved;
     if (policy === this.#policy) return;
     this.#policy = policy;
-    this.#verdicts.publish.clear();
-    this.#verdicts.receive.clear();
+    this.#publishVerdicts = undefined;
+    this.#receiveVerdicts = undefined;
   }
 
   /** Nothing is allowed from this moment on, the will included, and the connection is closed. */
@@ -62,11 +61,19 @@ export class LiveSession {
   }
 
   mayPublish(topic: string): Decision {
-    return this.#verdict('publish', topic);
+    if (this.#revoked) return REVOKED;
+    this.#publishVerdicts ??= new Map();
+    return (
+      this.#publishVerdicts.get(topic) ?? this.#decide('publish', topic, this.#publishVerdicts)
+    );
   }
 
   mayReceive(topic: string): Decision {
-    return this.#verdict('receive', topic);
+    if (this.#revoked) return REVOKED;
+    this.#receiveVerdicts ??= new Map();
+    return (
+      this.#receiveVerdicts.get(topic) ?? this.#decide('receive', topic, this.#receiveVerdicts)
+    );
   }
 
   maySubscribe(filter: TopicFilter): SubscribeDecision {
@@ -74,11 +81,7 @@ export class LiveSession {
     return checkSubscribe(this.#policy, this.principal.facts, filter);
   }
 
-  #verdict(action: 'publish' | 'receive', topic: string): Decision {
-    if (this.#revoked) return REVOKED;
-    const known = this.#verdicts[action];
-    const verdict = known.get(topic);
-    if (verdict !== undefined) return verdict;
+  #decide(action: 'publish' | 'receive', topic: string, known: Map<string, Decision>): Decision {
     const decision = check(this.#policy, this.principal.facts, action, levelsOf(topic), topic);
     if (known.size >= VERDICTS_MAX) known.clear();
     known.set(topic, decision);
@@ -89,7 +92,8 @@ export class LiveSession {
 /** All live sessions of the node, found by what their policy was made from. */
 export class LiveSessions {
   readonly #all = new Set<LiveSession>();
-  readonly #byTag = new Map<string, Set<LiveSession>>();
+  /** Most tags are of one session only, which then needs no set: there are several of them for each connection. */
+  readonly #byTag = new Map<string, LiveSession | Set<LiveSession>>();
 
   get size(): number {
     return this.#all.size;
@@ -121,24 +125,29 @@ export class LiveSessions {
   withTags(tags: Iterable<string>): Set<LiveSession> {
     const found = new Set<LiveSession>();
     for (const tag of tags) {
-      for (const session of this.#byTag.get(tag) ?? []) found.add(session);
+      const known = this.#byTag.get(tag);
+      if (known instanceof LiveSession) found.add(known);
+      else for (const session of known ?? []) found.add(session);
     }
     return found;
   }
 
   #index(session: LiveSession): void {
     for (const tag of session.tags) {
-      let sessions = this.#byTag.get(tag);
-      if (sessions === undefined) this.#byTag.set(tag, (sessions = new Set()));
-      sessions.add(session);
+      const known = this.#byTag.get(tag);
+      if (known === undefined) this.#byTag.set(tag, session);
+      else if (known instanceof Set) known.add(session);
+      else if (known !== session) this.#byTag.set(tag, new Set([known, session]));
     }
   }
 
   #unindex(session: LiveSession): void {
     for (const tag of session.tags) {
-      const sessions = this.#byTag.get(tag);
-      sessions?.delete(session);
-      if (sessions?.size === 0) this.#byTag.delete(tag);
+      const known = this.#byTag.get(tag);
+      if (known === session) this.#byTag.delete(tag);
+      else if (known instanceof Set && known.delete(session) && known.size === 0) {
+        this.#byTag.delete(tag);
+      }
     }
   }
 }

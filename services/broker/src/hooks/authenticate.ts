@@ -60,7 +60,7 @@ export function authenticate(
   });
 }
 
-interface Outcome {
+export interface Outcome {
   readonly answer: ConnectAnswer;
   readonly source: 'cache' | 'policy' | 'none';
   readonly reason?: string;
@@ -115,9 +115,9 @@ async function admit(
 }
 
 /** Synchronous, so that no change can come between the check of the answer and the session's place in the index. */
-function enter(
-  context: AuthenticateContext,
-  request: ConnectRequest,
+export function enter(
+  context: Pick<AuthenticateContext, 'sessions'>,
+  request: Pick<ConnectRequest, 'willTopic'>,
   admitted: Admitted,
   source: Outcome['source'],
   close: (reason: string) => void,

@@ -1,5 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { OperationalError } from '@sallyport/errors';
+import type { ClientCertificate } from './client-certificate.ts';
+import type { ConnectionGate } from './connection-gate.ts';
+import type { TlsCredentials } from './tls-credentials.ts';
 
 export interface ListenerOptions {
   /** Such as `tcp:default`; part of what a client is judged by. */
@@ -12,10 +15,21 @@ export interface ListenerOptions {
    * so that nobody can claim another's address.
    */
   readonly proxyFrom?: readonly string[];
-  /** Most sockets at once, those without a CONNECT included; one more is closed at once. */
-  readonly connectionsMax: number;
+  /** One for all listeners of the node: counts connections and closes those that are too many. */
+  readonly gate: ConnectionGate;
+  /** TLS, and client certificates as these say; plain when left out. */
+  readonly tls?: TlsCredentials;
+  /** MQTT inside WebSocket when given. */
+  readonly webSocket?: WebSocketOptions;
   /** Something to log that concerns the listener, such as no more file descriptors. */
   readonly onProblem?: (problem: OperationalError) => void;
+}
+
+export interface WebSocketOptions {
+  /** Origins of web pages that may connect, such as `https://example.org`. Undefined: all. A client without one always may. */
+  readonly originsAllowed?: readonly string[];
+  /** Largest WebSocket message in bytes; a larger one ends the connection. */
+  readonly messageBytesMax: number;
 }
 
 /** A byte stream that should speak MQTT. Nothing of it has been read. */
@@ -23,15 +37,29 @@ export interface AcceptedConnection {
   readonly stream: Duplex;
   /** The name of the listener. */
   readonly listener: string;
-  /** `address:port` of the client, as the PROXY header said; IPv6 in brackets. */
+  /** `address:port` of the client, as the PROXY header said; IPv6 in brackets, in the form of RFC 5952. */
   readonly peer: string;
+  /** Whether it came over TLS. */
+  readonly secure: boolean;
+  /** What the client showed and our authorities vouch for. A client with a bad certificate does not get here. */
+  readonly certificate?: ClientCertificate;
+  /**
+   * To be called once the CONNECT is accepted. A connection for which it is not called counts as one without a CONNECT, and is
+   * cut `connectTimeoutMs` after it was accepted.
+   */
+  authenticated(): void;
 }
 
 export interface RunningListener extends AsyncDisposable {
   readonly name: string;
   readonly address: { readonly host: string; readonly port: number };
-  /** Open sockets. */
+  /** Open sockets, those without a CONNECT included. */
   readonly connections: number;
+  /**
+   * Reads the certificate files again, for handshakes from now on. What cannot be used is reported as a problem, and the old
+   * ones stay. Without TLS it does nothing.
+   */
+  reload(): Promise<void>;
   /** Accepts nobody any more; open connections go on. */
   close(): void;
   /** Cuts all open connections. */

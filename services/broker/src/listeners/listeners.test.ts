@@ -2,10 +2,17 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
-import type { AcceptedConnection, ListenerOptions, RunningListener } from './listener.ts';
-import { PROXY_HEADER_TIMEOUT_MS } from './proxy-protocol.ts';
-import { startTcpListener } from './tcp-listener.ts';
-import { startWsListener, UPGRADE_TIMEOUT_MS, type WsListenerOptions } from './ws-listener.ts';
+import { openGate } from '../../test-support/gate.ts';
+import type { Refusal } from './connection-gate.ts';
+import type {
+  AcceptedConnection,
+  ListenerOptions,
+  RunningListener,
+  WebSocketOptions,
+} from './listener.ts';
+import { startListener } from './start-listener.ts';
+
+const CONNECT_TIMEOUT_MS = 10_000;
 
 const open: (RunningListener | Socket)[] = [];
 afterEach(async () => {
@@ -16,7 +23,9 @@ afterEach(async () => {
   }
 });
 
-interface Accepted extends AcceptedConnection {
+interface Accepted {
+  readonly connection: AcceptedConnection;
+  readonly peer: string;
   /** Everything read so far, once it is as long as this. */
   bytes(length: number): Promise<string>;
 }
@@ -24,6 +33,7 @@ interface Accepted extends AcceptedConnection {
 interface Started {
   readonly listener: RunningListener;
   readonly accepted: Accepted[];
+  readonly refusals: Refusal[];
 }
 
 function collector(accepted: Accepted[]): (connection: AcceptedConnection) => void {
@@ -37,7 +47,8 @@ function collector(accepted: Accepted[]): (connection: AcceptedConnection) => vo
       }
     });
     accepted.push({
-      ...connection,
+      connection,
+      peer: connection.peer,
       bytes: async (length) => {
         while (data.length < length) await once(connection.stream, 'readable');
         return data.toString('latin1');
@@ -46,26 +57,32 @@ function collector(accepted: Accepted[]): (connection: AcceptedConnection) => vo
   };
 }
 
-const defaults = { host: '127.0.0.1', port: 0, connectionsMax: 10 };
-
 async function tcp(options: Partial<ListenerOptions> = {}): Promise<Started> {
   const accepted: Accepted[] = [];
-  const listener = await startTcpListener(
-    { ...defaults, name: 'tcp:default', ...options },
+  const refusals: Refusal[] = [];
+  const gate = openGate({}, (refusal) => refusals.push(refusal));
+  const listener = await startListener(
+    { name: 'tcp:default', host: '127.0.0.1', port: 0, gate, ...options },
     collector(accepted),
   );
   open.push(listener);
-  return { listener, accepted };
+  return { listener, accepted, refusals };
 }
 
-async function ws(options: Partial<WsListenerOptions> = {}): Promise<Started> {
-  const accepted: Accepted[] = [];
-  const listener = await startWsListener(
-    { ...defaults, name: 'ws:default', ...options },
-    collector(accepted),
-  );
-  open.push(listener);
-  return { listener, accepted };
+async function ws(
+  webSocket: Partial<WebSocketOptions> = {},
+  options: Partial<ListenerOptions> = {},
+): Promise<Started> {
+  return tcp({
+    name: 'ws:default',
+    webSocket: { messageBytesMax: 1_000_000, ...webSocket },
+    ...options,
+  });
+}
+
+/** Timers and the gate's clock stand still; the event loop does not. */
+function freezeTime(): void {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
 }
 
 async function dial({ listener }: Started, localAddress = '127.0.0.1'): Promise<Socket> {
@@ -83,6 +100,22 @@ const closed = (socket: Socket): Promise<unknown> =>
 const localPort = (socket: Socket): number => socket.localPort ?? 0;
 const V1 = 'PROXY TCP4 192.0.2.7 198.51.100.1 4711 1883\r\n';
 
+function upgradeRequest(changed: Record<string, string | undefined> = {}): string {
+  const headers = {
+    Host: 'x',
+    Connection: 'Upgrade',
+    Upgrade: 'websocket',
+    'Sec-WebSocket-Version': '13',
+    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    'Sec-WebSocket-Protocol': 'mqtt',
+    ...changed,
+  };
+  const lines = Object.entries(headers).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}: ${value}`],
+  );
+  return ['GET /mqtt HTTP/1.1', ...lines, '\r\n'].join('\r\n');
+}
+
 describe('the TCP listener', () => {
   test('hands over the stream, its listener and its peer', async () => {
     const started = await tcp();
@@ -90,24 +123,13 @@ describe('the TCP listener', () => {
     socket.write('MQTT');
     await expect.poll(() => started.accepted.length).toBe(1);
     const [connection] = started.accepted;
-    expect(connection).toMatchObject({
+    expect(connection?.connection).toMatchObject({
       listener: 'tcp:default',
       peer: `127.0.0.1:${localPort(socket)}`,
+      secure: false,
     });
+    expect(connection?.connection.certificate).toBeUndefined();
     expect(await connection?.bytes(4)).toBe('MQTT');
-  });
-
-  test('the connection past the limit is closed at once, and a free place is used', async () => {
-    const started = await tcp({ connectionsMax: 2 });
-    const [first] = [await dial(started), await dial(started)];
-    await expect.poll(() => started.listener.connections).toBe(2);
-    const third = await dial(started);
-    await closed(third);
-    expect(started.accepted).toHaveLength(2);
-    first.destroy();
-    await expect.poll(() => started.listener.connections).toBe(1);
-    await dial(started);
-    await expect.poll(() => started.accepted.length).toBe(3);
   });
 
   test('a header of an address that is not a load balancer is plain bytes', async () => {
@@ -177,17 +199,18 @@ describe('the TCP listener', () => {
     await closed(socket);
     expect(started.accepted).toEqual([]);
     await expect.poll(() => started.listener.connections).toBe(0);
+    expect(started.refusals).toMatchObject([{ reason: 'proxy_header', listener: 'tcp:default' }]);
   });
 
   test('a truncated header is closed at its deadline, and not before', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    freezeTime();
     const started = await tcp({ proxyFrom: ['127.0.0.1'] });
     const socket = await dial(started);
     let isClosed = false;
     const end = closed(socket).then(() => (isClosed = true));
     socket.write(V1.slice(0, 20));
     while (started.listener.connections === 0) await new Promise((go) => setImmediate(go));
-    vi.advanceTimersByTime(PROXY_HEADER_TIMEOUT_MS - 1);
+    vi.advanceTimersByTime(CONNECT_TIMEOUT_MS - 1);
     for (let turn = 0; turn < 20; turn++) await new Promise((go) => setImmediate(go));
     expect(isClosed).toBe(false);
     vi.advanceTimersByTime(1);
@@ -228,6 +251,116 @@ describe('the TCP listener', () => {
   });
 });
 
+describe('the limits of connections', () => {
+  const kinds = {
+    TCP: (options: Partial<ListenerOptions>) => tcp(options),
+    WebSocket: (options: Partial<ListenerOptions>) => ws({}, options),
+  };
+
+  test.each(Object.entries(kinds))(
+    'over %s: one past the limit is closed at once',
+    async (_kind, start) => {
+      const refusals: Refusal[] = [];
+      const gate = openGate({ connectionsMax: 2 }, (refusal) => refusals.push(refusal));
+      const started = await start({ gate });
+      const [first] = [await dial(started), await dial(started)];
+      await expect.poll(() => started.listener.connections).toBe(2);
+      const third = await dial(started);
+      const peer = `127.0.0.1:${localPort(third)}`;
+      await closed(third);
+      const listener = started.listener.name;
+      expect(refusals).toEqual([{ reason: 'connections_max', listener, peer }]);
+      first.destroy();
+      await expect.poll(() => started.listener.connections).toBe(1);
+      const fourth = await dial(started);
+      await expect.poll(() => started.listener.connections).toBe(2);
+      expect(fourth.destroyed).toBe(false);
+    },
+  );
+
+  test('hold for all listeners of the node together', async () => {
+    const gate = openGate({ connectionsMax: 3 });
+    const [one, two] = [await tcp({ gate }), await ws({}, { gate })];
+    await Promise.all([dial(one), dial(one), dial(two)]);
+    await expect.poll(() => gate.connections).toBe(3);
+    await closed(await dial(one));
+    await closed(await dial(two));
+    expect(gate.refused.get('connections_max')).toBe(2);
+    expect([one.listener.connections, two.listener.connections]).toEqual([2, 1]);
+  });
+
+  test('a connection counts as one without a CONNECT until it is authenticated, and until it ends', async () => {
+    const gate = openGate({ connectionsMax: 10, unauthenticatedPercentMax: 20 });
+    const started = await tcp({ gate });
+    const [first, second] = [await dial(started), await dial(started)];
+    await expect.poll(() => started.accepted.length).toBe(2);
+    await closed(await dial(started));
+    expect(gate.refused.get('unauthenticated_max')).toBe(1);
+    started.accepted[0]?.connection.authenticated();
+    await dial(started);
+    await expect.poll(() => started.accepted.length).toBe(3);
+    await closed(await dial(started));
+    first.destroy();
+    second.destroy();
+    await expect.poll(() => [gate.connections, gate.unauthenticated]).toEqual([1, 1]);
+    await dial(started);
+    await expect.poll(() => started.accepted.length).toBe(4);
+  });
+
+  test('P2: 2000 idle sockets are all gone within the deadline, those with a CONNECT stay', async () => {
+    const gate = openGate({ connectTimeoutMs: 3000 });
+    const [one, two] = [await tcp({ gate }), await ws({}, { gate })];
+    const live = await dial(one);
+    await expect.poll(() => one.accepted.length).toBe(1);
+    one.accepted[0]?.connection.authenticated();
+    const idle = await Promise.all(
+      Array.from({ length: 2000 }, (_, number) => dial(number % 2 === 0 ? one : two)),
+    );
+    const begin = performance.now();
+    await Promise.all(idle.map(async (socket) => socket.destroyed || (await closed(socket))));
+    expect(performance.now() - begin).toBeLessThan(4000);
+    await expect.poll(() => [gate.connections, gate.unauthenticated]).toEqual([1, 0]);
+    expect(gate.refused.get('connect_timeout')).toBe(2000);
+    expect(live.destroyed).toBe(false);
+  });
+
+  test('one source has its rate; behind a load balancer it is the client of the header', async () => {
+    const limits = { connectsPerSourcePerSecond: 1, connectsPerSourceBurst: 3 };
+    const gate = openGate(limits);
+    const direct = await tcp({ gate });
+    const [, , , fourth] = [
+      await dial(direct),
+      await dial(direct),
+      await dial(direct),
+      await dial(direct),
+    ];
+    await closed(fourth ?? (await dial(direct)));
+    expect(direct.accepted).toHaveLength(3);
+    await dial(direct, '127.0.0.2');
+    await expect.poll(() => direct.accepted.length).toBe(4);
+    const balanced = await tcp({ gate: openGate(limits), proxyFrom: ['127.0.0.1'] });
+    const from = async (address: string): Promise<Socket> => {
+      const socket = await dial(balanced);
+      socket.write(`PROXY TCP6 ${address} ::1 1 2\r\n`);
+      return socket;
+    };
+    for (const last of [1, 2, 3]) await from(`2001:db8:0:1::${last}`);
+    await closed(await from('2001:db8:0:1:ffff::4'));
+    await from('2001:db8:0:2::1');
+    await expect.poll(() => balanced.accepted.length).toBe(4);
+  });
+
+  test('the node has its rate', async () => {
+    const gate = openGate({ acceptsPerSecond: 5 });
+    const started = await tcp({ gate });
+    const sockets = await Promise.all(Array.from({ length: 6 }, () => dial(started)));
+    await expect.poll(() => gate.refused.get('accept_rate')).toBe(1);
+    expect(started.accepted).toHaveLength(5);
+    expect(started.listener.connections).toBeLessThanOrEqual(6);
+    for (const socket of sockets) socket.destroy();
+  });
+});
+
 describe('the WebSocket listener', () => {
   const url = ({ listener }: Started, path = '/mqtt'): string =>
     `ws://127.0.0.1:${listener.address.port}${path}`;
@@ -249,13 +382,13 @@ describe('the WebSocket listener', () => {
       socket.send(Buffer.from('TT'));
       const [connection] = started.accepted;
       expect(await connection?.bytes(4)).toBe('MQTT');
-      expect(connection?.listener).toBe('ws:default');
+      expect(connection?.connection.listener).toBe('ws:default');
       expect(connection?.peer).toMatch(/^127\.0\.0\.1:[0-9]+$/);
       const answer = once(socket, 'message');
-      connection?.stream.write('back');
+      connection?.connection.stream.write('back');
       expect(((await answer) as [Buffer])[0].toString()).toBe('back');
       const closed = once(socket, 'close');
-      connection?.stream.destroy();
+      connection?.connection.stream.destroy();
       await closed;
     },
   );
@@ -288,14 +421,14 @@ describe('the WebSocket listener', () => {
     const socket = new WebSocket(url(started), 'mqtt');
     await once(socket, 'open');
     let read = 0;
-    started.accepted[0]?.stream.on('data', (chunk: Buffer) => (read += chunk.length));
+    started.accepted[0]?.connection.stream.on('data', (chunk: Buffer) => (read += chunk.length));
     socket.send('text');
     await once(socket, 'close');
     expect(read).toBe(0);
   });
 
   test('a message of the limit is read, one byte more ends the connection', async () => {
-    const started = await ws({ payloadBytesMax: 1000 });
+    const started = await ws({ messageBytesMax: 1000 });
     const socket = new WebSocket(url(started), 'mqtt');
     await once(socket, 'open');
     socket.send(Buffer.alloc(1000));
@@ -306,22 +439,12 @@ describe('the WebSocket listener', () => {
   });
 
   test('a PROXY header before the upgrade gives the peer, bytes behind it are not lost', async () => {
-    const started = await ws({ proxyFrom: ['127.0.0.1'] });
+    const started = await ws({}, { proxyFrom: ['127.0.0.1'] });
     const socket = await dial(started);
-    const request = [
-      'GET /mqtt HTTP/1.1',
-      'Host: x',
-      'Connection: Upgrade',
-      'Upgrade: websocket',
-      'Sec-WebSocket-Version: 13',
-      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-      'Sec-WebSocket-Protocol: mqtt',
-      '\r\n',
-    ].join('\r\n');
     // A masked binary frame with the payload "MQTT", mask 0, in the same segment.
     socket.write(
       Buffer.concat([
-        Buffer.from(V1 + request),
+        Buffer.from(V1 + upgradeRequest()),
         Buffer.from('828400000000', 'hex'),
         Buffer.from('MQTT'),
       ]),
@@ -339,14 +462,57 @@ describe('the WebSocket listener', () => {
     await expect.poll(() => started.listener.connections).toBe(0);
   });
 
+  test.each([
+    ['another version', 426, { 'Sec-WebSocket-Version': '8' }],
+    ['no version', 426, { 'Sec-WebSocket-Version': undefined }],
+    ['no key', 400, { 'Sec-WebSocket-Key': undefined }],
+    ['a key that is too short', 400, { 'Sec-WebSocket-Key': 'dGhl' }],
+    ['another protocol than WebSocket', 400, { Upgrade: 'h2c' }],
+  ] as [string, number, Record<string, string | undefined>][])(
+    'an upgrade with %s is %i',
+    async (_title, status, changed) => {
+      const started = await ws();
+      const socket = await dial(started);
+      socket.write(upgradeRequest(changed));
+      const [answer] = (await once(socket, 'data')) as [Buffer];
+      expect(answer.toString()).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+      await closed(socket);
+      expect(started.accepted).toEqual([]);
+      expect(started.refusals).toMatchObject([
+        { reason: 'websocket_upgrade', detail: String(status) },
+      ]);
+    },
+  );
+
+  test('compression that is offered is not taken', async () => {
+    const started = await ws();
+    const socket = await dial(started);
+    const offer = { 'Sec-WebSocket-Extensions': 'permessage-deflate; client_max_window_bits' };
+    socket.write(upgradeRequest(offer));
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1.1 101 /);
+    expect(answer.toString()).not.toMatch(/extensions/i);
+    // The key and its answer of RFC 6455 §1.3.
+    expect(answer.toString()).toContain('Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n');
+  });
+
+  test('too large a header ends the connection', async () => {
+    const started = await ws();
+    const socket = await dial(started);
+    socket.write(upgradeRequest({ 'X-Large': 'x'.repeat(9000) }));
+    socket.resume();
+    await closed(socket);
+    expect(started.accepted).toEqual([]);
+  });
+
   test('a socket without a finished upgrade is closed at its deadline', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    freezeTime();
     const started = await ws();
     const socket = await dial(started);
     const end = closed(socket);
     socket.write('GET /mqtt HTTP/1.1\r\nHost:');
     while (started.listener.connections === 0) await new Promise((go) => setImmediate(go));
-    vi.advanceTimersByTime(UPGRADE_TIMEOUT_MS);
+    vi.advanceTimersByTime(CONNECT_TIMEOUT_MS);
     await end;
     expect(started.listener.connections).toBe(0);
   });

@@ -3,9 +3,6 @@ import { isIPv4, isIPv6 } from 'node:net';
 /** Longest header that is read; haproxy's own limit for v2. */
 export const PROXY_HEADER_BYTES_MAX = 536;
 
-/** A load balancer sends the header with its first packet. */
-export const PROXY_HEADER_TIMEOUT_MS = 5000;
-
 const V1_BYTES_MAX = 107;
 /** One space between the fields, and no leading zeros. */
 const V1_LINE = /^PROXY TCP([46]) ([^ ]+) ([^ ]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})$/;

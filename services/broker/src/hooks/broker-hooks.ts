@@ -1,0 +1,114 @@
+import { OperationalError } from '@sallyport/errors';
+import type {
+  ConnectRequest,
+  ConnectVerdict,
+  EnhancedAuthentication,
+  MqttClient,
+  MqttHooks,
+  SessionRights,
+} from '@sallyport/mqtt-session';
+import { reasonCode } from '@sallyport/mqtt-session/codec';
+import type { PolicyClient, Principal } from '@sallyport/policy-client';
+import { check } from '@sallyport/rules';
+import type { SessionRecord } from '@sallyport/session-store';
+import { levelsOf } from '@sallyport/topic';
+import { authenticate, type AuthenticateContext } from './authenticate.ts';
+import type { LiveSession } from '../access/live-sessions.ts';
+import { ClientRights } from './client-rights.ts';
+import { EnhancedLogin } from './enhanced-login.ts';
+
+/** Tries to learn the rights of somebody who is not connected, and the pause between two. */
+const STORED_RIGHTS_ATTEMPTS_MAX = 5;
+const STORED_RIGHTS_RETRY_MS = 1000;
+
+export interface BrokerHooksOptions extends AuthenticateContext {
+  readonly policy: PolicyClient;
+  /** What becomes of a denied publish on this listener; undefined: what the policy says. */
+  readonly deniedPublish: (listener: string) => SessionRights['deniedPublish'] | undefined;
+}
+
+/** The answers of the access model to what the engine asks. */
+export class BrokerHooks implements MqttHooks {
+  readonly #options: BrokerHooksOptions;
+
+  constructor(options: BrokerHooksOptions) {
+    this.#options = options;
+  }
+
+  async authenticate(client: MqttClient, request: ConnectRequest): Promise<ConnectVerdict> {
+    const { clientId, username, password, willTopic, origin } = request;
+    const { listener, peer } = origin;
+    const facts = { clientId, username, password, willTopic, listener, peer };
+    const { verdict, session } = await authenticate(this.#options, facts, (reason) =>
+      this.#close(client, reason),
+    );
+    if (verdict !== 'accept' || session === undefined) {
+      return {
+        accepted: false,
+        reason: verdict === 'server_unavailable' ? verdict : 'not_authorized',
+      };
+    }
+    return this.#accepted(session, listener);
+  }
+
+  authenticateEnhanced(
+    client: MqttClient,
+    request: ConnectRequest,
+    method: string,
+    current?: SessionRights,
+  ): EnhancedAuthentication | undefined {
+    return EnhancedLogin.start({
+      context: this.#options,
+      request,
+      method,
+      current: current instanceof ClientRights ? current.session : undefined,
+      close: (reason) => this.#close(client, reason),
+      accept: (session) => this.#accepted(session, request.origin.listener),
+    });
+  }
+
+  #accepted(session: LiveSession, listener: string): ConnectVerdict {
+    const { logger, deniedPublish } = this.#options;
+    const { principal } = session;
+    return {
+      accepted: true,
+      rights: new ClientRights(session, logger, deniedPublish(listener)),
+      owner: principal.credentialId,
+      principal,
+    };
+  }
+
+  ended(_client: MqttClient, rights: SessionRights): void {
+    if (rights instanceof ClientRights) this.#options.sessions.remove(rights.session);
+  }
+
+  /** Nobody's rights, when they cannot be learned. */
+  async mayPublishStored(record: SessionRecord, topic: string): Promise<boolean> {
+    const { policy, cache, logger } = this.#options;
+    const principal = record.principal as Principal; // What `authenticate` gave to the engine.
+    for (let attempt = 1; attempt <= STORED_RIGHTS_ATTEMPTS_MAX; attempt++) {
+      try {
+        const answer = await policy.resolve({
+          principals: [principal],
+          minRevision: cache.revision,
+        });
+        const [resolved] = answer.results;
+        const spec = answer.policies.find(({ policyId }) => policyId === resolved?.policyId);
+        if (resolved === undefined || spec === undefined) return false;
+        const levels = levelsOf(topic);
+        return check(cache.compiled(spec), principal.facts, 'publish', levels, topic).allowed;
+      } catch (error) {
+        if (!(error instanceof OperationalError)) throw error;
+        logger.warn(error.code, { code: error.code, err: error }, 'a will waits for its rights');
+        await new Promise((resolve) => setTimeout(resolve, STORED_RIGHTS_RETRY_MS));
+      }
+    }
+    return false;
+  }
+
+  #close(client: MqttClient, reason: string): void {
+    const { clientId } = client;
+    this.#options.logger.info(`ended: ${reason}`, { clientId, reason }, 'session ended');
+    void client.disconnect(reasonCode.notAuthorized);
+  }
+}

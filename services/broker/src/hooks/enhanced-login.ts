@@ -1,0 +1,96 @@
+import { errorFacts, OperationalError } from '@sallyport/errors';
+import type {
+  ConnectRefusal,
+  ConnectRequest,
+  ConnectVerdict,
+  EnhancedAuthentication,
+  EnhancedStep,
+} from '@sallyport/mqtt-session';
+import {
+  type Admission,
+  type EnhancedExchange,
+  startEnhancedAuthentication,
+} from '@sallyport/policy-client';
+import type { Facts } from '@sallyport/rules';
+import { count } from '@sallyport/telemetry';
+import type { LiveSession } from '../access/live-sessions.ts';
+import { type AuthenticateContext, enter } from './authenticate.ts';
+
+export interface EnhancedLoginOptions {
+  readonly context: AuthenticateContext;
+  readonly request: ConnectRequest;
+  readonly method: string;
+  /** Whose rights are renewed: it must be the same credential. */
+  readonly current: LiveSession | undefined;
+  readonly close: (reason: string) => void;
+  readonly accept: (session: LiveSession) => ConnectVerdict;
+}
+
+/** What happens on AUTH, and on a CONNECT with an authentication method. Never throws: whatever cannot be decided is refused. */
+export class EnhancedLogin implements EnhancedAuthentication {
+  readonly #options: EnhancedLoginOptions;
+  readonly #exchange: EnhancedExchange;
+
+  private constructor(options: EnhancedLoginOptions, exchange: EnhancedExchange) {
+    this.#options = options;
+    this.#exchange = exchange;
+  }
+
+  /** Undefined for a method that nobody knows. */
+  static start(options: EnhancedLoginOptions): EnhancedLogin | undefined {
+    const { context, request, method } = options;
+    const { clientId, username, origin } = request;
+    const { listener, peer } = origin;
+    const facts: Facts = { clientId, listener, peer, ...(username !== undefined && { username }) };
+    const exchange = startEnhancedAuthentication(context.cache, facts, method);
+    return exchange && new EnhancedLogin(options, exchange);
+  }
+
+  async step(data: Buffer | undefined): Promise<EnhancedStep> {
+    const { context } = this.#options;
+    const staleness = context.staleness();
+    if (staleness !== undefined) return this.#refused('server_unavailable', staleness);
+    try {
+      const step = await this.#exchange.step(data);
+      if (step.outcome === 'continue') return step;
+      if (step.outcome === 'refused') return this.#refused('not_authorized', step.reason);
+      return this.#admitted(step.admission, step.data);
+    } catch (error) {
+      if (!(error instanceof OperationalError)) throw error;
+      const { connack } = errorFacts[error.code];
+      const reason = connack === 'not_authorized' ? connack : 'server_unavailable';
+      return this.#refused(reason, error.code);
+    }
+  }
+
+  #admitted(
+    { admitted }: Extract<Admission, { ok: true }>,
+    data: Buffer | undefined,
+  ): EnhancedStep {
+    const { context, request, current, close, accept } = this.#options;
+    const { credentialId } = admitted.principal;
+    if (current !== undefined && current.principal.credentialId !== credentialId) {
+      return this.#refused('not_authorized', 'another credential than before');
+    }
+    if (context.cache.isStale(admitted.revision, admitted.resolved.tags)) {
+      return this.#refused('server_unavailable', 'the policy has changed meanwhile');
+    }
+    const { answer, reason } = enter(context, request, admitted, 'policy', close);
+    if (answer.session === undefined) {
+      return this.#refused('not_authorized', reason ?? answer.verdict);
+    }
+    count('sallyport.connects', { outcome: 'accept', source: 'policy' });
+    const verdict = accept(answer.session);
+    return { outcome: 'done', verdict, ...(data !== undefined && { data }) };
+  }
+
+  #refused(refusal: ConnectRefusal, reason: string): EnhancedStep {
+    const { context, request } = this.#options;
+    const { clientId, username, origin } = request;
+    const { listener, peer } = origin;
+    count('sallyport.connects', { outcome: refusal, source: 'policy' });
+    const fields = { reason, clientId, username, listener, peer };
+    context.logger.info(`enhanced ${reason}`, fields, 'enhanced authentication refused');
+    return { outcome: 'done', verdict: { accepted: false, reason: refusal } };
+  }
+}

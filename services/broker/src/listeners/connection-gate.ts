@@ -1,0 +1,171 @@
+import { RateLimit } from './rate-limit.ts';
+import { networkOf } from './source-address.ts';
+
+/** Why a connection was closed before its CONNECT was accepted. */
+export type RefusalReason =
+  /** `connectionsMax` is reached. */
+  | 'connections_max'
+  /** `unauthenticatedPercentMax` is reached. */
+  | 'unauthenticated_max'
+  /** `connectsPerSourcePerSecond` is reached. */
+  | 'source_rate'
+  /** `acceptsPerSecond` is reached. */
+  | 'accept_rate'
+  /** No CONNECT was accepted within `connectTimeoutMs`. */
+  | 'connect_timeout'
+  /** A load balancer did not begin with a PROXY header. */
+  | 'proxy_header'
+  | 'tls_handshake'
+  | 'client_certificate'
+  | 'websocket_upgrade';
+
+export interface Refusal {
+  readonly reason: RefusalReason;
+  /** The name of the listener. */
+  readonly listener: string;
+  /** `address:port`, as far as it is known. */
+  readonly peer?: string | undefined;
+  /** A code of the TLS library, or an HTTP status. */
+  readonly detail?: string | undefined;
+}
+
+export interface ConnectionLimits {
+  readonly connectionsMax: number;
+  /** Share of `connectionsMax`, 1 to 100. */
+  readonly unauthenticatedPercentMax: number;
+  /** 0 is no limit. */
+  readonly connectsPerSourcePerSecond: number;
+  readonly connectsPerSourceBurst: number;
+  /** 0 is no limit. */
+  readonly acceptsPerSecond: number;
+  /** From the accepted socket until `authenticated`. */
+  readonly connectTimeoutMs: number;
+}
+
+export interface GateOptions {
+  readonly limits: ConnectionLimits;
+  /** As many as strangers wish: throttle before logging. */
+  readonly onRefused?: (refusal: Refusal) => void;
+  /** Milliseconds that never go back. */
+  readonly clock?: () => number;
+}
+
+/** What the gate knows of a connection. */
+export interface Gated {
+  /** Its time is over: ends it. */
+  expire(): void;
+}
+
+/** Sources whose rate is remembered: some 2 MiB. */
+const SOURCES_MAX = 16_384;
+const NODE = '';
+
+/**
+ * The limits of a node's connections, over all its listeners: how many, how many without a CONNECT and for how long, how fast
+ * from one source and from all. Costs two entries for a connection, one once it is authenticated, and one timer for all.
+ */
+export class ConnectionGate {
+  readonly #limits: ConnectionLimits;
+  readonly #unauthenticatedMax: number;
+  readonly #onRefused: GateOptions['onRefused'];
+  readonly #clock: () => number;
+  readonly #sources: RateLimit | undefined;
+  readonly #node: RateLimit | undefined;
+  /** Without a CONNECT, and until when. INVARIANT: in the order of their deadlines, because all have the same time. */
+  readonly #waiting = new Map<Gated, number>();
+  readonly #refused = new Map<RefusalReason, number>();
+  #connections = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor({ limits, onRefused, clock = () => performance.now() }: GateOptions) {
+    this.#limits = limits;
+    const share = (limits.connectionsMax * limits.unauthenticatedPercentMax) / 100;
+    this.#unauthenticatedMax = Math.max(1, Math.floor(share));
+    this.#onRefused = onRefused;
+    this.#clock = clock;
+    const { connectsPerSourcePerSecond, connectsPerSourceBurst, acceptsPerSecond } = limits;
+    if (connectsPerSourcePerSecond > 0) {
+      this.#sources = new RateLimit({
+        perSecond: connectsPerSourcePerSecond,
+        burst: connectsPerSourceBurst,
+        keysMax: SOURCES_MAX,
+        clock,
+      });
+    }
+    if (acceptsPerSecond > 0) {
+      this.#node = new RateLimit({
+        perSecond: acceptsPerSecond,
+        burst: acceptsPerSecond,
+        keysMax: 1,
+        clock,
+      });
+    }
+  }
+
+  /** Open ones, over all listeners. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** Those of them without an accepted CONNECT. */
+  get unauthenticated(): number {
+    return this.#waiting.size;
+  }
+
+  /** Closed so far before a CONNECT was accepted. */
+  get refused(): ReadonlyMap<RefusalReason, number> {
+    return this.#refused;
+  }
+
+  /** A socket has come. Unless a reason is answered it counts, until `leave`. */
+  enter(connection: Gated): RefusalReason | undefined {
+    if (this.#connections >= this.#limits.connectionsMax) return 'connections_max';
+    if (this.#waiting.size >= this.#unauthenticatedMax) return 'unauthenticated_max';
+    this.#connections += 1;
+    this.#waiting.set(connection, this.#clock() + this.#limits.connectTimeoutMs);
+    if (this.#timer === undefined) this.#timer = this.#wakeIn(this.#limits.connectTimeoutMs);
+    return undefined;
+  }
+
+  /** It is known where a connection comes from; `address` is canonical. Not the node's permits go to a source that has used up its own. */
+  admit(address: string): RefusalReason | undefined {
+    if (this.#sources?.take(networkOf(address)) === false) return 'source_rate';
+    return this.#node?.take(NODE) === false ? 'accept_rate' : undefined;
+  }
+
+  /** Its CONNECT was accepted. */
+  authenticated(connection: Gated): void {
+    this.#waiting.delete(connection);
+  }
+
+  /** Once for each that has entered. */
+  leave(connection: Gated): void {
+    this.#connections -= 1;
+    this.#waiting.delete(connection);
+  }
+
+  /** Counts and tells a refusal. */
+  refuse(refusal: Refusal): void {
+    this.#refused.set(refusal.reason, (this.#refused.get(refusal.reason) ?? 0) + 1);
+    this.#onRefused?.(refusal);
+  }
+
+  #wakeIn(ms: number): NodeJS.Timeout {
+    const timer = setTimeout(() => this.#expire(), Math.max(1, Math.ceil(ms)));
+    timer.unref(); // Whoever has a socket open keeps the process alive.
+    return timer;
+  }
+
+  #expire(): void {
+    this.#timer = undefined;
+    const now = this.#clock();
+    for (const [connection, deadline] of this.#waiting) {
+      if (deadline > now) {
+        this.#timer = this.#wakeIn(deadline - now);
+        return;
+      }
+      this.#waiting.delete(connection);
+      connection.expire();
+    }
+  }
+}

@@ -1,0 +1,189 @@
+import { type EventEmitter, once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { loadConfig } from '@sallyport/config';
+import {
+  CertificateAuthority,
+  freePort,
+  type Issued,
+  removeTempFolders,
+} from '@sallyport/test-kit';
+import { Type } from 'typebox';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { checkMqttConfig, type MqttConfig, mqttSection } from '../config.ts';
+import type { Refusal } from './connection-gate.ts';
+import type { AcceptedConnection, RunningListener } from './listener.ts';
+import { openListeners } from './open-listeners.ts';
+
+let authority: CertificateAuthority;
+let server: Issued;
+
+beforeAll(async () => {
+  authority = await CertificateAuthority.create('/CN=Authority');
+  server = await authority.issue({ subject: '/CN=localhost', use: 'server' });
+});
+afterAll(removeTempFolders);
+
+const open: RunningListener[] = [];
+const sockets: { destroy(): unknown }[] = [];
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  for (const listener of open.splice(0)) await listener[Symbol.asyncDispose]();
+});
+
+/** All four listeners on free ports, but for what is said. */
+function configOf(keys: Readonly<Record<string, string>> = {}): MqttConfig {
+  const all = {
+    TCP__LISTEN: '127.0.0.1:0',
+    TLS__LISTEN: '127.0.0.1:0',
+    WS__LISTEN: '127.0.0.1:0',
+    WSS__LISTEN: '127.0.0.1:0',
+    TLS__CERT_FILE: server.certFile,
+    TLS__KEY_FILE: server.keyFile,
+    ...keys,
+  };
+  const env = Object.entries(all).map(([key, value]) => [`SALLYPORT_MQTT__${key}`, value]);
+  const schema = Type.Object({ mqtt: mqttSection });
+  const check = ({ mqtt }: { mqtt: MqttConfig }) => checkMqttConfig(mqtt);
+  return loadConfig({ schema, env: Object.fromEntries(env), check }).mqtt;
+}
+
+interface Started {
+  readonly accepted: AcceptedConnection[];
+  readonly refusals: Refusal[];
+  readonly ports: Readonly<Record<string, number>>;
+}
+
+async function start(config: MqttConfig): Promise<Started> {
+  const accepted: AcceptedConnection[] = [];
+  const refusals: Refusal[] = [];
+  const listeners = await openListeners(config, {
+    onConnection: (connection) => accepted.push(connection),
+    onRefused: (refusal) => refusals.push(refusal),
+  });
+  open.push(...listeners);
+  const ports = listeners.map(({ name, address }) => [name, address.port] as const);
+  return { accepted, refusals, ports: Object.fromEntries(ports) };
+}
+
+const NAMES = ['tcp:default', 'ssl:default', 'ws:default', 'wss:default'];
+
+/** Unlike `once` it does not mind an error. */
+function happened<Outcome extends string>(
+  emitter: EventEmitter,
+  event: string,
+  outcome: Outcome,
+): Promise<Outcome> {
+  return new Promise((resolve) => emitter.on(event, () => resolve(outcome)));
+}
+
+/** Opens what the listener expects, as far as it lets. */
+async function dial(name: string, port = 0, origin?: string): Promise<'open' | 'refused'> {
+  if (name.startsWith('ws')) {
+    const secure = name.startsWith('wss');
+    const socket = new WebSocket(`${secure ? 'wss' : 'ws'}://127.0.0.1:${port}/mqtt`, 'mqtt', {
+      ca: authority.cert,
+      ...(origin !== undefined && { origin }),
+    });
+    sockets.push({ destroy: () => socket.terminate() });
+    socket.on('error', () => undefined);
+    return Promise.race([happened(socket, 'open', 'open'), happened(socket, 'close', 'refused')]);
+  }
+  const secure = name === 'ssl:default';
+  const socket: Socket | TLSSocket = secure
+    ? connectTls({ port, host: '127.0.0.1', ca: authority.cert })
+    : connect(port, '127.0.0.1');
+  sockets.push(socket);
+  socket.on('error', () => undefined);
+  const refused = happened(socket, 'close', 'refused');
+  const first = await Promise.race([
+    happened(socket, secure ? 'secureConnect' : 'connect', 'open'),
+    refused,
+  ]);
+  const grace = new Promise<'open'>((resolve) => setTimeout(() => resolve('open'), 50));
+  return first === 'open' ? Promise.race([refused, grace]) : first;
+}
+
+describe('the listeners of a node', () => {
+  test('have the names that policies know, and tell what is secure', async () => {
+    const { ports, accepted } = await start(configOf());
+    expect(Object.keys(ports)).toEqual(NAMES);
+    for (const name of NAMES) expect(await dial(name, ports[name])).toBe('open');
+    await expect.poll(() => accepted.length).toBe(4);
+    expect(accepted.map(({ listener, secure }) => [listener, secure])).toEqual([
+      ['tcp:default', false],
+      ['ssl:default', true],
+      ['ws:default', false],
+      ['wss:default', true],
+    ]);
+  });
+
+  test('are those that are not off', async () => {
+    const config = configOf({ TCP__LISTEN: 'off', WS__LISTEN: 'off', TLS__LISTEN: 'off' });
+    expect(Object.keys((await start(config)).ports)).toEqual(['wss:default']);
+  });
+
+  test.each(NAMES)('A12: the limits of the node hold on %s', async (name) => {
+    const limits = { CONNECTIONS_MAX: '4', UNAUTHENTICATED_PERCENT_MAX: '50' };
+    const { ports, accepted, refusals } = await start(configOf(limits));
+    const others = NAMES.filter((one) => one !== name);
+    for (const other of others.slice(0, 2)) await dial(other, ports[other]);
+    await expect.poll(() => accepted.length).toBe(2);
+    expect(await dial(name, ports[name])).toBe('refused');
+    for (const connection of accepted) connection.authenticated();
+    expect(await dial(name, ports[name])).toBe('open');
+    expect(await dial(name, ports[name])).toBe('open');
+    await expect.poll(() => accepted.length).toBe(4);
+    for (const connection of accepted) connection.authenticated();
+    expect(await dial(name, ports[name])).toBe('refused');
+    const reasons = refusals.map(({ reason, listener }) => [reason, listener]);
+    expect(reasons).toEqual([
+      ['unauthenticated_max', name],
+      ['connections_max', name],
+    ]);
+  });
+
+  test.each(NAMES)(
+    'A12: the rate of a source holds on %s, from wherever it was used up',
+    async (name) => {
+      const rate = { CONNECTS_PER_SOURCE_PER_SECOND: '1', CONNECTS_PER_SOURCE_BURST: '3' };
+      const { ports, refusals } = await start(configOf(rate));
+      for (const other of NAMES.filter((one) => one !== name)) await dial(other, ports[other]);
+      expect(await dial(name, ports[name])).toBe('refused');
+      expect(refusals).toMatchObject([{ reason: 'source_rate', listener: name }]);
+    },
+  );
+
+  test('P12: origins hold on WS and WSS', async () => {
+    const { ports } = await start(configOf({ WS__ORIGINS_ALLOWED: 'https://a.example' }));
+    for (const name of ['ws:default', 'wss:default']) {
+      expect(await dial(name, ports[name], 'https://b.example')).toBe('refused');
+      expect(await dial(name, ports[name], 'https://a.example')).toBe('open');
+      expect(await dial(name, ports[name])).toBe('open');
+    }
+  });
+
+  test('are all closed when one of them cannot be opened', async () => {
+    const blocker = createServer().listen(0, '127.0.0.1');
+    await once(blocker, 'listening');
+    const taken = blocker.address();
+    if (taken === null || typeof taken === 'string') throw new Error('no address');
+    const port = await freePort();
+    const config = configOf({
+      TCP__LISTEN: `127.0.0.1:${port}`,
+      WSS__LISTEN: `127.0.0.1:${taken.port}`,
+    });
+    await expect(start(config)).rejects.toMatchObject({ code: 'config_invalid' });
+    blocker.close();
+    expect(await dial('tcp:default', port)).toBe('refused');
+  });
+
+  test('are not opened when a certificate cannot be used', async () => {
+    const port = await freePort();
+    const keyFile = (await authority.issue({ subject: '/CN=other' })).keyFile;
+    const config = configOf({ TCP__LISTEN: `127.0.0.1:${port}`, TLS__KEY_FILE: keyFile });
+    await expect(start(config)).rejects.toMatchObject({ code: 'config_invalid' });
+    expect(await dial('tcp:default', port)).toBe('refused');
+  });
+});

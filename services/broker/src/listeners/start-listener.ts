@@ -1,0 +1,253 @@
+import { once } from 'node:events';
+import { BlockList, createServer, isIP, type Server, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { OperationalError } from '@sallyport/errors';
+import type { ClientCertificate } from './client-certificate.ts';
+import type { ConnectionGate, Gated, RefusalReason } from './connection-gate.ts';
+import type { AcceptedConnection, ListenerOptions, RunningListener } from './listener.ts';
+import { readProxyHeader } from './read-proxy-header.ts';
+import { canonicalAddress, peerOf, type Source } from './source-address.ts';
+import { type Shaking, TlsAcceptor } from './tls-acceptor.ts';
+import { WebSocketAcceptor } from './websocket-acceptor.ts';
+
+function familyOf(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 6 ? 'ipv6' : 'ipv4';
+}
+
+/** @throws OperationalError `config_invalid` */
+function blockListOf(entries: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const entry of entries) {
+    const [address = '', prefix, ...more] = entry.split('/');
+    try {
+      if (isIP(address) === 0 || more.length > 0) throw new RangeError('not an address');
+      if (prefix === undefined) list.addAddress(address, familyOf(address));
+      else if (!/^[0-9]{1,3}$/.test(prefix)) throw new RangeError('not a prefix length');
+      else list.addSubnet(address, Number(prefix), familyOf(address));
+    } catch (cause) {
+      throw new OperationalError('config_invalid', `not an address or CIDR block: ${entry}`, {
+        cause,
+      });
+    }
+  }
+  return list;
+}
+
+const ignore = (): void => undefined; // `close` follows, and whoever reads sees it.
+
+/** Everything that a listener keeps of a connection: one object, no timer, no closure. */
+class Connection implements AcceptedConnection, Gated, Shaking {
+  readonly listener: string;
+  readonly secure: boolean;
+  readonly #gate: ConnectionGate;
+  readonly #socket: Socket;
+  #refused = false;
+  stream: Duplex;
+  peer: string;
+  certificate?: ClientCertificate;
+  shakingKey: string | undefined;
+
+  constructor(options: ListenerOptions, socket: Socket, source: Source) {
+    this.listener = options.name;
+    this.secure = options.tls !== undefined;
+    this.#gate = options.gate;
+    this.#socket = socket;
+    this.stream = socket;
+    this.peer = peerOf(source);
+  }
+
+  authenticated(): void {
+    this.#gate.authenticated(this);
+  }
+
+  expire(): void {
+    this.refuse('connect_timeout');
+  }
+
+  refuse(reason: RefusalReason, detail?: string): void {
+    this.tell(reason, detail);
+    this.#socket.destroy();
+  }
+
+  /** Counts a refusal whose socket closes by itself. Once: the end of a socket is noticed in several places. */
+  tell(reason: RefusalReason, detail?: string): void {
+    if (this.#refused) return;
+    this.#refused = true;
+    this.#gate.refuse({ reason, listener: this.listener, peer: this.peer, detail });
+  }
+}
+
+class Listener implements RunningListener {
+  readonly name: string;
+  readonly #options: ListenerOptions;
+  readonly #gate: ConnectionGate;
+  readonly #proxies: BlockList;
+  readonly #hasProxies: boolean;
+  readonly #onConnection: (connection: AcceptedConnection) => void;
+  readonly #connections = new Map<Socket, Connection>();
+  readonly #tls: TlsAcceptor<Connection> | undefined;
+  readonly #webSocket: WebSocketAcceptor<Connection> | undefined;
+  readonly #server: Server;
+  /** Also after it was closed. */
+  #address = { host: '', port: 0 };
+  /** One for all sockets. */
+  readonly #onClose: (this: Socket) => void;
+
+  constructor(options: ListenerOptions, onConnection: (connection: AcceptedConnection) => void) {
+    this.name = options.name;
+    this.#options = options;
+    this.#gate = options.gate;
+    this.#proxies = blockListOf(options.proxyFrom ?? []);
+    this.#hasProxies = this.#proxies.rules.length > 0;
+    this.#onConnection = onConnection;
+    if (options.tls !== undefined) {
+      this.#tls = new TlsAcceptor(options.tls, {
+        onSecure: (connection, socket, certificate) =>
+          this.#secured(connection, socket, certificate),
+        onFailure: (connection, reason, detail) => connection.refuse(reason, detail),
+      });
+    }
+    if (options.webSocket !== undefined) {
+      this.#webSocket = new WebSocketAcceptor(options.webSocket, {
+        onOpen: (connection, stream) => this.#handOver(connection, stream),
+        onRefused: (connection, status) => connection.tell('websocket_upgrade', String(status)),
+      });
+    }
+    const forget = (socket: Socket): void => this.#forget(socket);
+    this.#onClose = function onClose() {
+      forget(this);
+    };
+    this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+  }
+
+  /** @throws OperationalError `config_invalid` when the address cannot be listened on */
+  async listen(): Promise<void> {
+    const { host, port, onProblem } = this.#options;
+    this.#server.listen(port, host);
+    try {
+      await once(this.#server, 'listening');
+    } catch (cause) {
+      this.#tls?.close();
+      throw new OperationalError(
+        'config_invalid',
+        `${this.name} cannot listen on ${host}:${port}`,
+        {
+          cause,
+        },
+      );
+    }
+    const address = this.#server.address();
+    if (address === null || typeof address === 'string') throw new TypeError('not a TCP server');
+    this.#address = { host: address.address, port: address.port };
+    this.#server.on('error', (cause) =>
+      onProblem?.(new OperationalError('internal', `${this.name} could not accept`, { cause })),
+    );
+  }
+
+  get address(): { host: string; port: number } {
+    return this.#address;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  async reload(): Promise<void> {
+    await this.#options.tls?.reload();
+  }
+
+  close(): void {
+    this.#server.close(); // Called twice it does nothing: the error goes to a callback that is not there.
+    this.#tls?.close();
+  }
+
+  closeConnections(): void {
+    for (const socket of this.#connections.keys()) socket.destroy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#tls?.close();
+    this.closeConnections();
+    await closed;
+  }
+
+  #accept(socket: Socket): void {
+    socket.on('error', ignore);
+    const { remoteAddress, remotePort } = socket;
+    if (remoteAddress === undefined) {
+      socket.destroy(); // Gone already.
+      return;
+    }
+    const own = { address: canonicalAddress(remoteAddress), port: remotePort ?? 0 };
+    const connection = new Connection(this.#options, socket, own);
+    const refusal = this.#gate.enter(connection);
+    if (refusal !== undefined) {
+      connection.refuse(refusal);
+      return;
+    }
+    this.#connections.set(socket, connection);
+    socket.on('close', this.#onClose);
+    // Looking an address up in an empty list takes a good part of what accepting it takes.
+    if (!this.#hasProxies || !this.#proxies.check(own.address, familyOf(own.address))) {
+      this.#identified(connection, socket, own);
+      return;
+    }
+    readProxyHeader(socket, (header) => {
+      if (header === 'malformed') connection.refuse('proxy_header');
+      else this.#identified(connection, socket, header.source ?? own);
+    });
+  }
+
+  /** It is known who connects. */
+  #identified(connection: Connection, socket: Socket, source: Source): void {
+    const address = canonicalAddress(source.address);
+    connection.peer = peerOf({ address, port: source.port });
+    const refusal = this.#gate.admit(address);
+    if (refusal !== undefined) connection.refuse(refusal);
+    else if (this.#tls !== undefined) this.#tls.accept(connection, socket);
+    else this.#established(connection, socket);
+  }
+
+  #secured(
+    connection: Connection,
+    socket: TLSSocket,
+    certificate: ClientCertificate | undefined,
+  ): void {
+    if (certificate !== undefined) connection.certificate = certificate;
+    this.#established(connection, socket);
+  }
+
+  #established(connection: Connection, socket: Socket): void {
+    if (this.#webSocket !== undefined) this.#webSocket.accept(connection, socket);
+    else this.#handOver(connection, socket);
+  }
+
+  #handOver(connection: Connection, stream: Duplex): void {
+    connection.stream = stream;
+    this.#onConnection(connection);
+  }
+
+  #forget(socket: Socket): void {
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return;
+    this.#connections.delete(socket);
+    this.#gate.leave(connection);
+    this.#tls?.forget(connection);
+  }
+}
+
+/**
+ * One listener: MQTT over TCP, TLS, WebSocket or secure WebSocket, by one way. Each socket passes the gate, the PROXY header
+ * where one is due, the TLS handshake and the WebSocket upgrade where they are wanted, and is handed over then.
+ * @throws OperationalError `config_invalid` when the address cannot be listened on, or `proxyFrom` is not valid
+ */
+export async function startListener(
+  options: ListenerOptions,
+  onConnection: (connection: AcceptedConnection) => void,
+): Promise<RunningListener> {
+  const listener = new Listener(options, onConnection);
+  await listener.listen();
+  return listener;
+}

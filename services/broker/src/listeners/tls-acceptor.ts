@@ -1,0 +1,134 @@
+import type { Socket } from 'node:net';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { type ClientCertificate, readClientCertificate } from './client-certificate.ts';
+import type { TlsCredentials } from './tls-credentials.ts';
+
+export interface TlsHandlers<Connection> {
+  /** The handshake is done, and the certificate, if one was asked for, is as it must be. */
+  onSecure(
+    connection: Connection,
+    socket: TLSSocket,
+    certificate: ClientCertificate | undefined,
+  ): void;
+  /** The handshake failed, or the certificate did; the socket is closed. */
+  onFailure(
+    connection: Connection,
+    reason: 'tls_handshake' | 'client_certificate',
+    detail: string,
+  ): void;
+}
+
+/** A connection while its handshake lasts. */
+export interface Shaking {
+  /** Which of the sockets it is: once the socket is closed, it does not know any more. */
+  shakingKey: string | undefined;
+}
+
+/** Which of the sockets it is, both plain and inside TLS; undefined once the peer is gone. */
+function keyOf({ remoteAddress, remotePort, localAddress }: Socket): string | undefined {
+  return remoteAddress === undefined
+    ? undefined
+    : `${remoteAddress} ${remotePort ?? 0} ${localAddress ?? ''}`;
+}
+
+const ignore = (): void => undefined; // `close` follows, and whoever reads sees it.
+
+/** Makes TLS of sockets that somebody else has accepted, and knows which became which. */
+export class TlsAcceptor<Connection extends Shaking> {
+  readonly #credentials: TlsCredentials;
+  readonly #handlers: TlsHandlers<Connection>;
+  readonly #server: Server;
+  readonly #shaking = new Map<string, Connection>();
+
+  constructor(credentials: TlsCredentials, handlers: TlsHandlers<Connection>) {
+    this.#credentials = credentials;
+    this.#handlers = handlers;
+    this.#server = createServer({
+      ...credentials.context,
+      requestCert: credentials.clientCertificate !== 'none',
+      // Node would close without a word about whom and why. INVARIANT: #certificateOf refuses what Node lets through.
+      rejectUnauthorized: false,
+    });
+    this.#server.on('secureConnection', (socket) => this.#secured(socket));
+    this.#server.on('tlsClientError', (error, socket) => this.#failed(error, socket));
+    credentials.attach(this.#server);
+  }
+
+  /** Nothing of `socket` has been read but what was put back. */
+  accept(connection: Connection, socket: Socket): void {
+    const key = keyOf(socket);
+    if (key === undefined) {
+      socket.destroy();
+      return;
+    }
+    connection.shakingKey = key;
+    this.#shaking.set(key, connection);
+    this.#server.emit('connection', socket);
+  }
+
+  /** The socket of a connection has closed. */
+  forget(connection: Connection): void {
+    const { shakingKey } = connection;
+    if (shakingKey === undefined) return;
+    connection.shakingKey = undefined;
+    // A newer one may have the same addresses already.
+    if (this.#shaking.get(shakingKey) === connection) this.#shaking.delete(shakingKey);
+    this.#handlers.onFailure(connection, 'tls_handshake', 'CLOSED');
+  }
+
+  /** Connections whose handshake is not done. */
+  get shaking(): number {
+    return this.#shaking.size;
+  }
+
+  close(): void {
+    this.#credentials.detach(this.#server);
+  }
+
+  #take(socket: TLSSocket): Connection | undefined {
+    const key = keyOf(socket);
+    if (key === undefined) return undefined;
+    const connection = this.#shaking.get(key);
+    this.#shaking.delete(key);
+    if (connection !== undefined) connection.shakingKey = undefined;
+    return connection;
+  }
+
+  #secured(socket: TLSSocket): void {
+    socket.on('error', ignore);
+    const connection = this.#take(socket);
+    if (connection === undefined) {
+      socket.destroy(); // Gone in the same moment.
+      return;
+    }
+    const certificate = this.#certificateOf(socket);
+    if (typeof certificate === 'string') {
+      socket.destroy();
+      this.#handlers.onFailure(connection, 'client_certificate', certificate);
+      return;
+    }
+    this.#handlers.onSecure(connection, socket, certificate);
+  }
+
+  #failed(error: Error & { readonly code?: string }, socket: TLSSocket): void {
+    const connection = this.#take(socket);
+    socket.destroy();
+    // One that is gone is not known any more; `forget` tells of it.
+    if (connection === undefined) return;
+    this.#handlers.onFailure(connection, 'tls_handshake', error.code ?? 'UNKNOWN');
+  }
+
+  /** Undefined: none, and none is needed. A text: why it is refused. */
+  #certificateOf(socket: TLSSocket): ClientCertificate | string | undefined {
+    const { clientCertificate, authorities } = this.#credentials;
+    if (clientCertificate === 'none') return undefined;
+    try {
+      const leaf = socket.getPeerX509Certificate();
+      if (leaf === undefined) return clientCertificate === 'required' ? 'MISSING' : undefined;
+      if (!socket.authorized) return String(socket.authorizationError);
+      return readClientCertificate(leaf, authorities);
+    } catch {
+      return 'UNREADABLE'; // What the library throws at is nothing that we know anybody by.
+    }
+  }
+}
