@@ -43,6 +43,7 @@ export default defineConfig(
           'services/*/tsconfig.json',
           'deploy/*/tsconfig.json',
           'test/bench/tsconfig.json',
+          'test/fuzz/tsconfig.json',
           'tsconfig.tests.json',
         ],
         tsconfigRootDir: import.meta.dirname,

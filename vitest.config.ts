@@ -13,8 +13,12 @@ export default defineConfig({
         test: {
           name: 'unit',
           sequence: { groupOrder: 0 },
-          include: ['packages/*/src/**/*.test.ts', 'services/*/src/**/*.test.ts'],
-          exclude: ['**/*.int.test.ts', '**/dist/**', '**/node_modules/**'],
+          include: [
+            'packages/*/src/**/*.test.ts',
+            'services/*/src/**/*.test.ts',
+            'test/**/*.test.ts',
+          ],
+          exclude: ['**/*.{int,e2e}.test.ts', '**/dist/**', '**/node_modules/**'],
           // Hashes and property tests on a busy machine; no test waits for this long.
           testTimeout: 30_000,
         },
