@@ -17,9 +17,11 @@ const DEBIAN = {
   'nats-server': 'nats-server',
   'redis-server': 'redis-server',
   haproxy: 'haproxy',
+  mosquitto: 'mosquitto',
   mosquitto_pub: 'mosquitto-clients',
   'python3-paho': 'python3-paho-mqtt',
   curl: 'curl',
+  openssl: 'openssl',
 };
 
 function fail(message) {
@@ -89,7 +91,7 @@ function install() {
 }
 
 function sources() {
-  const trees = ['packages', 'services', 'proto', 'deploy'].map((name) => join(root, name));
+  const trees = ['packages', 'services', 'proto', 'deploy', 'test'].map((name) => join(root, name));
   return [...trees.flatMap((tree) => [...files(tree, SKIP)]), join(root, 'tsconfig.json')].filter(
     (path) => !path.endsWith('.test.ts') && !path.endsWith('.md'),
   );
@@ -116,6 +118,18 @@ function installed(program) {
   return path.split(':').some((directory) => existsSync(join(directory, program)));
 }
 
+/**
+ * `apt-get "$@"` that starts none of the servers it installs: mosquitto would take the port that our own broker listens on.
+ * A policy of the machine's own stays as it is.
+ */
+const WITHOUT_DAEMONS = `
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\\nexit 101\\n' >"$policy" && chmod 755 "$policy"
+fi
+DEBIAN_FRONTEND=noninteractive apt-get -qq "$@"`;
+
 /** Installs the Debian packages of `programs` where it may; else says exactly what to install, and fails. */
 function debian(programs) {
   const missing = programs
@@ -132,7 +146,7 @@ function debian(programs) {
   }
   console.error(`sallyport: installing ${missing.join(' ')}`);
   const get = (...args) => {
-    const command = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', ...args];
+    const command = ['sh', '-c', WITHOUT_DAEMONS, 'apt-get', ...args];
     if (sudo) command.unshift('sudo', '-n');
     run(command[0], command.slice(1), { stdio: ['ignore', 2, 'inherit'] });
   };
@@ -183,15 +197,19 @@ const commands = {
     run(bin('vitest'), ['run', '--project', 'unit']);
   },
   test(args) {
-    debian(Object.keys(DEBIAN));
+    debian(Object.keys(DEBIAN).filter((program) => program !== 'mosquitto')); // Only the benchmark compares.
     build();
     if (args.length === 0) lint({ again: false });
     become(bin('vitest'), ['run', ...args]);
   },
   bench(args) {
-    debian(['nats-server', 'redis-server', 'haproxy']);
+    debian(['nats-server', 'redis-server', 'haproxy', 'mosquitto']);
     build();
-    become(process.execPath, ['test/bench/dist/main.js', ...args]);
+    become(process.execPath, ['test/bench/dist/bench/src/main.js', ...args]);
+  },
+  fuzz(args) {
+    build();
+    become(process.execPath, ['test/fuzz/dist/fuzz/src/main.js', ...args]);
   },
 };
 

@@ -3,13 +3,15 @@ import { repositoryPath } from '@sallyport/test-kit';
 import { benchCluster } from './cluster.ts';
 import { benchFold, benchVerdicts } from './decisions.ts';
 import { benchLog } from './log.ts';
-import { allFigures } from './report.ts';
+import { benchMqtt } from './mqtt.ts';
+import { allComparisons, allDetails, allFigures } from './report.ts';
 
 const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   log: benchLog,
   fold: benchFold,
   verdicts: benchVerdicts,
   cluster: benchCluster,
+  mqtt: benchMqtt,
 };
 
 const wanted = process.argv.slice(2);
@@ -22,6 +24,11 @@ for (const [name, run] of Object.entries(parts)) {
   if (wanted.length === 0 || wanted.includes(name)) await run();
 }
 const path = repositoryPath('bench-results.json');
-const results = { node: process.version, figures: allFigures() };
+const results = {
+  node: process.version,
+  figures: allFigures(),
+  comparisons: allComparisons(),
+  details: allDetails(),
+};
 writeFileSync(path, `${JSON.stringify(results, null, 2)}\n`);
 console.log(`\nwritten to ${path}`);

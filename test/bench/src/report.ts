@@ -19,6 +19,77 @@ export function heading(text: string): void {
   console.log(`\n${text}`);
 }
 
+/** What a comparison is held against: the ratio of ours to theirs, or our figure alone. */
+export interface Target {
+  readonly of: 'ratio' | 'ours';
+  readonly bound: '≥' | '≤';
+  readonly value: number;
+}
+
+/** The same thing measured on both sides in one run. NaN where a side did not get through. */
+export interface Comparison {
+  readonly name: string;
+  readonly unit: string;
+  readonly theirs: number;
+  readonly ours: number;
+  readonly target?: Target;
+}
+
+export interface JudgedComparison extends Comparison {
+  readonly ratio: number;
+  /** Absent without a target. */
+  readonly met?: boolean;
+}
+
+const comparisons: JudgedComparison[] = [];
+const COLUMNS = [68, 10, 10, 6, 6] as const;
+
+function columns(cells: readonly string[]): string {
+  const [name = '', ...rest] = cells;
+  const padded = rest.map((cell, index) => cell.padStart(COLUMNS[index + 1] ?? 0));
+  return `  ${name.padEnd(COLUMNS[0])} ${padded.join(' ')}`.trimEnd();
+}
+
+/** The names of the columns of `compared`. */
+export function comparedHeading(theirs: string, ours: string): void {
+  console.log(columns(['', theirs, ours, 'ratio', 'target']));
+}
+
+/** Notes a comparison and prints it at once. */
+export function compared(comparison: Comparison): void {
+  const { name, unit, theirs, ours, target } = comparison;
+  const ratio = ours / theirs;
+  const judged = target === undefined ? {} : { met: meets(target, { ratio, ours }) };
+  comparisons.push({ ...comparison, ratio, ...judged });
+  const bound = target === undefined ? '' : `${target.bound} ${target.value}`;
+  const verdict = judged.met === undefined ? '' : judged.met ? '  met' : '  MISSED';
+  console.log(
+    columns([`${name} (${unit})`, short(theirs), short(ours), short(ratio), bound, verdict]),
+  );
+}
+
+function meets({ of, bound, value }: Target, measured: Record<Target['of'], number>): boolean {
+  // A side without a figure meets nothing: every comparison with NaN is false.
+  return bound === '≥' ? measured[of] >= value : measured[of] <= value;
+}
+
+function short(value: number): string {
+  if (Number.isNaN(value)) return '–';
+  const maximumFractionDigits = value >= 100 ? 0 : 2;
+  return value.toLocaleString('en', { maximumFractionDigits });
+}
+
+export const allComparisons = (): readonly JudgedComparison[] => comparisons;
+
+const details: Record<string, unknown> = {};
+
+/** Keeps raw measurements of a part for the JSON. */
+export function detail(part: string, raw: unknown): void {
+  details[part] = raw;
+}
+
+export const allDetails = (): Readonly<Record<string, unknown>> => details;
+
 export const allFigures = (): readonly Figure[] => figures;
 
 /** The value below which a share of the samples lies. */
