@@ -119,11 +119,15 @@ describe('when the test process goes', () => {
   const child = (ending: string) => `
     import { startRedisServer } from ${JSON.stringify(repositoryPath('packages/test-kit/dist/index.js'))};
     const redis = await startRedisServer();
-    console.log('redis', redis.process.pid);
-    ${ending}`;
+    ${ending}
+    console.log('redis', redis.process.pid);`;
 
   it.each([
-    ['with an uncaught exception', "setTimeout(() => { throw new Error('crash') }, 0);", undefined],
+    [
+      'with an uncaught exception',
+      `process.on('SIGUSR2', () => { throw new Error('crash') }); ${FOREVER}`,
+      'SIGUSR2',
+    ],
     ['by SIGKILL', FOREVER, 'SIGKILL'],
   ] as const)('%s, its servers go with it', async (_name, ending, signal) => {
     const crashing = new ServerProcess({
@@ -139,7 +143,7 @@ describe('when the test process goes', () => {
       /\d+/.exec(crashing.lines.find((line) => line.startsWith('redis')) ?? '')?.[0],
     );
     expect(pid).toBeGreaterThan(1);
-    if (signal !== undefined) crashing.signal(signal);
+    crashing.signal(signal);
     await crashing.exit;
     await until(() => !alive(pid));
   });
