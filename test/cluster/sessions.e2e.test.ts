@@ -98,6 +98,20 @@ describe('a client that comes to another node', () => {
     await second.silence();
   });
 
+  it('has what was published on another node right behind its SUBACK', async () => {
+    const { client: publisher } = await connect(2, 'prompt-publisher');
+    for (let round = 0; round < 30; round++) {
+      const id = `prompt-${round}`;
+      const { client: first } = await connect(0, id, stored());
+      await first.subscribe(`prompt/${round}`);
+      await publisher.deliver({ topicName: `prompt/${round}`, payload: 'prompt', qos: 1 });
+      await first[Symbol.asyncDispose]();
+      const { client: second } = await connect(1, id, stored());
+      expect((await second.take()).payload.toString()).toBe('prompt');
+      await second[Symbol.asyncDispose]();
+    }
+  });
+
   it('MQTT-5.0 [MQTT-4.3.3-10] repeats a QoS 2 message that it began on another node, and it is passed on once', async () => {
     const { client: observer } = await connect(2, 'observer');
     await observer.subscribe({ topicFilter: 'begun', qos: 1 });

@@ -1,6 +1,6 @@
 import type { OperationalError } from '@sallyport/errors';
 import type { Redis } from 'ioredis';
-import type { Keys } from './redis-scripts.ts';
+import { CHANGES_KEPT, type Keys } from './redis-scripts.ts';
 import type { StoreBroker, StoreBrokerListener, StoredSubscription } from './session-store.ts';
 import { decodeOptions, encodeOptions } from './subscription-codec.ts';
 import { storeFailure } from './store-failure.ts';
@@ -15,6 +15,9 @@ const LOAD_BATCH = 1000;
 
 /** Clients that one notice names: far below what a bus takes in one message. */
 const NOTICE_CLIENTS = 500;
+
+/** Most changes that are followed one by one; with more everything is read. Far fewer than are kept, so that none is missed. */
+const CHANGES_FOLLOWED_MAX = CHANGES_KEPT / 10;
 
 /** After a failure the subscriptions are read again, until that succeeds. */
 const RELOAD_WAIT_MS = 1000;
@@ -34,8 +37,8 @@ function textOf(subscriptions: readonly StoredSubscription[]): string {
 }
 
 /**
- * The subscriptions of all nodes' sessions, in memory. Redis has the truth. A node that changes it tells the others whose
- * subscriptions to read again; so notices may be lost in a gap of the bus, but not mixed up.
+ * The subscriptions of all nodes' sessions, in memory. Redis has the truth, and a list of whose subscriptions have changed. A node
+ * that changes them also tells the others at once; so notices may be lost in a gap of the bus, but not mixed up.
  */
 export class RedisRoutes {
   readonly #redis: Redis;
@@ -46,8 +49,16 @@ export class RedisRoutes {
   /** While everything is read: who has changed meanwhile. */
   #changed: Set<string> | undefined;
   #loading: Promise<void> = Promise.resolve();
+  /** For all who are too far behind. */
+  #catchingUp: Promise<void> | undefined;
   readonly #reading = new Set<Promise<void>>();
   #announced: string[] = [];
+  /** The last change that is known here. */
+  #position = '0-0';
+  /** For all who ask in this turn of the event loop. */
+  #following: Promise<void> | undefined;
+  /** Whoever asked earlier goes on earlier. */
+  #followed: Promise<unknown> = Promise.resolve();
   #reload: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -112,6 +123,24 @@ export class RedisRoutes {
     this.#reload.unref();
   }
 
+  /**
+   * Resolves when every change that Redis had confirmed to any node before the call is known here, in the order of the calls. A
+   * message that is published after a SUBACK on another node must be queued for that session, though the notice is on its way yet.
+   * @throws OperationalError `session_store_unavailable`
+   */
+  current(): Promise<void> {
+    this.#following ??= new Promise((resolve, reject) => {
+      setImmediate(() => {
+        this.#following = undefined;
+        const round = this.#follow();
+        const inOrder = this.#followed.then(() => round);
+        this.#followed = inOrder.catch(() => undefined);
+        inOrder.then(resolve, reject);
+      });
+    });
+    return this.#following;
+  }
+
   /** Follows what Redis has confirmed. To be called in the order of its answers. */
   changed(clientId: string, change: (index: SubscriptionIndex) => void): void {
     change(this.#index);
@@ -125,6 +154,32 @@ export class RedisRoutes {
     if (textOf(known) === textOf(subscriptions)) return;
     this.#replace(clientId, subscriptions);
     this.#announce(clientId);
+  }
+
+  async #follow(): Promise<void> {
+    try {
+      for (;;) {
+        const found = await this.#changesSince(this.#position);
+        if (found.length < CHANGES_FOLLOWED_MAX) {
+          for (const [position, [, clientId = '', , nodeId]] of found) {
+            this.#position = position;
+            // An own change is known since Redis has answered it, which was before it answered this.
+            if (nodeId !== this.#broker?.id) this.#readAgain(clientId);
+          }
+          // Also what an earlier round has begun to read.
+          await Promise.all(this.#reading);
+          return;
+        }
+        await (this.#catchingUp ??= this.load().finally(() => (this.#catchingUp = undefined)));
+      }
+    } catch (cause) {
+      throw storeFailure(cause);
+    }
+  }
+
+  #changesSince(position: string): Promise<[position: string, fields: string[]][]> {
+    const { changes } = this.#keys;
+    return this.#redis.xrange(changes, `(${position}`, '+', 'COUNT', CHANGES_FOLLOWED_MAX);
   }
 
   #replace(clientId: string, subscriptions: readonly StoredSubscription[]): void {
@@ -154,12 +209,11 @@ export class RedisRoutes {
   #readAgain(clientId: string): void {
     this.#changed?.add(clientId);
     // Handled with the answer itself, as own changes are: so the order of the answers is kept.
-    const reading = this.#redis.hgetall(this.#keys.subscriptions(clientId)).then(
-      (fields) => this.#replace(clientId, decodeSubscriptions(fields)),
-      () => this.loadSoon(),
-    );
+    const reading = this.#redis.hgetall(this.#keys.subscriptions(clientId)).then((fields) => {
+      this.#replace(clientId, decodeSubscriptions(fields));
+    });
     this.#reading.add(reading);
-    void reading.finally(() => this.#reading.delete(reading));
+    reading.catch(() => this.loadSoon()).finally(() => this.#reading.delete(reading));
   }
 
   async #load(): Promise<void> {
@@ -168,6 +222,7 @@ export class RedisRoutes {
     const changed = new Set<string>();
     this.#changed = changed;
     try {
+      const [last] = await this.#redis.xrevrange(this.#keys.changes, '+', '-', 'COUNT', 1);
       const scan = this.#redis.sscanStream(this.#keys.subscribers, { count: LOAD_BATCH });
       for await (const clientIds of scan) await this.#read(index, clientIds as string[]); // Members of a set.
       await Promise.all(this.#reading);
@@ -176,6 +231,7 @@ export class RedisRoutes {
         index.add(clientId, this.#index.ofClient(clientId));
       }
       this.#index = index;
+      this.#position = last?.[0] ?? '0-0';
     } catch (cause) {
       throw storeFailure(cause);
     } finally {

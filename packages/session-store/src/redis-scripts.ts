@@ -17,6 +17,7 @@ import type { Redis } from 'ioredis';
  * | `wills`, `due` | zset | epochs of wills, client ids of closed sessions; by time |
  * | `node:<node>` | set | client ids whose sessions the node has open |
  * | `subscribers`, `connwills` | set | client ids that have subscriptions, wills of connections |
+ * | `changes` | stream | whose subscriptions have changed (`c`), and on which node (`n`); the last ones |
  * | `retained`, `retained:names`, `retained:due` | hash, zsets | retained messages, their topics in byte order, and by expiry |
  * | `claim:<token>` | list | the answer of a claim, for its repetition |
  *
@@ -396,18 +397,29 @@ end
 return forget(ARGV[1])
 `;
 
-/** Client; then filter and options of each subscription. */
-const SUBSCRIBE = `${BASE}
-call('HSET', of('subs', ARGV[1]), unpack(ARGV, 2))
+/** Most changes of subscriptions that are kept; a node that is further behind reads everything. */
+export const CHANGES_KEPT = 10_000;
+
+const CHANGES = `
+local function noteChange(client, node)
+  call('XADD', NS .. 'changes', 'MAXLEN', '~', ${CHANGES_KEPT}, '*', 'c', client, 'n', node)
+end
+`;
+
+/** Client, node; then filter and options of each subscription. */
+const SUBSCRIBE = `${BASE}${CHANGES}
+call('HSET', of('subs', ARGV[1]), unpack(ARGV, 3))
 call('SADD', NS .. 'subscribers', ARGV[1])
+noteChange(ARGV[1], ARGV[2])
 return 1
 `;
 
-/** Client; then filters, or nothing for all of them. */
-const UNSUBSCRIBE = `${BASE}
+/** Client, node; then filters, or nothing for all of them. */
+const UNSUBSCRIBE = `${BASE}${CHANGES}
 local key = of('subs', ARGV[1])
-if #ARGV > 1 then call('HDEL', key, unpack(ARGV, 2)) else call('UNLINK', key) end
+if #ARGV > 2 then call('HDEL', key, unpack(ARGV, 3)) else call('UNLINK', key) end
 if call('EXISTS', key) == 0 then call('SREM', NS .. 'subscribers', ARGV[1]) end
+noteChange(ARGV[1], ARGV[2])
 return 1
 `;
 
@@ -563,6 +575,7 @@ export interface Keys {
   readonly connectionWill: (clientId: string) => string;
   readonly connectionWills: string;
   readonly subscribers: string;
+  readonly changes: string;
   readonly retained: string;
   readonly retainedNames: string;
 }
@@ -576,6 +589,7 @@ export function keysIn(namespace: string): Keys {
     connectionWill: of('connwill'),
     connectionWills: `${namespace}connwills`,
     subscribers: `${namespace}subscribers`,
+    changes: `${namespace}changes`,
     retained: `${namespace}retained`,
     retainedNames: `${namespace}retained:names`,
   };

@@ -133,6 +133,10 @@ export class RedisSessionStore implements SessionStore {
     return this.#redis.status === 'ready';
   }
 
+  get #nodeId(): string {
+    return this.#broker?.id ?? '';
+  }
+
   get retainedCount(): number {
     return this.#retainedCount;
   }
@@ -185,7 +189,7 @@ export class RedisSessionStore implements SessionStore {
     if (subscriptions.length === 0) return Promise.resolve();
     return inBatches(subscriptions, BATCH.subscriptions, (batch) => {
       const args = batch.flatMap((each) => [each.topic, encodeOptions(each)]);
-      return this.#change(this.#redis.spSubscribeBuffer(client.id, ...args), () => {
+      return this.#change(this.#redis.spSubscribeBuffer(client.id, this.#nodeId, ...args), () => {
         this.#routes.changed(client.id, (index) => index.add(client.id, batch));
       });
     });
@@ -194,14 +198,14 @@ export class RedisSessionStore implements SessionStore {
   removeSubscriptions(client: StoreClient, topicFilters: string[]): Promise<void> {
     if (topicFilters.length === 0) return Promise.resolve();
     return inBatches(topicFilters, BATCH.subscriptions, (batch) =>
-      this.#change(this.#redis.spUnsubscribeBuffer(client.id, ...batch), () => {
+      this.#change(this.#redis.spUnsubscribeBuffer(client.id, this.#nodeId, ...batch), () => {
         this.#routes.changed(client.id, (index) => index.remove(client.id, batch));
       }),
     );
   }
 
   cleanSubscriptions(client: StoreClient): Promise<void> {
-    return this.#change(this.#redis.spUnsubscribeBuffer(client.id), () => {
+    return this.#change(this.#redis.spUnsubscribeBuffer(client.id, this.#nodeId), () => {
       this.#forget(client.id);
     });
   }
@@ -215,6 +219,7 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async subscriptionsByTopic(topicName: string): Promise<RoutedSubscription[]> {
+    await this.#routes.current();
     return this.#routes.index.matching(topicName);
   }
 
@@ -350,8 +355,7 @@ export class RedisSessionStore implements SessionStore {
   }
 
   putWill(client: StoreClient, packet: StorePacket): Promise<void> {
-    const nodeId = this.#broker?.id ?? '';
-    return ask(this.#redis.spPutWillBuffer(client.id, nodeId, encodePacket(packet)), ignore);
+    return ask(this.#redis.spPutWillBuffer(client.id, this.#nodeId, encodePacket(packet)), ignore);
   }
 
   getWill(client: StoreClient): Promise<StorePacket | undefined> {

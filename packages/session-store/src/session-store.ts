@@ -173,7 +173,8 @@ export interface SessionStore {
   subscriptionsByClient(client: StoreClient): Promise<StoredSubscription[]>;
   /**
    * Subscriptions of persistent sessions with QoS > 0 that match the topic name, without shared ones; a session once for each of
-   * its filters. In memory.
+   * its filters. None is missing whose `addSubscriptions` had resolved, on any node, before the call. Answers come in the order of
+   * the calls.
    */
   subscriptionsByTopic(topicName: string): Promise<RoutedSubscription[]>;
   countOffline(): Promise<{ subsCount: number; clientsCount: number }>;

@@ -207,15 +207,17 @@ export class AedesKernel implements MqttKernel {
       // An `async function`, because the kernel looks.
       setup: async (broker) => store.setup(broker),
       storeRetained: (packet) => store.storeRetained(withoutRouting(packet)),
-      subscriptionsByTopic: (topic) => store.subscriptionsByTopic(topic),
-      outgoingEnqueueCombi: (subscriptions, packet) => this.#enqueue(subscriptions, packet),
+      // The kernel does not answer a publish whose look-up fails; one whose queueing fails, it does. So both are done there.
+      subscriptionsByTopic: async () => [],
+      outgoingEnqueueCombi: (_none, packet) => this.#enqueue(packet),
     };
   }
 
   /** For sessions that match, members of share groups that were picked, and the sender's own QoS 2 packet: in one step. */
-  #enqueue(subscriptions: RoutedSubscription[], packet: StorePacket): Promise<void> {
+  async #enqueue(packet: StorePacket): Promise<void> {
     const { routing } = (packet.properties ?? {}) as MessageProperties; // Of a message that the engine made.
     const { brokerCounter = 0, topic = '' } = packet;
+    const subscriptions = await this.#store.subscriptionsByTopic(topic);
     const incoming = this.#incoming.get(brokerCounter);
     if (routing === undefined) {
       return this.#store.outgoingEnqueueCombi(subscriptions, packet, incoming);
