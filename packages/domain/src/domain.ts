@@ -133,8 +133,10 @@ export function streamOf(event: DomainEvent): StreamId {
 /** The tag of everything that depends on the settings. */
 export const SETTINGS_TAG = 'settings';
 export const credentialTag = (id: string): string => `credential:${id}`;
+const LOGIN_TAG_PREFIX = 'login:';
 /** Tag of a lookup at CONNECT; the key is one of `loginKeysOf`. */
-export const loginTag = (key: string): string => `login:${key}`;
+export const loginTag = (key: string): string => `${LOGIN_TAG_PREFIX}${key}`;
+export const isLoginTag = (tag: string): boolean => tag.startsWith(LOGIN_TAG_PREFIX);
 export const aclTag = (target: AclTableEvent['data']['target']): string =>
   `acl:${aclTargetKey(target)}`;
 

@@ -45,6 +45,7 @@ export {
   credentialTag,
   decide,
   type DecisionReads,
+  isLoginTag,
   loginTag,
   scopeOf,
   SETTINGS_TAG,

@@ -7,6 +7,8 @@ import { asFailure, decodeRun, FOLLOW_BATCH_COMMITS_MAX, type StoredRecord } fro
 export interface PullSource {
   records(after: Revision, limit: number): readonly StoredRecord[];
   head(): Revision;
+  /** Whether no other process has written since the last call: cheaper than to read and find nothing. */
+  unchanged?(): boolean;
   /** Calls back after each append that this process makes; returns how to end that. */
   subscribe(onAppend: () => void): () => void;
   /** How often to look for appends of other processes, and to confirm the position. */
@@ -23,6 +25,8 @@ export class PullTail implements Tail {
   #confirmedAt = -Infinity;
   #stopped = false;
   #appended = false;
+  /** Whether the last look found nothing new. */
+  #atHead = false;
   #wake: (() => void) | undefined;
 
   constructor(source: PullSource, options: FollowOptions) {
@@ -53,10 +57,11 @@ export class PullTail implements Tail {
     // The caller has its tail before the first batch arrives.
     await Promise.resolve();
     while (!this.#stopped) {
+      const appended = this.#appended;
       this.#appended = false;
       let failure: OperationalError | undefined;
       try {
-        failure = await this.#step();
+        failure = await this.#step(appended);
       } catch (error) {
         failure = asFailure(error);
       }
@@ -67,11 +72,16 @@ export class PullTail implements Tail {
   }
 
   /** Hands over one batch, or waits at the head. */
-  async #step(): Promise<OperationalError | undefined> {
+  async #step(appended: boolean): Promise<OperationalError | undefined> {
     const askedAt = performance.now();
     let records: readonly StoredRecord[];
     let head: Revision;
     try {
+      if (this.#nothingNew(appended)) {
+        this.#confirmedAt = askedAt;
+        return await this.#wait();
+      }
+      this.#atHead = false;
       records = this.#source.records(this.#position, FOLLOW_BATCH_COMMITS_MAX);
       head = this.#source.head();
     } catch (error) {
@@ -88,7 +98,14 @@ export class PullTail implements Tail {
     }
     if (failure !== undefined) return failure;
     if (this.#position >= head) this.#confirmedAt = askedAt;
-    return records.length === 0 ? this.#wait() : undefined;
+    if (records.length > 0) return undefined;
+    this.#atHead = this.#position >= head;
+    return this.#wait();
+  }
+
+  #nothingNew(appended: boolean): boolean {
+    const unchanged = this.#source.unchanged?.() ?? false;
+    return unchanged && !appended && this.#atHead;
   }
 
   async #wait(): Promise<undefined> {

@@ -86,7 +86,13 @@ class SqliteEventLog implements EventLog {
 
   follow(options: FollowOptions): Tail {
     this.#assertOpen();
+    let version: number | undefined;
     const source = {
+      unchanged: () => {
+        const before = version;
+        version = this.#version();
+        return version === before;
+      },
       records: (after: Revision, limit: number) => this.#records(after, limit),
       head: () => this.#head(),
       subscribe: (listener: () => void) => {
@@ -158,6 +164,14 @@ class SqliteEventLog implements EventLog {
     });
   }
 
+  /** Changes with every transaction of another connection. */
+  #version(): number {
+    return guarded('read', () => {
+      const row = this.#statements.version.get() as { data_version: number }; // Of a pragma that always answers.
+      return row.data_version;
+    });
+  }
+
   #records(after: Revision, limit: number): StoredRecord[] {
     // The columns of the statement.
     return guarded('read', () => this.#statements.read.all(after, limit) as StoredRecord[]);
@@ -172,6 +186,7 @@ type Statements = ReturnType<typeof prepare>;
 
 function prepare(database: DatabaseSyncInstance) {
   return {
+    version: database.prepare('PRAGMA data_version'),
     head: database.prepare('SELECT coalesce(max(revision), 0) AS head FROM commits'),
     find: database.prepare('SELECT revision FROM commits WHERE commit_id = ?'),
     insert: database.prepare('INSERT INTO commits (revision, commit_id, record) VALUES (?, ?, ?)'),

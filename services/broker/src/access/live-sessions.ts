@@ -1,3 +1,4 @@
+import { isLoginTag } from '@sallyport/domain';
 import { levelsOf } from '@sallyport/topic';
 import type { Admitted, Principal, Resolved } from '@sallyport/policy-client';
 import {
@@ -134,6 +135,7 @@ export class LiveSessions {
 
   #index(session: LiveSession): void {
     for (const tag of session.tags) {
+      if (isLoginTag(tag)) continue; // Who would be found at the next CONNECT does not matter to a live session.
       const known = this.#byTag.get(tag);
       if (known === undefined) this.#byTag.set(tag, session);
       else if (known instanceof Set) known.add(session);
@@ -143,6 +145,7 @@ export class LiveSessions {
 
   #unindex(session: LiveSession): void {
     for (const tag of session.tags) {
+      if (isLoginTag(tag)) continue;
       const known = this.#byTag.get(tag);
       if (known === session) this.#byTag.delete(tag);
       else if (known instanceof Set && known.delete(session) && known.size === 0) {
