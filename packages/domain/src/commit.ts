@@ -3,11 +3,13 @@ import type { AclTableEvent } from './acl-table.ts';
 import type { CredentialEvent } from './credential.ts';
 import type { OperatorEvent } from './operator.ts';
 import type { SettingEvent } from './setting.ts';
+import type { TrustEvent } from './trust.ts';
 
 /** Position of a commit in the log: 1, 2, 3 …; 0 is before the first. A safe integer (decision in the README). */
 export type Revision = number;
 
-export type DomainEvent = CredentialEvent | AclTableEvent | SettingEvent | OperatorEvent;
+export type DomainEvent =
+  CredentialEvent | AclTableEvent | SettingEvent | OperatorEvent | TrustEvent;
 
 /** Who caused a commit. */
 export interface Actor {

@@ -16,12 +16,14 @@ import {
 } from './credential.ts';
 import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
 import { decideSetting, type SettingCommand, type SettingReads } from './setting.ts';
+import { decideTrust, type TrustCommand, type TrustReads } from './trust.ts';
 
-export type Command = CredentialCommand | AclTableCommand | SettingCommand | OperatorCommand;
+export type Command =
+  CredentialCommand | AclTableCommand | SettingCommand | OperatorCommand | TrustCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads
-  extends CredentialReads, AclTableReads, SettingReads, OperatorReads {}
+  extends CredentialReads, AclTableReads, SettingReads, OperatorReads, TrustReads {}
 
 /** The events of a command, or why it is refused. Pure, and never throws on input; `at` is the time of the command. */
 export function decide(reads: DecisionReads, command: Command, at: number): Decided<DomainEvent> {
@@ -48,6 +50,9 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'ChangeApiKey':
     case 'RemoveApiKey':
       return decideOperator(reads, command);
+    case 'ReplaceTrust':
+    case 'RemoveTrust':
+      return decideTrust(reads, command);
     default:
       return unreachable(command);
   }
@@ -91,13 +96,16 @@ export function scopeOf(command: Command): readonly string[] {
     case 'ChangeApiKey':
     case 'RemoveApiKey':
       return ['operators'];
+    case 'ReplaceTrust':
+    case 'RemoveTrust':
+      return [`trust:${command.data.listener}`];
     default:
       return unreachable(command);
   }
 }
 
 export interface StreamId {
-  readonly aggregate: 'credential' | 'acl-table' | 'setting' | 'operator';
+  readonly aggregate: 'credential' | 'acl-table' | 'setting' | 'operator' | 'trust';
   readonly key: string;
 }
 
@@ -125,6 +133,9 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'ApiKeyChanged':
     case 'ApiKeyRemoved':
       return { aggregate: 'operator', key: event.data.id };
+    case 'TrustReplaced':
+    case 'TrustRemoved':
+      return { aggregate: 'trust', key: event.data.listener };
     default:
       return unreachable(event);
   }
@@ -132,6 +143,8 @@ export function streamOf(event: DomainEvent): StreamId {
 
 /** The tag of everything that depends on the settings. */
 export const SETTINGS_TAG = 'settings';
+/** The tag of what the TLS listeners of every node show and trust. */
+export const TRUST_TAG = 'trust';
 export const credentialTag = (id: string): string => `credential:${id}`;
 const LOGIN_TAG_PREFIX = 'login:';
 /** Tag of a lookup at CONNECT; the key is one of `loginKeysOf`. */
@@ -166,6 +179,9 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'ApiKeyChanged':
     case 'ApiKeyRemoved':
       return [];
+    case 'TrustReplaced':
+    case 'TrustRemoved':
+      return [TRUST_TAG];
     default:
       return unreachable(event);
   }

@@ -49,6 +49,7 @@ export {
   loginTag,
   scopeOf,
   SETTINGS_TAG,
+  TRUST_TAG,
   type StreamId,
   streamOf,
 } from './domain.ts';
@@ -76,4 +77,19 @@ export {
   type SettingValues,
 } from './setting.ts';
 export { NAME_BYTES_MAX } from './text.ts';
+export {
+  AUTHORITIES_BYTES_MAX,
+  CLIENT_CERTIFICATE_MODES,
+  type ClientCertificateMode,
+  evolveTrust,
+  REVOCATION_LISTS_BYTES_MAX,
+  SERVER_CERTIFICATE_BYTES_MAX,
+  SERVER_KEY_BYTES_MAX,
+  TLS_LISTENERS,
+  type TlsListener,
+  type Trust,
+  type TrustCommand,
+  type TrustEvent,
+  type TrustFields,
+} from './trust.ts';
 export { decodeCommit, encodeCommit, RECORD_VERSION } from './upcast.ts';

@@ -26,6 +26,7 @@ import {
   type OperatorOnlyEvent,
 } from './operator.ts';
 import { DEFAULT_SETTINGS, evolveSettings, type SettingEvent, type Settings } from './setting.ts';
+import { evolveTrust, type TlsListener, type Trust, type TrustEvent } from './trust.ts';
 
 /** The whole domain folded in memory: the reference that other projections are compared with. Lookups are O(n). */
 export class MemoryState implements DecisionReads {
@@ -33,6 +34,7 @@ export class MemoryState implements DecisionReads {
   readonly #aclTables = new Map<string, AclTable>();
   readonly #operators = new Map<string, Operator>();
   readonly #apiKeys = new Map<string, ApiKey>();
+  readonly #trust = new Map<string, Trust>();
   #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
 
   apply(commit: Pick<Commit, 'revision' | 'at' | 'events'>): void {
@@ -61,6 +63,9 @@ export class MemoryState implements DecisionReads {
         break;
       case 'operator':
         this.#applyOperator(event as OperatorEvent, key, context);
+        break;
+      case 'trust':
+        put(this.#trust, key, evolveTrust(event as TrustEvent, context));
         break;
       default:
         unreachable(aggregate);
@@ -124,6 +129,10 @@ export class MemoryState implements DecisionReads {
 
   apiKey(id: string): ApiKey | undefined {
     return this.#apiKeys.get(id);
+  }
+
+  trust(listener: TlsListener): Trust | undefined {
+    return this.#trust.get(listener);
   }
 
   apiKeyByName(name: string): ApiKey | undefined {

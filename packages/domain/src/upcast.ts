@@ -23,6 +23,8 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   ApiKeyAdded: true,
   ApiKeyChanged: true,
   ApiKeyRemoved: true,
+  TrustReplaced: true,
+  TrustRemoved: true,
 };
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */

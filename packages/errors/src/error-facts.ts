@@ -78,6 +78,10 @@ export const errorFacts = {
   too_many_acl_rules: facts(422, 'FAILED_PRECONDITION', 'The rule list is full'),
   setting_invalid: facts(422, 'INVALID_ARGUMENT', 'The setting is not valid'),
 
+  // Certificates of listeners
+  trust_not_found: facts(404, 'NOT_FOUND', 'The listener has no certificates of its own'),
+  trust_invalid: facts(422, 'INVALID_ARGUMENT', 'The certificates are not valid'),
+
   // Operators
   operator_not_found: facts(404, 'NOT_FOUND', 'There is no such operator'),
   operator_exists: facts(409, 'ALREADY_EXISTS', 'An operator with this name exists already'),

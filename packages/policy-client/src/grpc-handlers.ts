@@ -28,6 +28,7 @@ import {
   scramFirstRequestFromWire,
 } from './grpc-convert.ts';
 import type { PolicyClient } from './policy-client.ts';
+import { trustAnswerToWire } from './trust-convert.ts';
 
 export interface HandlerOptions {
   /** Callers must send it as `authorization: Bearer …`; undefined where mutual TLS has told who calls. */
@@ -58,6 +59,9 @@ export function policyHandlers(policy: PolicyClient, options: HandlerOptions): P
     ),
     explain: unary('policy.explain', async (wire) =>
       explainAnswerToWire(await policy.explain(explainRequestFromWire(wire))),
+    ),
+    listListenerTrust: unary('policy.listener_trust', async ({ minRevision }) =>
+      trustAnswerToWire(await policy.listenerTrust({ minRevision })),
     ),
     status: unary('policy.status', () => policy.status()),
   };

@@ -30,6 +30,7 @@ import type {
   AuthenticateRequest,
   ExplainAnswer,
   ExplainRequest,
+  ListenerTrustAnswer,
   PolicyClient,
   PolicyStatus,
   ResolveAnswer,
@@ -39,6 +40,7 @@ import type {
   ScramFirstAnswer,
   ScramFirstRequest,
 } from './policy-client.ts';
+import { trustAnswerFromWire } from './trust-convert.ts';
 
 export { type HandlerOptions, policyHandlers } from './grpc-handlers.ts';
 
@@ -120,6 +122,14 @@ export class GrpcPolicyClient implements PolicyClient {
     const wire = explainRequestToWire(request);
     return explainAnswerFromWire(
       await this.#ask('explain', (client, ...rest) => client.explain(wire, ...rest)),
+    );
+  }
+
+  async listenerTrust(request: { readonly minRevision: number }): Promise<ListenerTrustAnswer> {
+    return trustAnswerFromWire(
+      await this.#ask('listenerTrust', (client, ...rest) =>
+        client.listListenerTrust({ minRevision: request.minRevision }, ...rest),
+      ),
     );
   }
 

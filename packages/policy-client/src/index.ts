@@ -9,6 +9,8 @@ export {
   type AuthenticateRequest,
   type ExplainAnswer,
   type ExplainRequest,
+  type ListenerTrust,
+  type ListenerTrustAnswer,
   type PolicyClient,
   type PolicyStatus,
   type Principal,

@@ -1,4 +1,10 @@
-import type { Revision, ScramMechanism, Store } from '@sallyport/domain';
+import type {
+  ClientCertificateMode,
+  Revision,
+  ScramMechanism,
+  Store,
+  TlsListener,
+} from '@sallyport/domain';
 import type { Action, Decision, Facts, PolicySpec } from '@sallyport/rules';
 
 /** Who a connection was found to be. */
@@ -126,6 +132,22 @@ export interface ExplainAnswer extends Decision {
   }[];
 }
 
+/** What a TLS listener shows and whom it trusts, in place of its node's configuration. Texts are PEM. */
+export interface ListenerTrust {
+  readonly listener: TlsListener;
+  readonly clientCertificate: ClientCertificateMode;
+  readonly authorities?: string;
+  readonly revocationLists?: string;
+  /** The key is in the clear: never log this object. */
+  readonly server?: { readonly certificate: string; readonly key: string };
+}
+
+export interface ListenerTrustAnswer {
+  readonly revision: Revision;
+  /** A listener that is not among them is what its configuration says. */
+  readonly listeners: readonly ListenerTrust[];
+}
+
 export interface PolicyStatus {
   readonly revision: Revision;
   /** Running hash of the log at `revision`. */
@@ -146,5 +168,6 @@ export interface PolicyClient extends AsyncDisposable {
   scramFinal(request: ScramFinalRequest): Promise<ScramFinalAnswer>;
   resolve(request: ResolveRequest): Promise<ResolveAnswer>;
   explain(request: ExplainRequest): Promise<ExplainAnswer>;
+  listenerTrust(request: { readonly minRevision: Revision }): Promise<ListenerTrustAnswer>;
   status(): Promise<PolicyStatus>;
 }

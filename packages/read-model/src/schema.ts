@@ -1,5 +1,5 @@
 /** Version of the tables below; a file of another version is thrown away and folded anew from the log. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 export const SCHEMA = `
 CREATE TABLE meta (
@@ -42,4 +42,5 @@ CREATE TABLE operators (
   doc TEXT NOT NULL
 );
 CREATE TABLE api_keys (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL);
+CREATE TABLE trust (listener TEXT PRIMARY KEY, doc TEXT NOT NULL);
 `;

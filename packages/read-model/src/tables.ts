@@ -19,6 +19,7 @@ import {
   evolveCredential,
   evolveOperator,
   evolveSettings,
+  evolveTrust,
   loginKey,
   type Operator,
   type OperatorEvent,
@@ -28,6 +29,9 @@ import {
   type Settings,
   type Store,
   streamOf,
+  type TlsListener,
+  type Trust,
+  type TrustEvent,
 } from '@sallyport/domain';
 import type { Database, Statement } from './sqlite.ts';
 
@@ -109,6 +113,9 @@ export class Tables implements DecisionReads {
       case 'operator':
         this.#applyOperator(event as OperatorEvent, key, context);
         break;
+      case 'trust':
+        this.#putTrust(key, evolveTrust(event as TrustEvent, context));
+        break;
       default:
         unreachable(aggregate);
     }
@@ -168,6 +175,15 @@ export class Tables implements DecisionReads {
         JSON.stringify(next),
       );
     }
+  }
+
+  #putTrust(listener: string, next: Trust | undefined): void {
+    if (next === undefined) this.#run('DELETE FROM trust WHERE listener = ?', listener);
+    else this.#run('INSERT OR REPLACE INTO trust VALUES (?, ?)', listener, JSON.stringify(next));
+  }
+
+  trust(listener: TlsListener): Trust | undefined {
+    return this.#doc<Trust>('SELECT doc FROM trust WHERE listener = ?', listener);
   }
 
   credential(id: string): Credential | undefined {

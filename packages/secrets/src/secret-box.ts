@@ -21,7 +21,7 @@ type Purpose = KeyPurpose | 'sealing' | 'fingerprint';
 
 /** The context under which the verifiers of an object are sealed. */
 export function sealingContext(object: {
-  readonly kind: 'credential' | 'operator' | 'api_key';
+  readonly kind: 'credential' | 'operator' | 'api_key' | 'trust';
   readonly id: string;
 }): string {
   return `${object.kind}:${object.id}`;

@@ -174,6 +174,7 @@ export const spanFacts = {
   'policy.reevaluate': 'Live sessions decided again after a change',
   'policy.announce': 'The enforced revision told to the other nodes',
   'policy.authenticate': 'A connection judged by the policy service',
+  'policy.listener_trust': 'A broker told what its TLS listeners show and trust',
   'policy.scram_first': 'A SCRAM client challenged by the policy service',
   'policy.scram_final': 'The proof of a SCRAM client judged by the policy service',
   'policy.resolve': 'Policies resolved by the policy service',

@@ -12,6 +12,7 @@ import {
   type LogThrottle,
   setGauge,
 } from '@sallyport/telemetry';
+import { TRUST_TAG } from '@sallyport/domain';
 import { Enforcer } from './access/enforcer.ts';
 import { LiveSessions } from './access/live-sessions.ts';
 import { deniedPublishOf, type EnforcementConfig, limitsOf, type MqttConfig } from './config.ts';
@@ -19,6 +20,7 @@ import { AedesKernel } from './engine/aedes-kernel.ts';
 import { EngineCounters } from './engine/engine-counters.ts';
 import { BrokerHooks } from './hooks/broker-hooks.ts';
 import type { RunningListener } from './listeners/listener.ts';
+import { ListenerTrusts } from './listeners/listener-trust.ts';
 import { openListeners } from './listeners/open-listeners.ts';
 
 /** Pause between two tries to reach the policy service at the start. */
@@ -49,6 +51,7 @@ export class BrokerNode {
   readonly #counters = new EngineCounters();
   readonly #throttle: LogThrottle;
   readonly #listeners: RunningListener[] = [];
+  readonly #trusts: ListenerTrusts;
   #enforcer: Enforcer | undefined;
   #membership: Membership | undefined;
   #kernel: AedesKernel | undefined;
@@ -60,6 +63,7 @@ export class BrokerNode {
     this.#options = options;
     this.#ports = ports;
     this.#throttle = createLogThrottle({ logger: ports.logger });
+    this.#trusts = new ListenerTrusts({ client: ports.policy, logger: ports.logger });
   }
 
   /** Joins the cluster, takes up the log, and opens the listeners once everything that is in the log is enforced. */
@@ -91,6 +95,9 @@ export class BrokerNode {
           this.#membership?.announce(state);
           if (state.revision >= head) resolve();
         },
+        onChange: async (tags, revision) => {
+          if (tags.has(TRUST_TAG)) await this.#trusts.reach(revision);
+        },
         onFailure: (failure) => this.#fail(failure),
       });
       this.#enforcer = enforcer;
@@ -98,6 +105,7 @@ export class BrokerNode {
       if (start.revision >= head) resolve();
     });
     await caughtUp;
+    await this.#trusts.reach(start.revision);
     await this.#listen(await this.#startEngine(cache));
   }
 
@@ -171,8 +179,10 @@ export class BrokerNode {
         this.#throttle.warn(problem.code, { err: problem }, 'listener trouble'),
       onCertificate: ({ validTo }) =>
         setGauge('sallyport.tls.certificate.valid_until', validTo / 1000, {}),
+      trustOf: (listener) => this.#trusts.of(listener),
     });
     this.#listeners.push(...opened);
+    this.#trusts.attach(opened);
     for (const { name, address } of this.#listeners) {
       this.#ports.logger.info({ listener: name, ...address }, 'listening');
     }
@@ -218,6 +228,7 @@ export class BrokerNode {
     if (this.#draining) return;
     this.#draining = true;
     for (const listener of this.#listeners) listener.close();
+    this.#trusts.close();
     await this.#engine?.[Symbol.asyncDispose]();
     await this.#kernel?.close();
     for (const listener of this.#listeners) listener.closeConnections();

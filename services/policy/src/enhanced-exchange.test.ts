@@ -55,6 +55,7 @@ function watched(policy: PolicyClient): PolicyClient {
     },
     resolve: (request) => policy.resolve(request),
     explain: (request) => policy.explain(request),
+    listenerTrust: (request) => policy.listenerTrust(request),
     status: () => policy.status(),
     [Symbol.asyncDispose]: async () => undefined,
   };

@@ -112,6 +112,7 @@ describe('PolicyCache', () => {
       scramFinal: (request) => inner.policy.scramFinal(request),
       resolve: (request) => inner.policy.resolve(request),
       explain: (request) => inner.policy.explain(request),
+      listenerTrust: (request) => inner.policy.listenerTrust(request),
       status: () => inner.policy.status(),
       [Symbol.asyncDispose]: async () => undefined,
     }));

@@ -1,11 +1,12 @@
 import { OperationalError } from '@sallyport/errors';
-import { type Credential, credentialTag, type Revision } from '@sallyport/domain';
+import { type Credential, credentialTag, type Revision, TLS_LISTENERS } from '@sallyport/domain';
 import {
   type AdmittedAnswer,
   type AuthenticateAnswer,
   type AuthenticateRequest,
   type ExplainAnswer,
   type ExplainRequest,
+  type ListenerTrustAnswer,
   type PolicyClient,
   type PolicyStatus,
   RESOLVE_PRINCIPALS_MAX,
@@ -18,7 +19,7 @@ import {
 } from '@sallyport/policy-client';
 import type { ReadModel } from '@sallyport/read-model';
 import { compilePolicy, explain, type PolicySpec } from '@sallyport/rules';
-import type { SecretBox, SecretHasher } from '@sallyport/secrets';
+import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
 import { Authenticator } from './authenticator.ts';
 import type { Verified } from './candidates.ts';
 import { PolicyResolver } from './policy-resolver.ts';
@@ -41,6 +42,7 @@ export interface PolicyPorts {
 /** The policy service: answers from the read model, never from a state older than it is asked for. */
 export class PolicyService implements PolicyClient {
   readonly #model: ReadModel;
+  readonly #box: SecretBox;
   readonly #clock: () => number;
   readonly #authenticator: Authenticator;
   readonly #scram: ScramAuthenticator;
@@ -48,6 +50,7 @@ export class PolicyService implements PolicyClient {
 
   constructor({ model, box, hasher, clock }: PolicyPorts) {
     this.#model = model;
+    this.#box = box;
     this.#clock = clock;
     this.#authenticator = new Authenticator({ lookup: model, box, hasher });
     this.#scram = new ScramAuthenticator({ lookup: model, box, hasher });
@@ -135,6 +138,31 @@ export class PolicyService implements PolicyClient {
     const policy = compilePolicy(found.policy);
     const { allowed, ruleId, opinions } = explain(policy, principal.facts, action, topic);
     return { revision, allowed, ruleId, opinions };
+  }
+
+  async listenerTrust({
+    minRevision,
+  }: {
+    readonly minRevision: Revision;
+  }): Promise<ListenerTrustAnswer> {
+    await this.#reach(minRevision);
+    const listeners = TLS_LISTENERS.flatMap((listener) => {
+      const trust = this.#model.reads.trust(listener);
+      if (trust === undefined) return [];
+      const { clientCertificate, authorities, revocationLists, server } = trust;
+      const key =
+        server && this.#box.open(server.key, sealingContext({ kind: 'trust', id: listener }));
+      return [
+        {
+          listener,
+          clientCertificate,
+          ...(authorities !== undefined && { authorities }),
+          ...(revocationLists !== undefined && { revocationLists }),
+          ...(server && key !== undefined && { server: { certificate: server.certificate, key } }),
+        },
+      ];
+    });
+    return { revision: this.#model.revision, listeners };
   }
 
   async status(): Promise<PolicyStatus> {

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { aclRoutes } from '../routes/acl/routes.ts';
 import { apiKeyRoutes } from '../routes/api-keys/routes.ts';
 import { authRoutes } from '../routes/auth/routes.ts';
+import { certificateRoutes } from '../routes/certificates/routes.ts';
 import { credentialRoutes } from '../routes/credentials/routes.ts';
 import { explainRoutes } from '../routes/explain/routes.ts';
 import { nodeRoutes } from '../routes/nodes/routes.ts';
@@ -28,6 +29,7 @@ const resources: readonly Routes[] = [
   nodeRoutes,
   explainRoutes,
   statusRoutes,
+  certificateRoutes,
 ];
 
 /** The routes below `/api/v1`, with what all of them have in common. */

@@ -11,6 +11,7 @@ export const RESOURCES = [
   'nodes',
   'policy',
   'status',
+  'certificates',
 ] as const;
 export type Resource = (typeof RESOURCES)[number];
 

@@ -3,6 +3,7 @@ import type {
   AuthenticateAnswer,
   ExplainAnswer,
   ExplainRequest,
+  ListenerTrustAnswer,
   PolicyClient,
   PolicyStatus,
   ResolveAnswer,
@@ -55,6 +56,10 @@ export class RulesPolicyClient implements PolicyClient {
   }
 
   resolve(): Promise<ResolveAnswer> {
+    return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
+  }
+
+  listenerTrust(): Promise<ListenerTrustAnswer> {
     return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
   }
 

@@ -60,6 +60,7 @@ export interface AnswerBody {
   readonly role: string;
   readonly rules: AtLeast<{ readonly ruleId: string; readonly topicFilter: string }>;
   readonly secret: string;
+  readonly serverKeyStored: boolean;
   readonly secrets: AtLeast<{ readonly secretId: string }>;
   readonly target: { readonly kind: string; readonly name?: string };
   readonly timestamp: string;

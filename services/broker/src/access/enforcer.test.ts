@@ -80,6 +80,7 @@ class Policy implements PolicyClient {
   authenticate = () => Promise.reject(new Error('not asked here'));
   scramFirst = () => Promise.reject(new Error('not asked here'));
   scramFinal = () => Promise.reject(new Error('not asked here'));
+  listenerTrust = () => Promise.reject(new Error('not asked here'));
   explain = () => Promise.reject(new Error('not asked here'));
   status = () => Promise.reject(new Error('not asked here'));
   [Symbol.asyncDispose] = () => Promise.resolve();

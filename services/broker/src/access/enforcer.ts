@@ -35,6 +35,8 @@ export interface EnforcerOptions {
   readonly logger: Logger;
   /** Called after all live sessions are decided by a policy of this revision or newer. */
   readonly onEnforced: (state: EnforcedState) => void;
+  /** Resolves when whatever else depends on these cache tags is at this revision or newer. */
+  readonly onChange?: (tags: ReadonlySet<string>, revision: number) => Promise<void>;
   /** The log cannot be followed any more. */
   readonly onFailure: (failure: OperationalError) => void;
 }
@@ -112,7 +114,9 @@ export class Enforcer implements AsyncDisposable {
     const parent = commits.findLast((one) => one.traceparent !== undefined)?.traceparent;
     const attributes = { [keys.revision]: last.revision };
     await withSpan('policy.reevaluate', { attributes, parent }, async () => {
-      await this.#reevaluate(commits, last.revision);
+      const tags = new Set(commits.flatMap((commit) => commit.events.flatMap(affects)));
+      await this.#reevaluate(tags, last.revision);
+      await this.#options.onChange?.(tags, last.revision);
       const hash = commits.reduce((so, { digest }) => nextHash(so, digest), this.#enforced.hash);
       this.#enforced = { revision: last.revision, hash };
       withSpan('policy.announce', { attributes }, () => this.#options.onEnforced(this.#enforced));
@@ -121,8 +125,7 @@ export class Enforcer implements AsyncDisposable {
   }
 
   /** Until it succeeds: a change that was heard of is never skipped. */
-  async #reevaluate(commits: readonly RecordedCommit[], revision: number): Promise<void> {
-    const tags = new Set(commits.flatMap((commit) => commit.events.flatMap(affects)));
+  async #reevaluate(tags: ReadonlySet<string>, revision: number): Promise<void> {
     let affected = [...this.#options.sessions.withTags(tags)];
     while (affected.length > 0 && !this.#closed) {
       const batch = affected.slice(0, RESOLVE_PRINCIPALS_MAX);

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { OperationalError } from '@sallyport/errors';
 import type { ClientCertificate } from './client-certificate.ts';
 import type { ConnectionGate } from './connection-gate.ts';
-import type { TlsCredentials } from './tls-credentials.ts';
+import type { TlsCredentials, TrustOverride } from './tls-credentials.ts';
 
 export interface ListenerOptions {
   /** Such as `tcp:default`; part of what a client is judged by. */
@@ -26,7 +26,10 @@ export interface ListenerOptions {
 }
 
 export interface WebSocketOptions {
-  /** Origins of web pages that may connect, such as `https://example.org`. Undefined: all. A client without one always may. */
+  /**
+   * Origins of web pages that may connect, such as `https://example.org`. Undefined: all, but none where clients are asked for
+   * certificates. A client without an origin always may.
+   */
   readonly originsAllowed?: readonly string[];
   /** Largest WebSocket message in bytes; a larger one ends the connection. */
   readonly messageBytesMax: number;
@@ -60,6 +63,11 @@ export interface RunningListener extends AsyncDisposable {
    * ones stay. Without TLS it does nothing.
    */
   reload(): Promise<void>;
+  /**
+   * What a TLS listener shows and trusts in place of its files, for handshakes from now on. Without TLS it does nothing.
+   * @throws OperationalError `config_invalid` when it cannot be used; then it refuses every handshake
+   */
+  override(trust: TrustOverride | undefined): void;
   /** Accepts nobody any more; open connections go on. */
   close(): void;
   /** Cuts all open connections. */

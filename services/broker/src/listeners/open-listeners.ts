@@ -1,10 +1,10 @@
 import { parseListenAddress } from '@sallyport/config';
-import type { OperationalError } from '@sallyport/errors';
+import { OperationalError } from '@sallyport/errors';
 import { listenerNames, type MqttConfig, type Transport, transports } from '../config.ts';
 import { ConnectionGate, type Refusal } from './connection-gate.ts';
 import type { AcceptedConnection, ListenerOptions, RunningListener } from './listener.ts';
 import { startListener } from './start-listener.ts';
-import { type LoadedCertificate, TlsCredentials } from './tls-credentials.ts';
+import { type LoadedCertificate, TlsCredentials, type TrustOverride } from './tls-credentials.ts';
 
 /** A client may put a packet into one message with a few others that are small. */
 const MESSAGE_OVERHEAD_BYTES = 64 * 1024;
@@ -16,6 +16,8 @@ export interface ListenerHandlers {
   readonly onProblem?: (problem: OperationalError) => void;
   /** The server certificate was read, at the start and after each change. */
   readonly onCertificate?: (certificate: LoadedCertificate) => void;
+  /** What a TLS listener shows and trusts in place of its files, from its first handshake on. */
+  readonly trustOf?: (listener: string) => TrustOverride | undefined;
 }
 
 type Wanted = readonly {
@@ -32,11 +34,12 @@ function wantedOf(config: MqttConfig): Wanted {
 }
 
 async function credentialsOf(
+  listener: string,
   { tls }: MqttConfig,
-  { onProblem, onCertificate }: ListenerHandlers,
+  { onProblem, onCertificate, trustOf }: ListenerHandlers,
 ): Promise<TlsCredentials> {
   const { certFile = '', keyFile = '', caFile, crlFile, clientCertificate, reloadSeconds } = tls;
-  return TlsCredentials.open({
+  const credentials = await TlsCredentials.open({
     certFile,
     keyFile,
     caFile,
@@ -46,10 +49,19 @@ async function credentialsOf(
     onProblem,
     onLoaded: onCertificate,
   });
+  const trust = trustOf?.(listener);
+  try {
+    if (trust !== undefined) credentials.override(trust);
+  } catch (error) {
+    // The listener refuses handshakes; the others can do without it.
+    if (!(error instanceof OperationalError)) throw error;
+    onProblem?.(error);
+  }
+  return credentials;
 }
 
 /**
- * Opens what `config` wants, all with one gate and one set of certificates. The configuration has been checked.
+ * Opens what `config` wants, all with one gate. The configuration has been checked.
  * @throws OperationalError `config_invalid` when an address cannot be listened on, or a certificate cannot be used; nothing is
  * open then
  */
@@ -70,18 +82,17 @@ export async function openListeners(
   };
   const wanted = wantedOf(config);
   const isSecure = (transport: Transport): boolean => transport === 'tls' || transport === 'wss';
-  const tls = wanted.some((one) => isSecure(one.transport))
-    ? await credentialsOf(config, handlers)
-    : undefined;
   const open: RunningListener[] = [];
   try {
     for (const { transport, host, port } of wanted) {
+      const name = listenerNames[transport];
+      const tls = isSecure(transport) ? await credentialsOf(name, config, handlers) : undefined;
       const options: ListenerOptions = {
         ...common,
-        name: listenerNames[transport],
+        name,
         host,
         port,
-        ...(isSecure(transport) && tls !== undefined && { tls }),
+        ...(tls !== undefined && { tls }),
         ...((transport === 'ws' || transport === 'wss') && { webSocket }),
       };
       open.push(await startListener(options, onConnection));

@@ -5,10 +5,16 @@ import type { TLSSocket } from 'node:tls';
 import { OperationalError } from '@sallyport/errors';
 import type { ClientCertificate } from './client-certificate.ts';
 import type { ConnectionGate, Gated, RefusalReason } from './connection-gate.ts';
-import type { AcceptedConnection, ListenerOptions, RunningListener } from './listener.ts';
+import type {
+  AcceptedConnection,
+  ListenerOptions,
+  RunningListener,
+  WebSocketOptions,
+} from './listener.ts';
 import { readProxyHeader } from './read-proxy-header.ts';
 import { canonicalAddress, peerOf, type Source } from './source-address.ts';
 import { type Shaking, TlsAcceptor } from './tls-acceptor.ts';
+import type { TrustOverride } from './tls-credentials.ts';
 import { WebSocketAcceptor } from './websocket-acceptor.ts';
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {
@@ -108,17 +114,29 @@ class Listener implements RunningListener {
         onFailure: (connection, reason, detail) => connection.refuse(reason, detail),
       });
     }
-    if (options.webSocket !== undefined) {
-      this.#webSocket = new WebSocketAcceptor(options.webSocket, {
-        onOpen: (connection, stream) => this.#handOver(connection, stream),
-        onRefused: (connection, status) => connection.tell('websocket_upgrade', String(status)),
-      });
-    }
+    if (options.webSocket !== undefined)
+      this.#webSocket = this.#webSocketAcceptor(options.webSocket);
     const forget = (socket: Socket): void => this.#forget(socket);
     this.#onClose = function onClose() {
       forget(this);
     };
     this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+  }
+
+  #webSocketAcceptor({
+    originsAllowed,
+    messageBytesMax,
+  }: WebSocketOptions): WebSocketAcceptor<Connection> {
+    const { tls } = this.#options;
+    // A browser shows its certificate whatever page opens the connection.
+    const unlisted = () => (tls === undefined || tls.clientCertificate === 'none' ? undefined : []);
+    return new WebSocketAcceptor<Connection>(
+      { originsAllowed: () => originsAllowed ?? unlisted(), messageBytesMax },
+      {
+        onOpen: (connection, stream) => this.#handOver(connection, stream),
+        onRefused: (connection, status) => connection.tell('websocket_upgrade', String(status)),
+      },
+    );
   }
 
   /** @throws OperationalError `config_invalid` when the address cannot be listened on */
@@ -155,6 +173,10 @@ class Listener implements RunningListener {
 
   async reload(): Promise<void> {
     await this.#options.tls?.reload();
+  }
+
+  override(trust: TrustOverride | undefined): void {
+    this.#options.tls?.override(trust);
   }
 
   close(): void {

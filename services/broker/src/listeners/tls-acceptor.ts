@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { type ClientCertificate, readClientCertificate } from './client-certificate.ts';
-import type { TlsCredentials } from './tls-credentials.ts';
+import type { TlsCredentials, TlsUser } from './tls-credentials.ts';
 
 export interface TlsHandlers<Connection> {
   /** The handshake is done, and the certificate, if one was asked for, is as it must be. */
@@ -34,24 +34,46 @@ function keyOf({ remoteAddress, remotePort, localAddress }: Socket): string | un
 const ignore = (): void => undefined; // `close` follows, and whoever reads sees it.
 
 /** Makes TLS of sockets that somebody else has accepted, and knows which became which. */
-export class TlsAcceptor<Connection extends Shaking> {
+export class TlsAcceptor<Connection extends Shaking> implements TlsUser {
   readonly #credentials: TlsCredentials;
   readonly #handlers: TlsHandlers<Connection>;
-  readonly #server: Server;
+  #server: Server;
+  #asks: boolean;
   readonly #shaking = new Map<string, Connection>();
 
   constructor(credentials: TlsCredentials, handlers: TlsHandlers<Connection>) {
     this.#credentials = credentials;
     this.#handlers = handlers;
-    this.#server = createServer({
-      ...credentials.context,
-      requestCert: credentials.clientCertificate !== 'none',
+    this.#asks = credentials.clientCertificate !== 'none';
+    this.#server = this.#newServer();
+    credentials.attach(this);
+  }
+
+  #newServer(): Server {
+    const server = createServer({
+      ...this.#credentials.context,
+      requestCert: this.#asks,
       // Node would close without a word about whom and why. INVARIANT: #certificateOf refuses what Node lets through.
       rejectUnauthorized: false,
     });
-    this.#server.on('secureConnection', (socket) => this.#secured(socket));
-    this.#server.on('tlsClientError', (error, socket) => this.#failed(error, socket));
-    credentials.attach(this.#server);
+    server.on('secureConnection', (socket) => this.#secured(socket));
+    server.on('tlsClientError', (error, socket) => this.#failed(error, socket));
+    return server;
+  }
+
+  /** A server cannot begin to ask for certificates. What shakes hands with the old one comes here all the same. */
+  renewed(): void {
+    const asks = this.#credentials.clientCertificate !== 'none';
+    if (asks === this.#asks) {
+      this.#server.setSecureContext(this.#credentials.context);
+      return;
+    }
+    this.#asks = asks;
+    this.#server = this.#newServer();
+  }
+
+  setTicketKeys(keys: Buffer): void {
+    this.#server.setTicketKeys(keys);
   }
 
   /** Nothing of `socket` has been read but what was put back. */
@@ -59,6 +81,11 @@ export class TlsAcceptor<Connection extends Shaking> {
     const key = keyOf(socket);
     if (key === undefined) {
       socket.destroy();
+      return;
+    }
+    if (!this.#credentials.usable) {
+      socket.destroy();
+      this.#handlers.onFailure(connection, 'tls_handshake', 'CERTIFICATES_UNUSABLE');
       return;
     }
     connection.shakingKey = key;
@@ -82,7 +109,7 @@ export class TlsAcceptor<Connection extends Shaking> {
   }
 
   close(): void {
-    this.#credentials.detach(this.#server);
+    this.#credentials.detach(this);
   }
 
   #take(socket: TLSSocket): Connection | undefined {

@@ -1,6 +1,6 @@
 import { constants, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import { createSecureContext, type SecureContextOptions, type Server } from 'node:tls';
+import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { OperationalError } from '@sallyport/errors';
 
 /** Of each file. */
@@ -46,12 +46,36 @@ export interface TlsCredentialsOptions {
   readonly onLoaded?: ((loaded: LoadedCertificate) => void) | undefined;
 }
 
+/** What holds on a listener in place of its files and their mode; what is left out stays the files'. Texts are PEM. */
+export interface TrustOverride {
+  readonly clientCertificate: ClientCertificateMode;
+  readonly authorities?: string;
+  readonly revocationLists?: string;
+  readonly server?: { readonly certificate: string; readonly key: string };
+}
+
+/** Whoever makes handshakes with the credentials. */
+export interface TlsUser {
+  /** There is a new context, or another mode. */
+  renewed(): void;
+  setTicketKeys(keys: Buffer): void;
+}
+
 export interface LoadedCertificate {
   /** Milliseconds since 1970. */
   readonly validTo: number;
 }
 
+interface Material {
+  readonly cert: string;
+  readonly key: string;
+  readonly authorities: readonly string[];
+  readonly revocationLists: readonly string[];
+  readonly mode: ClientCertificateMode;
+}
+
 interface Loaded {
+  readonly mode: ClientCertificateMode;
   readonly context: SecureContextOptions;
   readonly authorities: readonly X509Certificate[];
   readonly certificate: LoadedCertificate;
@@ -68,31 +92,59 @@ async function readPem(path: string): Promise<string> {
   return readFile(path, 'utf8');
 }
 
-/** @throws RangeError when the file holds none */
-async function readBlocks(path: string, label: string): Promise<readonly string[]> {
-  const blocks = blocksOf(await readPem(path), label);
-  if (blocks.length === 0) throw new RangeError(`${path} has no ${label}`);
+/** @throws RangeError when there is none */
+function someBlocks(pem: string, label: string, where: string): readonly string[] {
+  const blocks = blocksOf(pem, label);
+  if (blocks.length === 0) throw new RangeError(`${where} has no ${label}`);
   return blocks;
 }
 
-function checkPair(cert: string, key: string, path: string): LoadedCertificate {
+function checkPair({ cert, key }: Material): LoadedCertificate {
   const [block] = blocksOf(cert, 'CERTIFICATE');
-  if (block === undefined) throw new RangeError(`${path} has no CERTIFICATE`);
+  if (block === undefined) throw new RangeError('the server certificate has no CERTIFICATE');
   const leaf = new X509Certificate(block);
   if (!leaf.checkPrivateKey(createPrivateKey(key))) {
-    throw new RangeError(`${path} and its key do not belong together`);
+    throw new RangeError('the server certificate and its key do not belong together');
   }
   return { validTo: Date.parse(leaf.validTo) };
 }
 
-async function load(options: TlsCredentialsOptions): Promise<Loaded> {
+async function readFiles(options: TlsCredentialsOptions): Promise<Material> {
   const { certFile, keyFile, caFile, crlFile, clientCertificate } = options;
-  const [cert, key] = [await readPem(certFile), await readPem(keyFile)];
-  const certificate = checkPair(cert, key, certFile);
-  const ca = caFile === undefined ? [] : await readBlocks(caFile, 'CERTIFICATE');
-  const crl = crlFile === undefined ? [] : await readBlocks(crlFile, 'X509 CRL');
+  const blocksIn = async (path: string | undefined, label: string) =>
+    path === undefined ? [] : someBlocks(await readPem(path), label, path);
+  return {
+    cert: await readPem(certFile),
+    key: await readPem(keyFile),
+    authorities: await blocksIn(caFile, 'CERTIFICATE'),
+    revocationLists: await blocksIn(crlFile, 'X509 CRL'),
+    mode: clientCertificate,
+  };
+}
+
+/** Authorities and their revocation lists go together: lists of other authorities would say nothing, or refuse everybody. */
+function overridden(files: Material, override: TrustOverride | undefined): Material {
+  if (override === undefined) return files;
+  const { clientCertificate, authorities, revocationLists, server } = override;
+  return {
+    ...files,
+    ...(server !== undefined && { cert: server.certificate, key: server.key }),
+    ...(authorities !== undefined && {
+      authorities: someBlocks(authorities, 'CERTIFICATE', 'authorities'),
+      revocationLists:
+        revocationLists === undefined
+          ? []
+          : someBlocks(revocationLists, 'X509 CRL', 'revocationLists'),
+    }),
+    mode: clientCertificate,
+  };
+}
+
+function prepare(material: Material): Loaded {
+  const { cert, key, authorities: ca, revocationLists: crl, mode } = material;
+  const certificate = checkPair(material);
   // A ticket brings back a verdict on a certificate, but neither its chain nor what was revoked since.
-  const resumption = clientCertificate === 'none' ? 0 : constants.SSL_OP_NO_TICKET;
+  const resumption = mode === 'none' ? 0 : constants.SSL_OP_NO_TICKET;
   const context: SecureContextOptions = {
     cert,
     key,
@@ -106,22 +158,29 @@ async function load(options: TlsCredentialsOptions): Promise<Loaded> {
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION | resumption,
   };
   createSecureContext(context); // Throws for whatever the library cannot use.
-  return { context, authorities: ca.map((block) => new X509Certificate(block)), certificate };
+  const authorities = ca.map((block) => new X509Certificate(block));
+  return { mode, context, authorities, certificate };
 }
 
 /** The driver's text names files and what is wrong with them, and never quotes a key. */
 function unusable(cause: unknown): OperationalError {
   const text = cause instanceof Error ? cause.message : String(cause);
-  return new OperationalError('config_invalid', `the TLS files cannot be used: ${text}`, { cause });
+  return new OperationalError('config_invalid', `the TLS certificates cannot be used: ${text}`, {
+    cause,
+  });
 }
 
 /**
- * Certificate, key, client authorities and revocation lists of a node, for all its TLS servers. The files are looked at while a
- * server is attached: what changed holds for handshakes from then on, open connections go on.
+ * Certificate, key, client authorities and revocation lists of a listener: those of the node's files, and what the log says in
+ * their place. The files are looked at while somebody is attached: what changed holds for handshakes from then on, open
+ * connections go on.
  */
 export class TlsCredentials {
   readonly #options: TlsCredentialsOptions;
-  readonly #servers = new Set<Server>();
+  readonly #users = new Set<TlsUser>();
+  #files: Material;
+  #override: TrustOverride | undefined;
+  #usable = true;
   #loaded: Loaded;
   /** Of the files that are loaded, and of those that were there at the last look. */
   #used: string;
@@ -130,9 +189,10 @@ export class TlsCredentials {
   #timer: NodeJS.Timeout | undefined;
   #ticketKeyAt = performance.now();
 
-  private constructor(options: TlsCredentialsOptions, loaded: Loaded, state: string) {
+  private constructor(options: TlsCredentialsOptions, files: Material, state: string) {
     this.#options = options;
-    this.#loaded = loaded;
+    this.#files = files;
+    this.#loaded = prepare(files);
     this.#used = state;
     this.#seen = state;
   }
@@ -140,15 +200,17 @@ export class TlsCredentials {
   /** @throws OperationalError `config_invalid` when a file cannot be read or used */
   static async open(options: TlsCredentialsOptions): Promise<TlsCredentials> {
     const state = await stateOf(options);
-    const loaded = await load(options).catch((cause: unknown) => {
+    try {
+      const credentials = new TlsCredentials(options, await readFiles(options), state);
+      options.onLoaded?.(credentials.#loaded.certificate);
+      return credentials;
+    } catch (cause) {
       throw unusable(cause);
-    });
-    options.onLoaded?.(loaded.certificate);
-    return new TlsCredentials(options, loaded, state);
+    }
   }
 
   get clientCertificate(): ClientCertificateMode {
-    return this.#options.clientCertificate;
+    return this.#loaded.mode;
   }
 
   /** Those that may sign client certificates. */
@@ -156,24 +218,51 @@ export class TlsCredentials {
     return this.#loaded.authorities;
   }
 
-  /** For the constructor of a server that is attached then. */
+  /** For handshakes from now on; whoever is attached is told when there is another. */
   get context(): SecureContextOptions {
     return this.#loaded.context;
   }
 
-  /** From now on handshakes of `server` use what is in the files. */
-  attach(server: Server): void {
-    this.#servers.add(server);
+  attach(user: TlsUser): void {
+    this.#users.add(user);
     if (this.#timer !== undefined) return;
     this.#timer = setInterval(() => void this.#look(), this.#options.reloadMs);
     this.#timer.unref();
   }
 
-  detach(server: Server): void {
-    this.#servers.delete(server);
-    if (this.#servers.size > 0) return;
+  detach(user: TlsUser): void {
+    this.#users.delete(user);
+    if (this.#users.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+
+  /**
+   * What holds in place of the files from now on; undefined: the files alone.
+   * @throws OperationalError `config_invalid` when it cannot be used; then no handshake succeeds until something can be used, because
+   * what was there before is what somebody did not want any more
+   */
+  override(override: TrustOverride | undefined): void {
+    this.#override = override;
+    try {
+      this.#adopt(prepare(overridden(this.#files, override)));
+    } catch (cause) {
+      this.#usable = false;
+      throw unusable(cause);
+    }
+  }
+
+  /** False while the last override cannot be used: no handshake may begin. */
+  get usable(): boolean {
+    return this.#usable;
+  }
+
+  /** Old tickets end with the old context. */
+  #adopt(loaded: Loaded): void {
+    this.#loaded = loaded;
+    this.#usable = true;
+    for (const user of this.#users) user.renewed();
+    this.#options.onLoaded?.(loaded.certificate);
   }
 
   /** Reads the files now. What cannot be used goes to `onProblem`, and the old ones stay. */
@@ -185,15 +274,14 @@ export class TlsCredentials {
   async #reload(): Promise<void> {
     const state = await stateOf(this.#options);
     try {
-      this.#loaded = await load(this.#options);
+      const files = await readFiles(this.#options);
+      this.#adopt(prepare(overridden(files, this.#override)));
+      this.#files = files;
     } catch (cause) {
       this.#options.onProblem?.(unusable(cause));
       return;
     }
     this.#used = state;
-    // Old tickets end with the old context.
-    for (const server of this.#servers) server.setSecureContext(this.#loaded.context);
-    this.#options.onLoaded?.(this.#loaded.certificate);
   }
 
   async #look(): Promise<void> {
@@ -209,7 +297,7 @@ export class TlsCredentials {
     const now = performance.now();
     if (now - this.#ticketKeyAt < TICKET_KEY_LIFETIME_MS) return;
     this.#ticketKeyAt = now;
-    for (const server of this.#servers) server.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
+    for (const user of this.#users) user.setTicketKeys(randomBytes(TICKET_KEY_BYTES));
   }
 }
 

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { WebSocketOptions } from './listener.ts';
 import { createWebSocketStream } from './websocket-stream.ts';
 
 /** Where MQTT is; everything else is 404. */
@@ -17,6 +16,13 @@ const SUBPROTOCOLS = ['mqtt', 'mqttv3.1'];
 const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 const KEY = /^[+/0-9A-Za-z]{22}==$/;
 const VERSION = '13';
+
+export interface WebSocketAcceptorOptions {
+  /** Web pages that may connect now; undefined: all. */
+  readonly originsAllowed: () => readonly string[] | undefined;
+  /** Largest WebSocket message in bytes; a larger one ends the connection. */
+  readonly messageBytesMax: number;
+}
 
 export interface WebSocketHandlers<Connection> {
   onOpen(connection: Connection, stream: Duplex): void;
@@ -46,7 +52,7 @@ function pathOf(request: IncomingMessage): string {
 /** The HTTP status of the refusal, or undefined. */
 function problemOf(
   request: IncomingMessage,
-  { originsAllowed }: WebSocketOptions,
+  originsAllowed: readonly string[] | undefined,
 ): number | undefined {
   if (pathOf(request) !== WS_PATH) return 404;
   const { origin, upgrade } = request.headers;
@@ -75,12 +81,12 @@ function accept(socket: Socket, request: IncomingMessage): void {
 
 /** Makes WebSockets of sockets, plain or inside TLS, that somebody else has accepted. How long that may take is not its affair. */
 export class WebSocketAcceptor<Connection extends object> {
-  readonly #options: WebSocketOptions;
+  readonly #options: WebSocketAcceptorOptions;
   readonly #handlers: WebSocketHandlers<Connection>;
   readonly #server: Server;
   readonly #connections = new WeakMap<Socket, Connection>();
 
-  constructor(options: WebSocketOptions, handlers: WebSocketHandlers<Connection>) {
+  constructor(options: WebSocketAcceptorOptions, handlers: WebSocketHandlers<Connection>) {
     this.#options = options;
     this.#handlers = handlers;
     this.#server = createServer(
@@ -118,7 +124,7 @@ export class WebSocketAcceptor<Connection extends object> {
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
-    const problem = problemOf(request, this.#options);
+    const problem = problemOf(request, this.#options.originsAllowed());
     if (problem !== undefined) {
       this.#refused(socket, problem);
       refuse(socket, problem);
