@@ -5,6 +5,7 @@ import {
   type AclTable,
   type AclTarget,
   DEFAULT_SETTINGS,
+  type Role,
   type SettingValues,
 } from '@sallyport/domain';
 import type { Action, PolicySources } from '@sallyport/rules';
@@ -32,6 +33,8 @@ export interface DecisionCase {
   readonly title: string;
   /** Absent: access by ACL tables, and no superuser. */
   readonly credential?: { readonly access?: AccessSpec; readonly superuser?: boolean };
+  /** Roles that exist; the credential has those that its access names. */
+  readonly roles?: readonly Pick<Role, 'id' | 'permissions'>[];
   /** For the client id and the username of `facts`, and for everyone. */
   readonly tables: {
     readonly client?: readonly Row[];
@@ -48,7 +51,7 @@ export interface DecisionCase {
 export const CASE_CREDENTIAL_ID = 'credential-1';
 
 const keysOf: Readonly<Record<'case' | 'expectation' | 'row', readonly string[]>> = {
-  case: ['title', 'credential', 'tables', 'settings', 'facts', 'expectations'],
+  case: ['title', 'credential', 'roles', 'tables', 'settings', 'facts', 'expectations'],
   expectation: ['action', 'topic', 'allowed', 'ruleId', 'checkDeliveries'],
   row: ['effect', 'action', 'topicFilter'],
 };
@@ -97,6 +100,7 @@ export function policySources(one: DecisionCase): PolicySources {
       everyone: everyone && tableOf({ kind: 'everyone' }, everyone),
     },
     settings: { ...DEFAULT_SETTINGS, ...one.settings },
+    roles: one.roles ?? [],
   };
 }
 

@@ -2,6 +2,7 @@ import type { Rejection } from '@sallyport/errors';
 import type { AclTableEvent } from './acl-table.ts';
 import type { CredentialEvent } from './credential.ts';
 import type { OperatorEvent } from './operator.ts';
+import type { RoleEvent } from './role.ts';
 import type { SettingEvent } from './setting.ts';
 import type { TrustEvent } from './trust.ts';
 
@@ -9,7 +10,7 @@ import type { TrustEvent } from './trust.ts';
 export type Revision = number;
 
 export type DomainEvent =
-  CredentialEvent | AclTableEvent | SettingEvent | OperatorEvent | TrustEvent;
+  CredentialEvent | AclTableEvent | SettingEvent | OperatorEvent | TrustEvent | RoleEvent;
 
 /** Who caused a commit. */
 export interface Actor {

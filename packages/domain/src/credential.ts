@@ -1,6 +1,7 @@
 import { unreachable } from '@sallyport/errors';
 import { parseTopicPattern } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+import { checkRolesAccess, type RolesAccess, rolesOf } from './roles-access.ts';
 import { checkScram, type ScramKeys } from './scram.ts';
 import { Problems } from './text.ts';
 
@@ -44,7 +45,9 @@ export type AccessSpec =
       readonly kind: 'patterns';
       readonly publish: readonly string[];
       readonly subscribe: readonly string[];
-    };
+    }
+  /** Roles, and permissions of its own. */
+  | RolesAccess;
 
 /** What an administrator decides about a credential. */
 export interface CredentialFields {
@@ -158,6 +161,8 @@ export interface CredentialReads {
   credential(id: string): Credential | undefined;
   credentialIdByName(store: Store, name: string): string | undefined;
   credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined;
+  /** Asked whether a role exists. */
+  role(id: string): unknown;
 }
 
 interface Conditional {
@@ -235,6 +240,7 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
   if (added.passwordRequired && added.secrets.length === 0) {
     problems.add('/password', 'is needed unless passwordRequired is false');
   }
+  checkRolesExist(problems, reads, rolesOf(added.access), []);
   checkScram(problems, '/match/username', added.match.username, added.secrets);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   if (reads.credential(added.id) !== undefined) return reject('credential_exists');
@@ -250,6 +256,7 @@ function decideChange(
   const next = { ...current, ...data.changes };
   const problems = new Problems();
   checkFields(problems, next);
+  checkRolesExist(problems, reads, rolesOf(next.access), rolesOf(current.access));
   if (next.passwordRequired && current.secrets.length === 0 && data.secret === undefined) {
     problems.add('/password', 'is needed unless passwordRequired is false');
   }
@@ -338,6 +345,20 @@ function checkFields(problems: Problems, fields: CredentialFields): void {
   if (fields.access.kind === 'patterns') {
     checkPatterns(problems, '/access/publish', fields.access.publish);
     checkPatterns(problems, '/access/subscribe', fields.access.subscribe);
+  }
+  if (fields.access.kind === 'roles') checkRolesAccess(problems, '/access', fields.access);
+}
+
+/** Only of roles that the command itself names: of those that were there, `RemoveRole` sees to it that they exist. */
+function checkRolesExist(
+  problems: Problems,
+  reads: CredentialReads,
+  roles: readonly string[],
+  present: readonly string[],
+): void {
+  for (const [index, id] of roles.entries()) {
+    if (present.includes(id) || reads.role(id) !== undefined) continue;
+    problems.add(`/access/roles/${index}`, 'is not the id of a role');
   }
 }
 

@@ -1,6 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { aCredential, anAclRule, anApiKey, anOperator, aSecret, stateOf } from '../test/given.ts';
+import {
+  aCredential,
+  anAclRule,
+  anApiKey,
+  anOperator,
+  aPermission,
+  aRole,
+  aSecret,
+  rolesAccess,
+  stateOf,
+} from '../test/given.ts';
 import type { DomainEvent } from './commit.ts';
 import { loginKey } from './credential.ts';
 import { affects, type Command, decide, scopeOf, streamOf } from './domain.ts';
@@ -78,10 +88,41 @@ const otherCommand: fc.Arbitrary<Command> = fc.oneof(
   })),
   id.map((one): Command => ({ type: 'RemoveApiKey', data: { id: one } })),
 );
+const access = fc.uniqueArray(id, { maxLength: 2 }).map((roles) => rolesAccess({ roles }));
+const roleCommand: fc.Arbitrary<Command> = fc.oneof(
+  fc.record({ id, name }).map((changes): Command => ({ type: 'AddRole', data: aRole(changes) })),
+  fc
+    .record({
+      id,
+      ifRevision,
+      changes: fc.record({ name, permissions: fc.constant([]) }, { requiredKeys: [] }),
+    })
+    .map((data): Command => ({ type: 'ChangeRole', data: defined(data) as never })),
+  fc.record({ id, detach: fc.boolean() }).map((data): Command => ({ type: 'RemoveRole', data })),
+  id.map((one): Command => ({
+    type: 'AddRolePermission',
+    data: { id: one, permission: aPermission({ id: 'p2' }) },
+  })),
+  id.map((one): Command => ({
+    type: 'ChangeRolePermission',
+    data: { id: one, permission: aPermission({ resource: 'b' }) },
+  })),
+  id.map((one): Command => ({
+    type: 'RemoveRolePermission',
+    data: { id: one, permissionId: 'p1' },
+  })),
+  fc
+    .record({ id, name, match, store, access })
+    .map((changes): Command => ({ type: 'AddCredential', data: aCredential(changes) })),
+  fc
+    .record({ id, changes: fc.record({ access, enabled: fc.boolean() }, { requiredKeys: [] }) })
+    .map((data): Command => ({ type: 'ChangeCredential', data })),
+);
 // Most of the interest is in credentials: their names and matches are unique across aggregates.
 const command = fc.oneof(
   { weight: 3, arbitrary: credentialCommand },
   { weight: 2, arbitrary: otherCommand },
+  { weight: 3, arbitrary: roleCommand },
 );
 
 type Commits = readonly { readonly events: readonly DomainEvent[] }[];
@@ -136,6 +177,15 @@ describe('group commit', () => {
     expect(meets(base, add({ id: 'y', name: 'n2', match: { username: 'u1' } }))).toBe(true);
     expect(meets(base, add({ id: 'y', name: 'n2', match: { username: 'u2' } }))).toBe(false);
     expect(meets(base, { type: 'RemoveCredential', data: { id: 'y' } })).toBe(true);
+    const holder = add({
+      id: 'z',
+      name: 'n3',
+      match: { username: 'u3' },
+      access: rolesAccess({ roles: ['r'] }),
+    });
+    expect(meets(holder, { type: 'RemoveRole', data: { id: 'r' } })).toBe(true);
+    expect(meets(holder, { type: 'AddRole', data: aRole({ id: 'r' }) })).toBe(true);
+    expect(meets(holder, { type: 'AddRole', data: aRole({ id: 'q' }) })).toBe(false);
   });
 });
 
@@ -198,6 +248,28 @@ const events: readonly (readonly [DomainEvent, string, readonly string[]])[] = [
   [{ type: 'ApiKeyAdded', data: anApiKey() }, 'operator k1', []],
   [{ type: 'ApiKeyChanged', data: { id: 'k1', changes: {} } }, 'operator k1', []],
   [{ type: 'ApiKeyRemoved', data: { id: 'k1' } }, 'operator k1', []],
+  [{ type: 'RoleAdded', data: aRole() }, 'role role-1', ['role:role-1']],
+  [
+    { type: 'RoleChanged', data: { id: 'role-1', changes: { name: 'x' } } },
+    'role role-1',
+    ['role:role-1'],
+  ],
+  [{ type: 'RoleRemoved', data: { id: 'role-1' } }, 'role role-1', ['role:role-1']],
+  [
+    { type: 'RolePermissionAdded', data: { id: 'role-1', permission: aPermission() } },
+    'role role-1',
+    ['role:role-1'],
+  ],
+  [
+    { type: 'RolePermissionChanged', data: { id: 'role-1', permission: aPermission() } },
+    'role role-1',
+    ['role:role-1'],
+  ],
+  [
+    { type: 'RolePermissionRemoved', data: { id: 'role-1', permissionId: 'p1' } },
+    'role role-1',
+    ['role:role-1'],
+  ],
 ];
 
 test.each(events)(
@@ -214,8 +286,10 @@ test('an event of an aggregate that is gone changes nothing', () => {
     { events: [{ type: 'CredentialChanged', data: { id: 'c1', changes: { enabled: true } } }] },
     { events: [{ type: 'OperatorSessionsEnded', data: { id: 'o1' } }] },
     { events: [{ type: 'ApiKeyChanged', data: { id: 'k1', changes: { enabled: true } } }] },
+    { events: [{ type: 'RoleChanged', data: { id: 'role-1', changes: { name: 'x' } } }] },
   ]);
   expect(state.credential('c1')).toBeUndefined();
   expect(state.operatorCount()).toBe(0);
   expect(state.apiKey('k1')).toBeUndefined();
+  expect(state.role('role-1')).toBeUndefined();
 });

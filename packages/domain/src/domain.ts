@@ -15,15 +15,24 @@ import {
   loginKey,
 } from './credential.ts';
 import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
+import { decideRole, type Role, type RoleCommand, type RoleReads } from './role.ts';
+import { rolesOf } from './roles-access.ts';
 import { decideSetting, type SettingCommand, type SettingReads } from './setting.ts';
 import { decideTrust, type TrustCommand, type TrustReads } from './trust.ts';
 
 export type Command =
-  CredentialCommand | AclTableCommand | SettingCommand | OperatorCommand | TrustCommand;
+  | CredentialCommand
+  | AclTableCommand
+  | SettingCommand
+  | OperatorCommand
+  | TrustCommand
+  | RoleCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads
-  extends CredentialReads, AclTableReads, SettingReads, OperatorReads, TrustReads {}
+  extends RoleReads, CredentialReads, AclTableReads, SettingReads, OperatorReads, TrustReads {
+  role(id: string): Role | undefined;
+}
 
 /** The events of a command, or why it is refused. Pure, and never throws on input; `at` is the time of the command. */
 export function decide(reads: DecisionReads, command: Command, at: number): Decided<DomainEvent> {
@@ -53,6 +62,13 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'ReplaceTrust':
     case 'RemoveTrust':
       return decideTrust(reads, command);
+    case 'AddRole':
+    case 'ChangeRole':
+    case 'RemoveRole':
+    case 'AddRolePermission':
+    case 'ChangeRolePermission':
+    case 'RemoveRolePermission':
+      return decideRole(reads, command);
     default:
       return unreachable(command);
   }
@@ -65,14 +81,19 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
 export function scopeOf(command: Command): readonly string[] {
   switch (command.type) {
     case 'AddCredential': {
-      const { id, store, name, match } = command.data;
-      return [`credential:${id}`, `name:${store}:${name}`, `match:${store}:${loginKey(match)}`];
+      const { id, store, name, match, access } = command.data;
+      const own = [
+        `credential:${id}`,
+        `name:${store}:${name}`,
+        `match:${store}:${loginKey(match)}`,
+      ];
+      return [...own, ...rolesOf(access).map(roleTag)];
     }
     case 'ChangeCredential': {
       const { id, changes } = command.data;
       const renamed = changes.name !== undefined || changes.match !== undefined;
       // The store is not in the command, so a change of name or match is decided alone.
-      return renamed ? ['*'] : [`credential:${id}`];
+      return renamed ? ['*'] : [`credential:${id}`, ...rolesOf(changes.access).map(roleTag)];
     }
     case 'RotateSecret':
     case 'RemoveSecret':
@@ -99,13 +120,25 @@ export function scopeOf(command: Command): readonly string[] {
     case 'ReplaceTrust':
     case 'RemoveTrust':
       return [`trust:${command.data.listener}`];
+    case 'AddRole':
+      return [roleTag(command.data.id), `role-name:${command.data.name}`];
+    case 'ChangeRole':
+      // The name that it frees is not in the command.
+      return command.data.changes.name === undefined ? [roleTag(command.data.id)] : ['*'];
+    case 'RemoveRole':
+      // It frees a name, and looks at every credential that has the role.
+      return ['*'];
+    case 'AddRolePermission':
+    case 'ChangeRolePermission':
+    case 'RemoveRolePermission':
+      return [roleTag(command.data.id)];
     default:
       return unreachable(command);
   }
 }
 
 export interface StreamId {
-  readonly aggregate: 'credential' | 'acl-table' | 'setting' | 'operator' | 'trust';
+  readonly aggregate: 'credential' | 'acl-table' | 'setting' | 'operator' | 'trust' | 'role';
   readonly key: string;
 }
 
@@ -136,6 +169,13 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'TrustReplaced':
     case 'TrustRemoved':
       return { aggregate: 'trust', key: event.data.listener };
+    case 'RoleAdded':
+    case 'RoleChanged':
+    case 'RoleRemoved':
+    case 'RolePermissionAdded':
+    case 'RolePermissionChanged':
+    case 'RolePermissionRemoved':
+      return { aggregate: 'role', key: event.data.id };
     default:
       return unreachable(event);
   }
@@ -152,6 +192,9 @@ export const loginTag = (key: string): string => `${LOGIN_TAG_PREFIX}${key}`;
 export const isLoginTag = (tag: string): boolean => tag.startsWith(LOGIN_TAG_PREFIX);
 export const aclTag = (target: AclTableEvent['data']['target']): string =>
   `acl:${aclTargetKey(target)}`;
+
+/** Tag of everything that depends on a role. */
+export const roleTag = (id: string): string => `role:${id}`;
 
 /** The cache tags that an event makes stale. A cached answer carries the tags of all that it was made from. */
 export function affects(event: DomainEvent): readonly string[] {
@@ -182,6 +225,13 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'TrustReplaced':
     case 'TrustRemoved':
       return [TRUST_TAG];
+    case 'RoleAdded':
+    case 'RoleChanged':
+    case 'RoleRemoved':
+    case 'RolePermissionAdded':
+    case 'RolePermissionChanged':
+    case 'RolePermissionRemoved':
+      return [roleTag(event.data.id)];
     default:
       return unreachable(event);
   }

@@ -47,6 +47,7 @@ export {
   type DecisionReads,
   isLoginTag,
   loginTag,
+  roleTag,
   scopeOf,
   SETTINGS_TAG,
   TRUST_TAG,
@@ -66,6 +67,30 @@ export {
   type OperatorOnlyEvent,
   type OperatorRole,
 } from './operator.ts';
+export {
+  type Permission,
+  PERMISSION_CONTEXTS,
+  PERMISSION_ID_BYTES_MAX,
+  PERMISSION_OPERATIONS,
+  PERMISSIONS_MAX,
+} from './permission.ts';
+export {
+  DETACHED_CREDENTIALS_MAX,
+  evolveRole,
+  type NewRole,
+  type Role,
+  ROLE_ID_BYTES_MAX,
+  type RoleCommand,
+  type RoleEvent,
+  type RoleFields,
+  type RoleReads,
+} from './role.ts';
+export {
+  CREDENTIAL_ROLES_MAX,
+  PUBLISH_PREFIX_BYTES_MAX,
+  type RolesAccess,
+  rolesOf,
+} from './roles-access.ts';
 export { saslprep } from './saslprep.ts';
 export { SCRAM_MECHANISMS, type ScramKeys, type ScramMechanism } from './scram.ts';
 export {

@@ -25,6 +25,8 @@ import {
   type OperatorEvent,
   type OperatorOnlyEvent,
 } from './operator.ts';
+import { evolveRole, type Role, type RoleEvent } from './role.ts';
+import { rolesOf } from './roles-access.ts';
 import { DEFAULT_SETTINGS, evolveSettings, type SettingEvent, type Settings } from './setting.ts';
 import { evolveTrust, type TlsListener, type Trust, type TrustEvent } from './trust.ts';
 
@@ -35,6 +37,7 @@ export class MemoryState implements DecisionReads {
   readonly #operators = new Map<string, Operator>();
   readonly #apiKeys = new Map<string, ApiKey>();
   readonly #trust = new Map<string, Trust>();
+  readonly #roles = new Map<string, Role>();
   #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
 
   apply(commit: Pick<Commit, 'revision' | 'at' | 'events'>): void {
@@ -66,6 +69,9 @@ export class MemoryState implements DecisionReads {
         break;
       case 'trust':
         put(this.#trust, key, evolveTrust(event as TrustEvent, context));
+        break;
+      case 'role':
+        put(this.#roles, key, evolveRole(this.#roles.get(key), event as RoleEvent, context));
         break;
       default:
         unreachable(aggregate);
@@ -137,6 +143,22 @@ export class MemoryState implements DecisionReads {
 
   apiKeyByName(name: string): ApiKey | undefined {
     return [...this.#apiKeys.values()].find((one) => one.name === name);
+  }
+
+  role(id: string): Role | undefined {
+    return this.#roles.get(id);
+  }
+
+  roleIdByName(name: string): string | undefined {
+    return [...this.#roles.values()].find((one) => one.name === name)?.id;
+  }
+
+  credentialIdsByRole(roleId: string, max: number): readonly string[] {
+    return [...this.#credentials.values()]
+      .filter(({ access }) => rolesOf(access).includes(roleId))
+      .map(({ id }) => id)
+      .sort()
+      .slice(0, max);
   }
 }
 

@@ -25,6 +25,12 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   ApiKeyRemoved: true,
   TrustReplaced: true,
   TrustRemoved: true,
+  RoleAdded: true,
+  RoleChanged: true,
+  RoleRemoved: true,
+  RolePermissionAdded: true,
+  RolePermissionChanged: true,
+  RolePermissionRemoved: true,
 };
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */

@@ -5,6 +5,9 @@ import type { DomainEvent } from '../src/commit.ts';
 import type { Credential, NewCredential, Secret } from '../src/credential.ts';
 import { type Command, decide } from '../src/domain.ts';
 import { MemoryState } from '../src/memory-state.ts';
+import type { Permission } from '../src/permission.ts';
+import type { NewRole } from '../src/role.ts';
+import type { RolesAccess } from '../src/roles-access.ts';
 import type { Operator } from '../src/operator.ts';
 
 /** Time of a command unless the test says otherwise; later than every commit that was given. */
@@ -123,5 +126,27 @@ export const anApiKey = (
   role: 'viewer',
   enabled: true,
   secretVerifier: 'sealed',
+  ...changes,
+});
+
+export const aPermission = (changes: Partial<Permission> = {}): Permission => ({
+  id: 'p1',
+  context: 'mqtt',
+  resource: 'a/#',
+  operation: 'readWrite',
+  ...changes,
+});
+
+export const aRole = (changes: Partial<NewRole> = {}): NewRole => ({
+  id: 'role-1',
+  name: 'Operators',
+  permissions: [aPermission()],
+  ...changes,
+});
+
+export const rolesAccess = (changes: Partial<RolesAccess> = {}): RolesAccess => ({
+  kind: 'roles',
+  roles: [],
+  permissions: [],
   ...changes,
 });

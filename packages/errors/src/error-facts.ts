@@ -81,6 +81,19 @@ export const errorFacts = {
   // Certificates of listeners
   trust_not_found: facts(404, 'NOT_FOUND', 'The listener has no certificates of its own'),
   trust_invalid: facts(422, 'INVALID_ARGUMENT', 'The certificates are not valid'),
+  // Roles
+  role_not_found: facts(404, 'NOT_FOUND', 'There is no such role'),
+  role_exists: facts(409, 'ALREADY_EXISTS', 'A role with this id exists already'),
+  role_name_taken: facts(409, 'ALREADY_EXISTS', 'Another role has this name'),
+  role_invalid: facts(422, 'INVALID_ARGUMENT', 'The role is not valid'),
+  role_in_use: facts(409, 'FAILED_PRECONDITION', 'Credentials have the role'),
+  permission_not_found: facts(404, 'NOT_FOUND', 'There is no such permission'),
+  permission_exists: facts(409, 'ALREADY_EXISTS', 'A permission with this id exists already'),
+  too_many_permissions: facts(
+    422,
+    'FAILED_PRECONDITION',
+    'The role has no room for another permission',
+  ),
 
   // Operators
   operator_not_found: facts(404, 'NOT_FOUND', 'There is no such operator'),

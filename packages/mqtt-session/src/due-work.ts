@@ -87,7 +87,9 @@ export class DueWork implements AsyncDisposable {
       return;
     }
     const will = item.will as Message; // What `openSession` was given.
-    if (await hooks.mayPublishStored(item.record, will.topic)) await publish(will);
+    // It is stored as the client named it, so that what it becomes is what the rights are now.
+    const topic = await hooks.storedWillTopic(item.record, will.topic);
+    if (topic !== undefined) await publish({ ...will, topic });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -332,11 +332,11 @@ export class Engine implements AsyncDisposable {
     this.unroute(session, [...session.subscriptions.keys()]);
     const orphans = session.outboundIfAny?.close() ?? [];
     const will = dueWill(agreement, kind);
-    const mourned = will !== undefined && session.mayPublish(will.message.topic);
+    const mourned = will && permitted(will, session);
     this.hooks.ended(connection, rights);
     if (!stored) this.#sharing.handOn(orphans);
     if (!stored && agreement.packet.will === undefined) return NOTHING_LEFT;
-    const ending = this.#conclude(session, agreement, mourned ? will : undefined).finally(() => {
+    const ending = this.#conclude(session, agreement, mourned).finally(() => {
       if (this.#endings.get(clientId) === ending) this.#endings.delete(clientId);
     });
     this.#endings.set(clientId, ending);
@@ -578,7 +578,7 @@ function withoutRouting({ properties, ...message }: Message): Message {
   return Object.keys(others).length === 0 ? message : { ...message, properties: others };
 }
 
-/** The will as the message that it becomes. @source MQTT-5.0 §3.1.3.2 */
+/** The will as the message that it becomes, under the topic that its client names. @source MQTT-5.0 §3.1.3.2 */
 function willMessage({ packet, clientId }: Agreement): Message {
   const { will } = packet;
   if (will === undefined) throw new TypeError('no will');
@@ -587,6 +587,13 @@ function willMessage({ packet, clientId }: Agreement): Message {
   const { messageExpiryInterval } = properties ?? {};
   const all = messageExpiryInterval === undefined ? kept : { ...kept, messageExpiryInterval };
   return { topic, payload, qos, retain, clientId, ...(all !== undefined && { properties: all }) };
+}
+
+/** The will as its rights have it now, under the topic that it is published under; undefined when it may not be. */
+function permitted({ message, delaySeconds }: DueWill, session: Session): DueWill | undefined {
+  const topic = session.publishedTopic(message.topic);
+  if (topic === undefined || !session.mayPublish(topic)) return undefined;
+  return { message: { ...message, topic }, delaySeconds };
 }
 
 /** The will that is to be published now or later. A delay never outlasts the session. @source MQTT-5.0 §3.1.3.2.2 */

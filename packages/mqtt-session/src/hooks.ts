@@ -39,6 +39,12 @@ export interface MqttClient {
 
 /** What one connection may do. Every answer is synchronous and in memory. */
 export interface SessionRights {
+  /**
+   * The topic that a message is published under when the client, or its will, names `topic`: the same, or with a prefix. Undefined when
+   * there is no such topic. Asked once for each message, before anything else is asked of it.
+   */
+  publishedTopic(topic: string): string | undefined;
+  /** Of a topic that `publishedTopic` gave. */
   mayPublish(topic: string): boolean;
   mayReceive(topic: string): boolean;
   /** By coverage of all topics that the filter matches. */
@@ -84,8 +90,11 @@ export interface MqttHooks {
   ): EnhancedAuthentication | undefined;
   /** The connection of an accepted verdict has ended, and its will was decided. Once for each of them. */
   ended(client: MqttClient, rights: SessionRights): void;
-  /** Whether a stored principal, that is not connected, may publish; for a will whose time has come. */
-  mayPublishStored(record: SessionRecord, topic: string): Promise<boolean>;
+  /**
+   * The topic that a stored principal, that is not connected, publishes under when its will names `topic`, as its rights are now.
+   * Undefined when it may not. For a will whose time has come.
+   */
+  storedWillTopic(record: SessionRecord, topic: string): Promise<string | undefined>;
 }
 
 /** What the engine asks of the kernel: the publish pipeline, and the bus between nodes. */

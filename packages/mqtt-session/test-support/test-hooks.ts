@@ -14,12 +14,21 @@ import type {
 export class TestRights implements SessionRights {
   readonly clientId: string;
   deniedPublish: SessionRights['deniedPublish'] = 'acknowledge';
+  /** What is put in front of topics. */
+  prefix = '';
+  /** Longest topic that there is. */
+  topicLengthMax = 1024;
   readonly noPublish = new Set<string>();
   readonly noReceive = new Set<string>();
   readonly noSubscribe = new Set<string>();
 
   constructor(clientId: string) {
     this.clientId = clientId;
+  }
+
+  publishedTopic(topic: string): string | undefined {
+    const published = this.prefix + topic;
+    return published.length > this.topicLengthMax ? undefined : published;
   }
 
   mayPublish(topic: string): boolean {
@@ -46,6 +55,8 @@ export class TestHooks implements MqttHooks {
   enhanced: MqttHooks['authenticateEnhanced'] = () => undefined;
   storedRights: (record: SessionRecord, topic: string) => Promise<boolean> = () =>
     Promise.resolve(true);
+  /** What is put in front of topics of those who are not connected. */
+  storedPrefix = '';
   readonly storedAsked: { readonly clientId: string; readonly topic: string }[] = [];
 
   async authenticate(_client: MqttClient, request: ConnectRequest): Promise<ConnectVerdict> {
@@ -78,9 +89,9 @@ export class TestHooks implements MqttHooks {
     this.endings.push(rights);
   }
 
-  mayPublishStored(record: SessionRecord, topic: string): Promise<boolean> {
+  async storedWillTopic(record: SessionRecord, topic: string): Promise<string | undefined> {
     this.storedAsked.push({ clientId: record.clientId, topic });
-    return this.storedRights(record, topic);
+    return (await this.storedRights(record, topic)) ? this.storedPrefix + topic : undefined;
   }
 
   /** Accepted verdicts that have not ended. @throws Error when one has ended twice, or was never there */

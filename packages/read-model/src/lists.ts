@@ -1,4 +1,4 @@
-import type { ApiKey, AclTable, Credential, Operator, Store } from '@sallyport/domain';
+import type { ApiKey, AclTable, Credential, Operator, Role, Store } from '@sallyport/domain';
 
 /** One page of a list. */
 export interface Page<T> {
@@ -18,11 +18,19 @@ export interface PageRequest<S extends string> {
 }
 
 export type CredentialSort = 'name' | 'createdAt' | 'updatedAt';
+export type RoleSort = CredentialSort;
+
+export interface CredentialPageRequest extends PageRequest<CredentialSort> {
+  readonly store?: Store;
+  /** Id of a role: only credentials that have it. */
+  readonly role?: string;
+}
 
 /** What administrators list. Synchronous, at the model's revision. */
 export interface Lists {
-  credentials(request: PageRequest<CredentialSort> & { readonly store?: Store }): Page<Credential>;
+  credentials(request: CredentialPageRequest): Page<Credential>;
   aclTables(request: PageRequest<'target'>): Page<AclTable>;
   operators(): readonly Operator[];
   apiKeys(): readonly ApiKey[];
+  roles(request: PageRequest<RoleSort>): Page<Role>;
 }

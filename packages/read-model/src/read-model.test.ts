@@ -213,6 +213,64 @@ describe('lists', () => {
   });
 });
 
+describe('roles', () => {
+  const role = (id: string, name: string): DomainEvent => ({
+    type: 'RoleAdded',
+    data: { id, name, permissions: [] },
+  });
+  const holder = (id: string, ...roles: string[]): DomainEvent =>
+    added(credential(id, { access: { kind: 'roles', roles, permissions: [] } }));
+
+  it('are listed by name or time, searched by name', async () => {
+    await append(
+      commitOf('1', role('r1', 'Beta'), role('r2', 'alpha')),
+      commitOf('2', role('r3', '100%')),
+    );
+    const model = await openModel();
+    const names = (more: object) => {
+      const { items, total } = model.lists.roles({ ...firstPage, ...more });
+      return [items.map(({ name }) => name), total];
+    };
+    expect(names({})).toEqual([['100%', 'alpha', 'Beta'], 3]);
+    expect(names({ order: 'desc', pageSize: 1, page: 1 })).toEqual([['alpha'], 3]);
+    expect(names({ search: 'ETA' })).toEqual([['Beta'], 1]);
+    expect(names({ search: '%' })).toEqual([['100%'], 1]);
+  });
+
+  it('lead to the credentials that have them, as these change and go', async () => {
+    await append(
+      commitOf('1', role('r1', 'one'), role('r2', 'two')),
+      commitOf('2', holder('a', 'r1', 'r2'), holder('b', 'r1'), added(credential('c'))),
+    );
+    const model = await openModel();
+    const having = (wanted: string) =>
+      model.lists.credentials({ ...firstPage, role: wanted }).items.map(({ id }) => id);
+    expect([having('r1'), having('r2'), having('r3')]).toEqual([['a', 'b'], ['a'], []]);
+    expect(model.reads.credentialIdsByRole('r1', 1)).toEqual(['a']);
+    const access = { kind: 'roles', roles: ['r2'], permissions: [] } as const;
+    const changed: DomainEvent = {
+      type: 'CredentialChanged',
+      data: { id: 'a', changes: { access } },
+    };
+    await append(commitOf('3', changed, { type: 'CredentialRemoved', data: { id: 'b' } }));
+    await model.waitFor(3, 5_000);
+    expect([having('r1'), having('r2')]).toEqual([[], ['a']]);
+  });
+
+  it('are found at their holders by an index, and not by looking at every credential', async () => {
+    await append(commitOf('1', role('r1', 'one')));
+    await openModel();
+    const db = new DatabaseSync(path, { readOnly: true });
+    const plan = db
+      .prepare(
+        'EXPLAIN QUERY PLAN SELECT credential_id FROM credential_roles WHERE role_id = ? ORDER BY credential_id LIMIT 1',
+      )
+      .all('r1');
+    db.close();
+    expect(JSON.stringify(plan)).toContain('SEARCH credential_roles USING PRIMARY KEY');
+  });
+});
+
 describe('the same state as the reference', () => {
   const id = fc.constantFrom('a', 'b', 'c', '__proto__', 'constructor');
   const match = fc.constantFrom(
@@ -242,6 +300,12 @@ describe('the same state as the reference', () => {
     enabled: fc.boolean(),
     passwordVerifier: fc.constant('sealed'),
   });
+  const permission = {
+    id: 'p1',
+    context: 'mqtt',
+    resource: 'a/#',
+    operation: 'read',
+  } as const;
   const command: fc.Arbitrary<Command> = fc.oneof(
     fc.record({ id, name: id, match }).map(({ id, name, match }) => ({
       type: 'AddCredential' as const,
@@ -274,6 +338,23 @@ describe('the same state as the reference', () => {
       data: { id, changes: { enabled } },
     })),
     id.map((one) => ({ type: 'RemoveOperator' as const, data: { id: one } })),
+    fc.record({ id, name: id }).map((data) => ({
+      type: 'AddRole' as const,
+      data: { ...data, permissions: [permission] },
+    })),
+    fc.record({ id, name: id }).map(({ id, name }) => ({
+      type: 'ChangeRole' as const,
+      data: { id, changes: { name } },
+    })),
+    fc.record({ id, detach: fc.boolean() }).map((data) => ({ type: 'RemoveRole' as const, data })),
+    id.map((one) => ({
+      type: 'RemoveRolePermission' as const,
+      data: { id: one, permissionId: 'p1' },
+    })),
+    fc.record({ id, roles: fc.uniqueArray(id, { maxLength: 3 }) }).map(({ id, roles }) => ({
+      type: 'ChangeCredential' as const,
+      data: { id, changes: { access: { kind: 'roles' as const, roles, permissions: [] } } },
+    })),
   );
 
   it('after any commands, cut and reopened at any point', async () => {
@@ -300,6 +381,12 @@ describe('the same state as the reference', () => {
         for (const one of ['a', 'b', 'c', '__proto__', 'constructor']) {
           expect(model.reads.credential(one)).toEqual(reference.credential(one));
           expect(model.reads.operator(one)).toEqual(reference.operator(one));
+          expect(model.reads.role(one)).toEqual(reference.role(one));
+          expect(model.reads.roleIdByName(one)).toBe(reference.roleIdByName(one));
+          for (const max of [1, 9]) {
+            const holders = reference.credentialIdsByRole(one, max);
+            expect(model.reads.credentialIdsByRole(one, max)).toEqual(holders);
+          }
         }
         for (const one of [{ kind: 'everyone' }, { kind: 'client', name: 'c' }] as const) {
           expect(model.reads.aclTable(one)).toEqual(reference.aclTable(one));

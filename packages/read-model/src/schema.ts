@@ -43,4 +43,17 @@ CREATE TABLE operators (
 );
 CREATE TABLE api_keys (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL);
 CREATE TABLE trust (listener TEXT PRIMARY KEY, doc TEXT NOT NULL);
+CREATE TABLE roles (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  name_key TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  doc TEXT NOT NULL
+);
+CREATE TABLE credential_roles (
+  role_id TEXT NOT NULL,
+  credential_id TEXT NOT NULL,
+  PRIMARY KEY (role_id, credential_id)
+) WITHOUT ROWID;
 `;

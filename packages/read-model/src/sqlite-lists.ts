@@ -1,5 +1,12 @@
-import type { AclTable, ApiKey, Credential, Operator, Store } from '@sallyport/domain';
-import type { CredentialSort, Lists, Page, PageRequest } from './lists.ts';
+import type { AclTable, ApiKey, Credential, Operator, Role } from '@sallyport/domain';
+import type {
+  CredentialPageRequest,
+  CredentialSort,
+  Lists,
+  Page,
+  PageRequest,
+  RoleSort,
+} from './lists.ts';
 import type { Database } from './sqlite.ts';
 import { nameKey } from './tables.ts';
 
@@ -25,13 +32,18 @@ export class SqliteLists implements Lists {
     this.#db = db;
   }
 
-  credentials(request: PageRequest<CredentialSort> & { readonly store?: Store }): Page<Credential> {
+  credentials(request: CredentialPageRequest): Page<Credential> {
+    const { store, role } = request;
+    const having = 'id IN (SELECT credential_id FROM credential_roles WHERE role_id = ?)';
     return this.#page<Credential>(request, {
       table: 'credentials',
       searched: 'name_key',
       sorted: credentialColumns[request.sort],
       tieBreak: 'id',
-      where: request.store === undefined ? [] : [{ sql: 'store = ?', value: request.store }],
+      where: [
+        ...(store === undefined ? [] : [{ sql: 'store = ?', value: store }]),
+        ...(role === undefined ? [] : [{ sql: having, value: role }]),
+      ],
     });
   }
 
@@ -50,6 +62,15 @@ export class SqliteLists implements Lists {
 
   apiKeys(): readonly ApiKey[] {
     return this.#docs<ApiKey>('SELECT doc FROM api_keys ORDER BY name', []);
+  }
+
+  roles(request: PageRequest<RoleSort>): Page<Role> {
+    return this.#page<Role>(request, {
+      table: 'roles',
+      searched: 'name_key',
+      sorted: credentialColumns[request.sort],
+      tieBreak: 'id',
+    });
   }
 
   #page<T>(request: PageRequest<string>, query: Query): Page<T> {

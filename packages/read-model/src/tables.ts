@@ -18,6 +18,7 @@ import {
   evolveApiKey,
   evolveCredential,
   evolveOperator,
+  evolveRole,
   evolveSettings,
   evolveTrust,
   loginKey,
@@ -25,6 +26,9 @@ import {
   type OperatorEvent,
   type OperatorOnlyEvent,
   type Revision,
+  type Role,
+  type RoleEvent,
+  rolesOf,
   type SettingEvent,
   type Settings,
   type Store,
@@ -98,10 +102,7 @@ export class Tables implements DecisionReads {
     const { aggregate, key } = streamOf(event);
     switch (aggregate) {
       case 'credential':
-        this.#putCredential(
-          key,
-          evolveCredential(this.credential(key), event as CredentialEvent, context), // streamOf told the aggregate.
-        );
+        this.#applyCredential(event as CredentialEvent, key, context); // streamOf told the aggregate.
         break;
       case 'acl-table':
         this.#applyAcl(event as AclTableEvent, context);
@@ -116,9 +117,46 @@ export class Tables implements DecisionReads {
       case 'trust':
         this.#putTrust(key, evolveTrust(event as TrustEvent, context));
         break;
+      case 'role':
+        this.#putRole(key, evolveRole(this.role(key), event as RoleEvent, context));
+        break;
       default:
         unreachable(aggregate);
     }
+  }
+
+  #applyCredential(event: CredentialEvent, id: string, context: EventContext): void {
+    const before = this.credential(id);
+    const next = evolveCredential(before, event, context);
+    this.#putCredential(id, next);
+    this.#putCredentialRoles(id, rolesOf(before?.access), rolesOf(next?.access));
+  }
+
+  /** Who has which role, so that a role's credentials are found without looking at all of them. */
+  #putCredentialRoles(id: string, before: readonly string[], next: readonly string[]): void {
+    for (const role of before) {
+      if (next.includes(role)) continue;
+      this.#run('DELETE FROM credential_roles WHERE role_id = ? AND credential_id = ?', role, id);
+    }
+    for (const role of next) {
+      if (before.includes(role)) continue;
+      this.#run('INSERT OR IGNORE INTO credential_roles VALUES (?, ?)', role, id);
+    }
+  }
+
+  #putRole(id: string, next: Role | undefined): void {
+    if (next === undefined) {
+      this.#run('DELETE FROM roles WHERE id = ?', id);
+      return;
+    }
+    const { name, createdAt, updatedAt } = next;
+    const values = [id, name, nameKey(name), createdAt, updatedAt, JSON.stringify(next)] as const;
+    this.#run(
+      `INSERT INTO roles VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
+         updated_at = excluded.updated_at, doc = excluded.doc`,
+      ...values,
+    );
   }
 
   #putCredential(id: string, next: Credential | undefined): void {
@@ -246,6 +284,20 @@ export class Tables implements DecisionReads {
 
   apiKeyByName(name: string): ApiKey | undefined {
     return this.#doc<ApiKey>('SELECT doc FROM api_keys WHERE name = ?', name);
+  }
+
+  role(id: string): Role | undefined {
+    return this.#doc<Role>('SELECT doc FROM roles WHERE id = ?', id);
+  }
+
+  roleIdByName(name: string): string | undefined {
+    return this.#get<{ id: string }>('SELECT id FROM roles WHERE name = ?', name)?.id;
+  }
+
+  credentialIdsByRole(roleId: string, max: number): readonly string[] {
+    const sql =
+      'SELECT credential_id AS id FROM credential_roles WHERE role_id = ? ORDER BY credential_id LIMIT ?';
+    return (this.#prepared(sql).all(roleId, max) as { id: string }[]).map(({ id }) => id); // The column that the SQL names.
   }
 
   commitRevision(commitId: string): Revision | undefined {

@@ -2,6 +2,7 @@ import { type AclRule, type AclTable, aclTargetKey, type Credential } from '@sal
 import type { SettingValues } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
 import type { Action, AuthoritySpec, PolicySpec, RuleSpec } from './policy-spec.ts';
+import { rolesAuthority, type RoleSource } from './roles-authority.ts';
 
 const ALL_ACTIONS: readonly Action[] = ['publish', 'subscribe', 'receive'];
 const READ_ACTIONS: readonly Action[] = ['subscribe', 'receive'];
@@ -16,6 +17,8 @@ export interface PolicySources {
     readonly everyone?: AclTable | undefined;
   };
   readonly settings: SettingValues;
+  /** Those that the credential's access names, in any order; one that is missing grants nothing. */
+  readonly roles?: readonly RoleSource[];
 }
 
 /**
@@ -23,16 +26,23 @@ export interface PolicySources {
  * and placeholders stay unresolved, so that connections with the same rules share one policy.
  */
 export function assemblePolicy(sources: PolicySources): Omit<PolicySpec, 'policyId'> {
-  const authorities = [credentialAuthority(sources.credential), aclAuthority(sources.tables)];
+  const authorities = [credentialAuthority(sources), aclAuthority(sources.tables)];
+  const publishPrefix = publishPrefixOf(sources.credential.access);
   return {
     superuser: sources.credential.superuser,
     authorities: authorities.filter((one) => one.rules.length > 0 || one.noMatch === 'deny'),
     noMatch: sources.settings.noMatch,
     denyAction: sources.settings.denyAction,
+    ...(publishPrefix !== '' && { publishPrefix }),
   };
 }
 
-function credentialAuthority({ id, access }: PolicySources['credential']): AuthoritySpec {
+function publishPrefixOf(access: PolicySources['credential']['access']): string {
+  return access.kind === 'roles' ? (access.publishPrefix ?? '') : '';
+}
+
+function credentialAuthority({ credential, roles = [] }: PolicySources): AuthoritySpec {
+  const { id, access } = credential;
   const name = 'credential';
   switch (access.kind) {
     case 'acl':
@@ -68,6 +78,8 @@ function credentialAuthority({ id, access }: PolicySources['credential']): Autho
       ];
       return { name, rules, noMatch: 'deny' };
     }
+    case 'roles':
+      return rolesAuthority(id, access, roles);
     default:
       return unreachable(access);
   }
@@ -116,6 +128,8 @@ export function canonicalPolicyText(spec: Omit<PolicySpec, 'policyId'>): string 
     spec.noMatch,
     spec.denyAction,
     spec.authorities.map(({ name, noMatch, rules }) => [name, noMatch, rules.map(canonicalRule)]),
+    // Named, and only where there is one: what is added to a policy does not change the ids of those without it.
+    ...(spec.publishPrefix === undefined ? [] : [['publishPrefix', spec.publishPrefix]]),
   ]);
 }
 

@@ -91,6 +91,8 @@ export interface CompiledPolicy {
   readonly grants: readonly CompiledAuthority[];
   /** Whether a subscription may be judged by the text of its filter only. */
   readonly opaque: boolean;
+  /** Put in front of every topic that is published, see `publishedTopic`; empty: nothing. */
+  readonly publishPrefix: string;
 }
 
 type Matchable =
@@ -134,6 +136,7 @@ export function compilePolicy(spec: PolicySpec): CompiledPolicy {
     superuser: spec.superuser,
     noMatch: spec.noMatch,
     denyAction: spec.denyAction,
+    publishPrefix: spec.publishPrefix ?? '',
     publish: forAction('publish'),
     subscribe,
     receive: same ? subscribe : forAction('receive'),

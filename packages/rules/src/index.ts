@@ -3,6 +3,9 @@ export { check, type Opinion } from './check.ts';
 export { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.ts';
 export { checkSubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
 export { explain, type Explanation } from './explain.ts';
+export { mayRequest } from './may-request.ts';
+export { publishedTopic } from './published-topic.ts';
+export type { RoleSource } from './roles-authority.ts';
 export type {
   Action,
   AuthoritySpec,

@@ -47,6 +47,8 @@ export interface PolicySpec {
   readonly noMatch: 'allow' | 'deny';
   /** What a client of MQTT 3.1 or 3.1.1 meets when it publishes without the right to. */
   readonly denyAction: 'ignore' | 'disconnect';
+  /** Put in front of every topic that is published, before anything is checked; absent: nothing. Never empty. */
+  readonly publishPrefix?: string;
 }
 
 /** The answer to one question. */

@@ -138,6 +138,7 @@ export function policyToWire(policy: PolicySpec): WirePolicy {
       policy.denyAction === 'ignore'
         ? WireDenyAction.DENY_ACTION_IGNORE
         : WireDenyAction.DENY_ACTION_DISCONNECT,
+    publishPrefix: policy.publishPrefix,
     authorities: policy.authorities.map((authority) => ({
       name: authority.name,
       noMatch: effectToWire(authority.noMatch),
@@ -158,6 +159,7 @@ export function policyFromWire(wire: WirePolicy): PolicySpec {
     superuser: wire.superuser,
     noMatch: verdictFromWire(wire.noMatch),
     denyAction: denyActionFromWire(wire.denyAction),
+    ...(wire.publishPrefix !== undefined && { publishPrefix: wire.publishPrefix }),
     authorities: wire.authorities.map((authority) => ({
       name: authority.name,
       noMatch: noMatchFromWire(authority.noMatch),

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { unreachable } from '@sallyport/errors';
 import {
   type AclTable,
   aclTag,
@@ -10,6 +11,9 @@ import {
   loginKey,
   loginKeysOf,
   loginTag,
+  type Role,
+  rolesOf,
+  roleTag,
   SETTINGS_TAG,
 } from '@sallyport/domain';
 import type { Principal, Resolved } from '@sallyport/policy-client';
@@ -49,26 +53,27 @@ export class PolicyResolver {
       username: targets.username && this.#reads.aclTable(targets.username),
       everyone: this.#reads.aclTable({ kind: 'everyone' }),
     };
-    const policy = this.#assemble(credential, tables);
+    const roleIds = rolesOf(credential.access);
+    const roles = roleIds.map((id) => this.#reads.role(id)).filter((one) => one !== undefined);
+    const policy = this.#assemble(credential, tables, roles);
     const secret = credential.secrets.find((one) => one.secretId === principal.secretId);
     const expiry = secret?.expiresAt === undefined ? {} : { secretExpiresAt: secret.expiresAt };
     const tags = [credentialTag(credential.id), SETTINGS_TAG, aclTag({ kind: 'everyone' })];
     tags.push(aclTag(targets.client), ...loginKeysOf(facts).map(loginTag));
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
+    tags.push(...roleIds.map(roleTag));
     return { policy, resolved: { policyId: policy.policyId, tags, ...expiry } };
   }
 
   #assemble(
     credential: Credential,
     tables: { [K in 'client' | 'username' | 'everyone']: AclTable | undefined },
+    roles: readonly Role[],
   ): PolicySpec {
     const settings = this.#reads.settings();
-    const own =
-      credential.access.kind === 'patterns'
-        ? `${credential.id}@${credential.updatedRevision}`
-        : credential.access.kind;
     const key = [
-      own,
+      ownKey(credential),
+      rolesKey(roles),
       credential.superuser,
       ...Object.values(tables).map((table) => partKey(table)),
       settings.updatedRevision,
@@ -84,6 +89,7 @@ export class PolicyResolver {
         ...(everyone && { everyone }),
       },
       settings,
+      roles,
     });
     const policyId = createHash('sha256')
       .update(canonicalPolicyText(assembled))
@@ -101,6 +107,26 @@ export class PolicyResolver {
     this.#assembled.set(key, policy);
   }
 }
+
+/** What of a credential its rules are made from: its kind of access, or, where it has rules of its own, itself. */
+function ownKey({ id, updatedRevision, access }: Credential): string {
+  switch (access.kind) {
+    case 'acl':
+    case 'unrestricted':
+      return access.kind;
+    case 'patterns':
+      return `${id}@${updatedRevision}`;
+    case 'roles':
+      if (access.permissions.length > 0) return `${id}@${updatedRevision}`;
+      return `roles:${JSON.stringify(access.publishPrefix ?? '')}`;
+    default:
+      return unreachable(access);
+  }
+}
+
+/** The same for the same roles in any order. */
+const rolesKey = (roles: readonly Role[]): string =>
+  JSON.stringify(roles.map(({ id, updatedRevision }) => `${id}@${updatedRevision}`).sort());
 
 const partKey = (table: AclTable | undefined): string =>
   table === undefined ? '' : `${JSON.stringify(table.target)}@${table.updatedRevision}`;

@@ -21,6 +21,12 @@ interface UnderWay {
   done: boolean;
 }
 
+/** Before MQTT 5 these are acknowledged, where they do not end the connection. */
+const DENIALS: ReadonlySet<ReasonCode> = new Set([
+  reasonCode.notAuthorized,
+  reasonCode.topicNameInvalid,
+]);
+
 const ALL_DONE = Promise.resolve();
 
 /**
@@ -81,38 +87,43 @@ export class Inbound {
     throw new ProtocolError(reasonCode.protocolError, 'a topic alias that was never set');
   }
 
-  #publishAtOnce(packet: PublishPacket, topic: string): void {
+  #publishAtOnce(packet: PublishPacket, named: string): void {
     const { engine } = this.#connection;
-    if (this.#problemOf(packet, topic) === undefined) {
-      engine.publishAtOnce(this.#messageOf(packet, topic, packet.payload));
-    }
+    const topic = this.#session.publishedTopic(named);
+    if (this.#problemOf(packet, topic) !== undefined || topic === undefined) return;
+    engine.publishAtOnce(this.#messageOf(packet, topic, packet.payload));
   }
 
-  /** Why the message is not taken. Counts it, and ends the connection where that is the answer. */
+  /** Why the message is not taken; `topic` is what it is published under. Counts it, and ends the connection where that is the answer. */
   #problemOf(
     packet: PublishPacket,
-    topic: string,
+    topic: string | undefined,
   ): ReasonCode | undefined | Promise<ReasonCode | undefined> {
-    const connection = this.#connection;
-    const { engine } = connection;
-    if (!this.#session.mayPublish(topic)) {
-      engine.observer.count('publish_denied');
-      const { version } = connection;
-      if (version !== 5 && this.#session.rights.deniedPublish === 'disconnect') {
-        void connection.disconnect(reasonCode.notAuthorized);
-      }
-      return reasonCode.notAuthorized;
-    }
+    if (topic === undefined) return this.#deny(reasonCode.topicNameInvalid);
+    if (!this.#session.mayPublish(topic)) return this.#deny(reasonCode.notAuthorized);
+    const { engine } = this.#connection;
     engine.observer.count('publish_allowed');
     return packet.retain ? engine.retainProblem(topic, packet.payload) : undefined;
   }
 
-  #publishInOrder(packet: PublishPacket, topic: string): void {
+  #deny(reason: ReasonCode): ReasonCode {
+    const connection = this.#connection;
+    connection.engine.observer.count('publish_denied');
+    if (connection.version !== 5 && this.#session.rights.deniedPublish === 'disconnect') {
+      void connection.disconnect(reason);
+    }
+    return reason;
+  }
+
+  /** `named`: as the client says it, its alias resolved. What becomes of it is what the rights are when its turn has come. */
+  #publishInOrder(packet: PublishPacket, named: string): void {
     const { packetId, qos, retain } = packet;
     const overlaps = qos > 0 && !retain;
     if (this.#mustWait(overlaps)) {
       this.#held =
-        topic === packet.topic ? packet : { ...packet, topic, properties: withoutAlias(packet) };
+        named === packet.topic
+          ? packet
+          : { ...packet, topic: named, properties: withoutAlias(packet) };
       this.#connection.hold();
       return;
     }
@@ -125,11 +136,13 @@ export class Inbound {
     }
     this.#checkWindow(qos);
     this.#mayOverlap = overlaps;
+    const topic = this.#session.publishedTopic(named);
     const problem = this.#problemOf(packet, topic);
     if (this.#connection.closed) return;
     this.#begin(entry);
-    if (problem instanceof Promise) this.#decideLater(entry, packet, topic, problem);
-    else this.#decide(entry, packet, topic, problem);
+    // Without a topic there is a problem, and no message is made.
+    if (problem instanceof Promise) this.#decideLater(entry, packet, topic ?? named, problem);
+    else this.#decide(entry, packet, topic ?? named, problem);
   }
 
   #begin(entry: UnderWay): void {
@@ -228,7 +241,7 @@ export class Inbound {
     const failed = code >= reasonCode.unspecifiedError;
     if (qos === 2 && failed) this.#fail(packetId, code);
     if (connection.closed) return;
-    if (failed && connection.version !== 5 && code !== reasonCode.notAuthorized) {
+    if (failed && connection.version !== 5 && !DENIALS.has(code)) {
       // There is no way to say it but to go. MQTT-3.1.1 §4.3 keeps the message with the client.
       void connection.disconnect(code);
       return;

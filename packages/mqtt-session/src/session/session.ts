@@ -58,6 +58,16 @@ export class Session {
     }
   }
 
+  /** See `SessionRights.publishedTopic`. What cannot be decided is no topic. */
+  publishedTopic(topic: string): string | undefined {
+    try {
+      return this.rights.publishedTopic(topic);
+    } catch (error) {
+      this.#undecided(error);
+      return undefined;
+    }
+  }
+
   #undecided(error: unknown): false {
     this.connection.engine.observer.problem(error as Error); // Of a hook.
     return false;

@@ -10,6 +10,7 @@ import type {
   ScramFinalAnswer,
   ScramFirstAnswer,
 } from '@sallyport/policy-client';
+import { rolesOf } from '@sallyport/domain';
 import type { ReadModel } from '@sallyport/read-model';
 import { assemblePolicy, compilePolicy, explain } from '@sallyport/rules';
 
@@ -37,7 +38,10 @@ export class RulesPolicyClient implements PolicyClient {
           : reads.aclTable({ kind: 'username', name: facts.username }),
       everyone: reads.aclTable({ kind: 'everyone' }),
     };
-    const assembled = assemblePolicy({ credential, tables, settings: reads.settings() });
+    const roles = rolesOf(credential.access)
+      .map((id) => reads.role(id))
+      .filter((one) => one !== undefined);
+    const assembled = assemblePolicy({ credential, tables, settings: reads.settings(), roles });
     const policy = compilePolicy({ policyId: 'test', ...assembled });
     const { allowed, ruleId, opinions } = explain(policy, facts, request.action, request.topic);
     return { revision, allowed, ruleId, opinions };

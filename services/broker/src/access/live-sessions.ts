@@ -6,11 +6,12 @@ import {
   checkSubscribe,
   type CompiledPolicy,
   type Decision,
+  publishedTopic,
   type SubscribeDecision,
 } from '@sallyport/rules';
 import type { TopicFilter } from '@sallyport/topic';
 
-/** Topics whose verdict a session remembers, for each action. */
+/** Topics whose verdict a session remembers, for each action; and topics that it has put its prefix before. */
 export const VERDICTS_MAX = 128;
 
 const REVOKED: Decision = { allowed: false, ruleId: 'revoked' };
@@ -25,6 +26,8 @@ export class LiveSession {
   // Made when they are needed: most connections are idle, or go one way only.
   #publishVerdicts: Map<string, Decision> | undefined;
   #receiveVerdicts: Map<string, Decision> | undefined;
+  /** Of policies with a prefix only. */
+  #publishedTopics: Map<string, string> | undefined;
 
   constructor(admitted: Admitted, close: (reason: string) => void) {
     this.principal = admitted.principal;
@@ -52,6 +55,7 @@ export class LiveSession {
     this.#policy = policy;
     this.#publishVerdicts = undefined;
     this.#receiveVerdicts = undefined;
+    this.#publishedTopics = undefined;
   }
 
   /** Nothing is allowed from this moment on, the will included, and the connection is closed. */
@@ -61,6 +65,21 @@ export class LiveSession {
     this.#close(reason);
   }
 
+  /** The topic that a message is published under when the client names `topic`; undefined when there is none. */
+  publishedTopic(topic: string): string | undefined {
+    if (this.#policy.publishPrefix === '') return topic;
+    this.#publishedTopics ??= new Map();
+    const known = this.#publishedTopics;
+    const found = known.get(topic);
+    if (found !== undefined) return found;
+    const published = publishedTopic(this.#policy, topic);
+    if (published === undefined) return undefined;
+    if (known.size >= VERDICTS_MAX) known.clear();
+    known.set(topic, published);
+    return published;
+  }
+
+  /** Of a topic that `publishedTopic` gave. */
   mayPublish(topic: string): Decision {
     if (this.#revoked) return REVOKED;
     this.#publishVerdicts ??= new Map();

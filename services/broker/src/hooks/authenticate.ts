@@ -126,7 +126,10 @@ export function enter(
   if (request.willTopic !== undefined) {
     const parsed = parseTopicName(request.willTopic);
     if (!parsed.ok) return refused('not_authorized', `will topic: ${parsed.problem}`, source);
-    const decision = session.mayPublish(parsed.value);
+    const topic = session.publishedTopic(parsed.value);
+    if (topic === undefined)
+      return refused('not_authorized', 'will topic: too long with its prefix', source);
+    const decision = session.mayPublish(topic);
     if (!decision.allowed) return refused('not_authorized', `will: ${decision.ruleId}`, source);
   }
   context.sessions.add(session);

@@ -9,7 +9,7 @@ import type {
 } from '@sallyport/mqtt-session';
 import { reasonCode } from '@sallyport/mqtt-session/codec';
 import type { PolicyClient, Principal } from '@sallyport/policy-client';
-import { check } from '@sallyport/rules';
+import { check, type CompiledPolicy, type Facts, publishedTopic } from '@sallyport/rules';
 import type { SessionRecord } from '@sallyport/session-store';
 import { levelsOf } from '@sallyport/topic';
 import { authenticate, type AuthenticateContext } from './authenticate.ts';
@@ -83,7 +83,7 @@ export class BrokerHooks implements MqttHooks {
   }
 
   /** Nobody's rights, when they cannot be learned. */
-  async mayPublishStored(record: SessionRecord, topic: string): Promise<boolean> {
+  async storedWillTopic(record: SessionRecord, named: string): Promise<string | undefined> {
     const { policy, cache, logger } = this.#options;
     const principal = record.principal as Principal; // What `authenticate` gave to the engine.
     for (let attempt = 1; attempt <= STORED_RIGHTS_ATTEMPTS_MAX; attempt++) {
@@ -94,16 +94,15 @@ export class BrokerHooks implements MqttHooks {
         });
         const [resolved] = answer.results;
         const spec = answer.policies.find(({ policyId }) => policyId === resolved?.policyId);
-        if (resolved === undefined || spec === undefined) return false;
-        const levels = levelsOf(topic);
-        return check(cache.compiled(spec), principal.facts, 'publish', levels, topic).allowed;
+        if (resolved === undefined || spec === undefined) return undefined;
+        return permittedTopic(cache.compiled(spec), principal.facts, named);
       } catch (error) {
         if (!(error instanceof OperationalError)) throw error;
         logger.warn(error.code, { code: error.code, err: error }, 'a will waits for its rights');
         await new Promise((resolve) => setTimeout(resolve, STORED_RIGHTS_RETRY_MS));
       }
     }
-    return false;
+    return undefined;
   }
 
   #close(client: MqttClient, reason: string): void {
@@ -111,4 +110,11 @@ export class BrokerHooks implements MqttHooks {
     this.#options.logger.info(`ended: ${reason}`, { clientId, reason }, 'session ended');
     void client.disconnect(reasonCode.notAuthorized);
   }
+}
+
+/** The topic that a message of somebody's is published under, or undefined when it may not be. */
+function permittedTopic(policy: CompiledPolicy, facts: Facts, named: string): string | undefined {
+  const topic = publishedTopic(policy, named);
+  if (topic === undefined) return undefined;
+  return check(policy, facts, 'publish', levelsOf(topic), topic).allowed ? topic : undefined;
 }

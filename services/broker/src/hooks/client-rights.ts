@@ -25,6 +25,10 @@ export class ClientRights implements SessionRights {
     return this.session.denyAction === 'ignore' ? 'acknowledge' : 'disconnect';
   }
 
+  publishedTopic(topic: string): string | undefined {
+    return this.session.publishedTopic(topic);
+  }
+
   /** From a client, or as its will. */
   mayPublish(topic: string): boolean {
     const decision = this.session.mayPublish(topic);

@@ -77,12 +77,15 @@ describe('the gRPC service', () => {
       access: { kind: 'patterns', publish: ['a/.*'], subscribe: [] },
     });
     await world.addCredential('v', 'p', { access: { kind: 'unrestricted' } });
+    const access = { kind: 'roles', roles: [], permissions: [], publishPrefix: 'p/' } as const;
+    await world.addCredential('w', 'p', { access });
     await world.rules({ kind: 'everyone' }, { effect: 'deny', action: 'all', topicFilter: 'x/#' });
     const { port } = await serve();
     const client = connect([port], TOKEN);
     for (const [username, password] of [
       ['u', 'p'],
       ['v', 'p'],
+      ['w', 'p'],
       ['u', 'wrong'],
       ['nobody', 'p'],
     ] as const) {

@@ -145,7 +145,7 @@ export const UNSPEAKABLE_PATTERN = '[^\\s\\S]';
 
 export function patternOf(access: AccessSpec): string | null {
   if (access.kind === 'unrestricted') return null;
-  if (access.kind === 'acl') return UNSPEAKABLE_PATTERN;
+  if (access.kind !== 'patterns') return UNSPEAKABLE_PATTERN;
   const [publish, ...more] = access.publish;
   const [subscribe, ...others] = access.subscribe;
   const one = more.length === 0 && others.length === 0 && publish === subscribe;
