@@ -1,5 +1,6 @@
 import type { Rejection } from '@sallyport/errors';
 import type { AclTableEvent } from './acl-table.ts';
+import type { BanEvent } from './ban.ts';
 import type { CredentialEvent } from './credential.ts';
 import type { OperatorEvent } from './operator.ts';
 import type { RoleEvent } from './role.ts';
@@ -10,7 +11,13 @@ import type { TrustEvent } from './trust.ts';
 export type Revision = number;
 
 export type DomainEvent =
-  CredentialEvent | AclTableEvent | SettingEvent | OperatorEvent | TrustEvent | RoleEvent;
+  | CredentialEvent
+  | AclTableEvent
+  | SettingEvent
+  | OperatorEvent
+  | TrustEvent
+  | RoleEvent
+  | BanEvent;
 
 /** Who caused a commit. */
 export interface Actor {

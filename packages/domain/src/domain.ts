@@ -6,6 +6,7 @@ import {
   aclTargetKey,
   decideAclTable,
 } from './acl-table.ts';
+import { type BanCommand, type BanReads, banTag, decideBan } from './ban.ts';
 import type { Decided, DomainEvent } from './commit.ts';
 import {
   type CredentialCommand,
@@ -26,11 +27,19 @@ export type Command =
   | SettingCommand
   | OperatorCommand
   | TrustCommand
-  | RoleCommand;
+  | RoleCommand
+  | BanCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads
-  extends RoleReads, CredentialReads, AclTableReads, SettingReads, OperatorReads, TrustReads {
+  extends
+    RoleReads,
+    CredentialReads,
+    AclTableReads,
+    SettingReads,
+    OperatorReads,
+    TrustReads,
+    BanReads {
   role(id: string): Role | undefined;
 }
 
@@ -69,6 +78,9 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'ChangeRolePermission':
     case 'RemoveRolePermission':
       return decideRole(reads, command);
+    case 'AddBan':
+    case 'RemoveBan':
+      return decideBan(reads, command, at);
     default:
       return unreachable(command);
   }
@@ -132,13 +144,17 @@ export function scopeOf(command: Command): readonly string[] {
     case 'ChangeRolePermission':
     case 'RemoveRolePermission':
       return [roleTag(command.data.id)];
+    case 'AddBan':
+    case 'RemoveBan':
+      return ['bans'];
     default:
       return unreachable(command);
   }
 }
 
 export interface StreamId {
-  readonly aggregate: 'credential' | 'acl-table' | 'setting' | 'operator' | 'trust' | 'role';
+  readonly aggregate:
+    'credential' | 'acl-table' | 'setting' | 'operator' | 'trust' | 'role' | 'ban';
   readonly key: string;
 }
 
@@ -176,6 +192,9 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'RolePermissionChanged':
     case 'RolePermissionRemoved':
       return { aggregate: 'role', key: event.data.id };
+    case 'BanAdded':
+    case 'BanRemoved':
+      return { aggregate: 'ban', key: event.data.id };
     default:
       return unreachable(event);
   }
@@ -232,6 +251,9 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'RolePermissionChanged':
     case 'RolePermissionRemoved':
       return [roleTag(event.data.id)];
+    case 'BanAdded':
+    case 'BanRemoved':
+      return [banTag(event.data)];
     default:
       return unreachable(event);
   }

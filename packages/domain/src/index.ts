@@ -9,6 +9,20 @@ export {
   evolveAclTable,
   PLACEHOLDERS,
 } from './acl-table.ts';
+export {
+  type Ban,
+  BAN_KINDS,
+  BAN_REASON_BYTES_MAX,
+  type BanCommand,
+  type BanEvent,
+  type BanFields,
+  type BanKind,
+  BANS_MAX,
+  banTag,
+  canonicalBanValue,
+  evolveBan,
+} from './ban.ts';
+export { type BanFacts, BanIndex, type BanRule } from './ban-index.ts';
 export type {
   Actor,
   Commit,
@@ -54,6 +68,15 @@ export {
   type StreamId,
   streamOf,
 } from './domain.ts';
+export {
+  addressOfPeer,
+  formatIpAddress,
+  formatIpNetwork,
+  type IpAddress,
+  type IpNetwork,
+  parseIpAddress,
+  parseIpNetwork,
+} from './ip-address.ts';
 export { MemoryState } from './memory-state.ts';
 export {
   type ApiKey,

@@ -6,6 +6,7 @@ import {
   aclTargetKey,
   evolveAclTable,
 } from './acl-table.ts';
+import { type Ban, type BanEvent, type BanKind, evolveBan, isOver } from './ban.ts';
 import type { Commit, DomainEvent, EventContext } from './commit.ts';
 import {
   type Credential,
@@ -38,6 +39,7 @@ export class MemoryState implements DecisionReads {
   readonly #apiKeys = new Map<string, ApiKey>();
   readonly #trust = new Map<string, Trust>();
   readonly #roles = new Map<string, Role>();
+  readonly #bans = new Map<string, Ban>();
   #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
 
   apply(commit: Pick<Commit, 'revision' | 'at' | 'events'>): void {
@@ -72,6 +74,9 @@ export class MemoryState implements DecisionReads {
         break;
       case 'role':
         put(this.#roles, key, evolveRole(this.#roles.get(key), event as RoleEvent, context));
+        break;
+      case 'ban':
+        put(this.#bans, key, evolveBan(this.#bans.get(key), event as BanEvent, context));
         break;
       default:
         unreachable(aggregate);
@@ -159,6 +164,25 @@ export class MemoryState implements DecisionReads {
       .map(({ id }) => id)
       .sort()
       .slice(0, max);
+  }
+
+  ban(id: string): Ban | undefined {
+    return this.#bans.get(id);
+  }
+
+  banByValue(kind: BanKind, value: string): Ban | undefined {
+    return [...this.#bans.values()].find((one) => one.kind === kind && one.value === value);
+  }
+
+  banCount(): number {
+    return this.#bans.size;
+  }
+
+  expiredBans(at: number, most: number): readonly Ban[] {
+    return [...this.#bans.values()]
+      .filter((one) => isOver(one, at))
+      .sort((a, b) => (a.until ?? 0) - (b.until ?? 0) || (a.id < b.id ? -1 : 1))
+      .slice(0, most);
   }
 }
 

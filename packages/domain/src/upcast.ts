@@ -31,6 +31,8 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   RolePermissionAdded: true,
   RolePermissionChanged: true,
   RolePermissionRemoved: true,
+  BanAdded: true,
+  BanRemoved: true,
 };
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */

@@ -109,6 +109,12 @@ export const errorFacts = {
   api_key_exists: facts(409, 'ALREADY_EXISTS', 'An API key with this id or name exists already'),
   api_key_invalid: facts(422, 'INVALID_ARGUMENT', 'The API key is not valid'),
 
+  // Bans
+  ban_not_found: facts(404, 'NOT_FOUND', 'There is no such ban'),
+  ban_exists: facts(409, 'ALREADY_EXISTS', 'A ban with this id exists already'),
+  ban_invalid: facts(422, 'INVALID_ARGUMENT', 'The ban is not valid'),
+  too_many_bans: facts(409, 'FAILED_PRECONDITION', 'There are as many bans as there may be'),
+
   // Devices
   device_not_authenticated: facts(401, 'UNAUTHENTICATED', 'The client could not be authenticated', {
     connack: 'not_authorized',

@@ -11,6 +11,7 @@ import { keptProperties } from './connection/inbound.ts';
 import { Flusher } from './connection/output.ts';
 import { DueWork } from './due-work.ts';
 import type {
+  ConnectedClient,
   ConnectVerdict,
   EngineObserver,
   MqttClient,
@@ -154,6 +155,16 @@ export class Engine implements AsyncDisposable {
     return this.#sessions.size;
   }
 
+  /** Clients that are connected now, in no order. */
+  *connected(): Iterable<ConnectedClient> {
+    for (const session of this.#sessions.values()) yield connectedClient(session);
+  }
+
+  connectedAs(clientId: string): ConnectedClient | undefined {
+    const session = this.#sessions.get(clientId);
+    return session && connectedClient(session);
+  }
+
   /** Speaks MQTT on the stream until it ends. */
   accept(stream: Duplex, origin: Origin): MqttClient {
     const connection = new Connection(this, stream, origin);
@@ -260,6 +271,7 @@ export class Engine implements AsyncDisposable {
       stored: expirySeconds > 0 || present,
       epoch,
       rights,
+      connectedAt: this.clock(),
       makeOutbound: (one) => this.#outboundOf(one, agreement),
     });
   }
@@ -570,6 +582,11 @@ export class Engine implements AsyncDisposable {
     this.#takeovers.close();
     await this.#dueWork[Symbol.asyncDispose]();
   }
+}
+
+function connectedClient({ connection, connectedAt, rights }: Session): ConnectedClient {
+  const keepAliveSeconds = connection.agreement?.keepAliveSeconds ?? 0;
+  return { client: connection, keepAliveSeconds, connectedAt, rights };
 }
 
 /** As clients may see it. */

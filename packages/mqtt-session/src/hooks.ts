@@ -37,6 +37,16 @@ export interface MqttClient {
   disconnect(reason: ReasonCode): Promise<void>;
 }
 
+/** A client that is connected. */
+export interface ConnectedClient {
+  readonly client: MqttClient;
+  /** 0 = none. */
+  readonly keepAliveSeconds: number;
+  /** Milliseconds since 1970. */
+  readonly connectedAt: number;
+  readonly rights: SessionRights;
+}
+
 /** What one connection may do. Every answer is synchronous and in memory. */
 export interface SessionRights {
   /**
@@ -54,7 +64,12 @@ export interface SessionRights {
 }
 
 export type ConnectRefusal =
-  'not_authorized' | 'bad_credentials' | 'banned' | 'server_unavailable' | 'server_busy';
+  | 'not_authorized'
+  | 'bad_credentials'
+  | 'banned'
+  | 'rate_exceeded'
+  | 'server_unavailable'
+  | 'server_busy';
 
 export type ConnectVerdict =
   | {
@@ -126,6 +141,7 @@ export interface MqttKernel {
 export type EngineEvent =
   | 'publish_allowed'
   | 'publish_denied'
+  | 'publish_held_up'
   | 'delivery_denied'
   | 'delivery_expired'
   | 'delivery_too_large'

@@ -1,5 +1,6 @@
 export { Engine, type EngineOptions } from './engine.ts';
 export type {
+  ConnectedClient,
   ConnectRefusal,
   ConnectRequest,
   ConnectVerdict,

@@ -32,6 +32,13 @@ export interface MqttLimits {
   readonly drainTimeoutMs: number;
   readonly retainedPayloadBytesMax: number;
   readonly retainedMessagesMax: number;
+  /** Messages that a client may publish in a second for a long time; 0 = no limit. */
+  readonly publishesPerSecond: number;
+  /** Messages that a client may publish at once after it was quiet. */
+  readonly publishesBurst: number;
+  /** The same in bytes of topics and payloads; 0 = no limit. */
+  readonly publishBytesPerSecond: number;
+  readonly publishBytesBurst: number;
 }
 
 /** @source threats.md §6 */
@@ -57,4 +64,8 @@ export const defaultLimits: MqttLimits = {
   drainTimeoutMs: 10_000,
   retainedPayloadBytesMax: 64 * 1024,
   retainedMessagesMax: 100_000,
+  publishesPerSecond: 100,
+  publishesBurst: 500,
+  publishBytesPerSecond: 0,
+  publishBytesBurst: 8 * 1024 * 1024,
 };

@@ -247,6 +247,7 @@ const refusals: Readonly<Record<RefusalReason, WireRefusalReason>> = {
   channel_binding: WireRefusalReason.REFUSAL_REASON_CHANNEL_BINDING,
   username_mismatch: WireRefusalReason.REFUSAL_REASON_USERNAME_MISMATCH,
   stale_exchange: WireRefusalReason.REFUSAL_REASON_STALE_EXCHANGE,
+  banned: WireRefusalReason.REFUSAL_REASON_BANNED,
 };
 
 const refusalToWire = ({ reason }: RefusedAnswer) =>

@@ -15,6 +15,7 @@ import {
   type PolicyServiceServer,
   TRACEPARENT_KEY,
 } from '@sallyport/wire';
+import { bansAnswerToWire } from './grpc-bans.ts';
 import {
   authenticateAnswerToWire,
   authenticateRequestFromWire,
@@ -64,6 +65,9 @@ export function policyHandlers(policy: PolicyClient, options: HandlerOptions): P
       trustAnswerToWire(await policy.listenerTrust({ minRevision })),
     ),
     status: unary('policy.status', () => policy.status()),
+    listBans: unary('policy.bans', async ({ minRevision }) =>
+      bansAnswerToWire(await policy.bans(minRevision)),
+    ),
   };
 }
 

@@ -4,6 +4,7 @@ import {
   Metadata,
   type ServiceError,
 } from '@grpc/grpc-js';
+import type { Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { currentTraceparent, observe } from '@sallyport/telemetry';
 import {
@@ -13,6 +14,7 @@ import {
   PolicyServiceClient,
   TRACEPARENT_KEY,
 } from '@sallyport/wire';
+import { bansAnswerFromWire } from './grpc-bans.ts';
 import {
   authenticateAnswerFromWire,
   authenticateRequestToWire,
@@ -28,6 +30,7 @@ import {
 import type {
   AuthenticateAnswer,
   AuthenticateRequest,
+  BansAnswer,
   ExplainAnswer,
   ExplainRequest,
   ListenerTrustAnswer,
@@ -135,6 +138,12 @@ export class GrpcPolicyClient implements PolicyClient {
 
   status(): Promise<PolicyStatus> {
     return this.#ask('status', (client, ...rest) => client.status({}, ...rest));
+  }
+
+  async bans(minRevision: Revision): Promise<BansAnswer> {
+    return bansAnswerFromWire(
+      await this.#ask('bans', (client, ...rest) => client.listBans({ minRevision }, ...rest)),
+    );
   }
 
   async #ask<A>(method: string, call: Call<A>): Promise<A> {

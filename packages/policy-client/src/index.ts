@@ -7,6 +7,7 @@ export {
   type AdmittedAnswer,
   type AuthenticateAnswer,
   type AuthenticateRequest,
+  type BansAnswer,
   type ExplainAnswer,
   type ExplainRequest,
   type ListenerTrust,

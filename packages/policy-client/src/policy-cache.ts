@@ -49,7 +49,12 @@ export type ScramChallenge =
   | { readonly ok: false; readonly reason: RefusalReason };
 
 /** Reasons that a change in the log can take away. */
-const CURABLE: ReadonlySet<RefusalReason> = new Set(['unknown_client', 'wrong_secret', 'disabled']);
+const CURABLE: ReadonlySet<RefusalReason> = new Set([
+  'unknown_client',
+  'wrong_secret',
+  'disabled',
+  'banned',
+]);
 
 /** The answer for another connection of the same client: its own peer and listener. */
 const withFacts = (admitted: Admitted, facts: Facts): Admitted => ({

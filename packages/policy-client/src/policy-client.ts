@@ -1,4 +1,5 @@
 import type {
+  BanRule,
   ClientCertificateMode,
   Revision,
   ScramMechanism,
@@ -43,7 +44,9 @@ export type RefusalReason =
   /** CONNECT names somebody else than the one who is to be proven. */
   | 'username_mismatch'
   /** The state of an exchange is too old, changed, or of another connection. */
-  | 'stale_exchange';
+  | 'stale_exchange'
+  /** The client id, the user name or the address. */
+  | 'banned';
 
 /** The principal that was proven, and its policy. */
 export interface AdmittedAnswer {
@@ -154,6 +157,12 @@ export interface PolicyStatus {
   readonly hash: string;
 }
 
+export interface BansAnswer {
+  /** Every change up to it is in the list, and no later one is. */
+  readonly revision: Revision;
+  readonly bans: readonly BanRule[];
+}
+
 /** Longest list of principals of one `resolve`. */
 export const RESOLVE_PRINCIPALS_MAX = 1000;
 
@@ -170,4 +179,6 @@ export interface PolicyClient extends AsyncDisposable {
   explain(request: ExplainRequest): Promise<ExplainAnswer>;
   listenerTrust(request: { readonly minRevision: Revision }): Promise<ListenerTrustAnswer>;
   status(): Promise<PolicyStatus>;
+  /** Every ban there is, for a node that follows the log from there on. */
+  bans(minRevision: Revision): Promise<BansAnswer>;
 }

@@ -1,4 +1,5 @@
 export type {
+  BanSort,
   CredentialPageRequest,
   CredentialSort,
   Lists,

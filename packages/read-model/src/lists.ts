@@ -1,4 +1,13 @@
-import type { ApiKey, AclTable, Credential, Operator, Role, Store } from '@sallyport/domain';
+import type {
+  AclTable,
+  ApiKey,
+  Ban,
+  BanKind,
+  Credential,
+  Operator,
+  Role,
+  Store,
+} from '@sallyport/domain';
 
 /** One page of a list. */
 export interface Page<T> {
@@ -26,6 +35,8 @@ export interface CredentialPageRequest extends PageRequest<CredentialSort> {
   readonly role?: string;
 }
 
+export type BanSort = 'value' | 'until' | 'createdAt' | 'updatedAt';
+
 /** What administrators list. Synchronous, at the model's revision. */
 export interface Lists {
   credentials(request: CredentialPageRequest): Page<Credential>;
@@ -33,4 +44,6 @@ export interface Lists {
   operators(): readonly Operator[];
   apiKeys(): readonly ApiKey[];
   roles(request: PageRequest<RoleSort>): Page<Role>;
+  /** Those that have run out included, until they are cleaned. Searches values. One without an end sorts last. */
+  bans(request: PageRequest<BanSort> & { readonly kind?: BanKind }): Page<Ban>;
 }

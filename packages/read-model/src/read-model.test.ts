@@ -271,6 +271,24 @@ describe('roles', () => {
   });
 });
 
+describe('the list of bans', () => {
+  it('sorts one without an end last, and finds values by text', async () => {
+    const ban = (id: string, value: string, until?: number): DomainEvent => ({
+      type: 'BanAdded',
+      data: { id, kind: 'client_id', value, by: 'test', ...(until !== undefined && { until }) },
+    });
+    await append(commitOf('1', ban('a', 'Pump-1', 2), ban('b', 'pump-2'), ban('c', 'x', 1)));
+    const model = await openModel();
+    const values = (sort: 'value' | 'until', search?: string): string[] =>
+      model.lists
+        .bans({ ...firstPage, sort, ...(search !== undefined && { search }) })
+        .items.map((one) => one.value);
+    expect(values('until')).toEqual(['x', 'Pump-1', 'pump-2']);
+    expect(values('value', 'PUMP')).toEqual(['Pump-1', 'pump-2']);
+    expect(model.lists.bans({ ...firstPage, sort: 'value', kind: 'cidr' }).total).toBe(0);
+  });
+});
+
 describe('the same state as the reference', () => {
   const id = fc.constantFrom('a', 'b', 'c', '__proto__', 'constructor');
   const match = fc.constantFrom(
@@ -355,6 +373,15 @@ describe('the same state as the reference', () => {
       type: 'ChangeCredential' as const,
       data: { id, changes: { access: { kind: 'roles' as const, roles, permissions: [] } } },
     })),
+    fc
+      .record({
+        id,
+        kind: fc.constantFrom('client_id' as const, 'username' as const),
+        value: id,
+        until: fc.constantFrom(AT - 1, AT + 1),
+      })
+      .map((data) => ({ type: 'AddBan' as const, data: { ...data, by: 'test' } })),
+    id.map((one) => ({ type: 'RemoveBan' as const, data: { id: one } })),
   );
 
   it('after any commands, cut and reopened at any point', async () => {
@@ -387,11 +414,17 @@ describe('the same state as the reference', () => {
             const holders = reference.credentialIdsByRole(one, max);
             expect(model.reads.credentialIdsByRole(one, max)).toEqual(holders);
           }
+          expect(model.reads.ban(one)).toEqual(reference.ban(one));
+          expect(model.banIndex.find({ clientId: one }, AT)?.id).toBe(
+            reference.banByValue('client_id', one)?.id,
+          );
         }
         for (const one of [{ kind: 'everyone' }, { kind: 'client', name: 'c' }] as const) {
           expect(model.reads.aclTable(one)).toEqual(reference.aclTable(one));
         }
         expect(model.reads.settings()).toEqual(reference.settings());
+        expect(model.reads.banCount()).toBe(reference.banCount());
+        expect(model.reads.expiredBans(AT + 1, 9)).toEqual(reference.expiredBans(AT + 1, 9));
         expect(model.reads.administrators()).toBe(reference.administrators());
         await model[Symbol.asyncDispose]();
       }),

@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { OperationalError } from '@sallyport/errors';
-import type { Credential, DecisionReads, Revision } from '@sallyport/domain';
+import type { Ban, BanIndex, Credential, DecisionReads, Revision } from '@sallyport/domain';
 import {
   type DecisionModel,
   type EventLog,
@@ -121,6 +121,16 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   /** Credentials of every store that are found under a login key; one indexed lookup. */
   credentialsByLogin(key: string): readonly Credential[] {
     return this.#tables.credentialsByLogin(key);
+  }
+
+  /** Every ban that is stored, those that have run out included. */
+  bans(): readonly Ban[] {
+    return this.#tables.bans();
+  }
+
+  /** Who is banned; not to be changed. Held in memory. */
+  get banIndex(): BanIndex {
+    return this.#tables.banIndex;
   }
 
   commitRevision(commitId: string): Revision | undefined {

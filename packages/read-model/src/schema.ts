@@ -51,9 +51,22 @@ CREATE TABLE roles (
   updated_at INTEGER NOT NULL,
   doc TEXT NOT NULL
 );
+CREATE TABLE bans (
+  id TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  value TEXT NOT NULL,
+  value_key TEXT NOT NULL,
+  until INTEGER,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  doc TEXT NOT NULL
+);
 CREATE TABLE credential_roles (
   role_id TEXT NOT NULL,
   credential_id TEXT NOT NULL,
   PRIMARY KEY (role_id, credential_id)
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX bans_value ON bans (kind, value);
+CREATE INDEX bans_by_value ON bans (value_key, id);
+CREATE INDEX bans_by_until ON bans (until, id);
 `;

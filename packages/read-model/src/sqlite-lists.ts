@@ -1,5 +1,6 @@
-import type { AclTable, ApiKey, Credential, Operator, Role } from '@sallyport/domain';
+import type { AclTable, ApiKey, Ban, BanKind, Credential, Operator, Role } from '@sallyport/domain';
 import type {
+  BanSort,
   CredentialPageRequest,
   CredentialSort,
   Lists,
@@ -12,6 +13,13 @@ import { nameKey } from './tables.ts';
 
 const credentialColumns: Readonly<Record<CredentialSort, string>> = {
   name: 'name_key',
+  createdAt: 'created_at',
+  updatedAt: 'updated_at',
+};
+
+const banColumns: Readonly<Record<BanSort, string>> = {
+  value: 'value_key',
+  until: `coalesce(until, ${Number.MAX_SAFE_INTEGER})`,
   createdAt: 'created_at',
   updatedAt: 'updated_at',
 };
@@ -70,6 +78,16 @@ export class SqliteLists implements Lists {
       searched: 'name_key',
       sorted: credentialColumns[request.sort],
       tieBreak: 'id',
+    });
+  }
+
+  bans(request: PageRequest<BanSort> & { readonly kind?: BanKind }): Page<Ban> {
+    return this.#page<Ban>(request, {
+      table: 'bans',
+      searched: 'value_key',
+      sorted: banColumns[request.sort],
+      tieBreak: 'id',
+      where: request.kind === undefined ? [] : [{ sql: 'kind = ?', value: request.kind }],
     });
   }
 

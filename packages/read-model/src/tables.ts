@@ -6,6 +6,10 @@ import {
   aclTargetKey,
   type ApiKey,
   type ApiKeyEvent,
+  type Ban,
+  type BanEvent,
+  BanIndex,
+  type BanKind,
   type Commit,
   type Credential,
   type CredentialEvent,
@@ -16,6 +20,7 @@ import {
   type EventContext,
   evolveAclTable,
   evolveApiKey,
+  evolveBan,
   evolveCredential,
   evolveOperator,
   evolveRole,
@@ -53,6 +58,8 @@ export class Tables implements DecisionReads {
   #settings: Settings;
   // The one table that every decision reads; parsed once a change.
   #everyone: AclTable | undefined | null = null;
+  // Asked at every CONNECT; filled when it is asked for first.
+  #bans: BanIndex | null = null;
 
   constructor(db: Database) {
     this.#db = db;
@@ -80,6 +87,11 @@ export class Tables implements DecisionReads {
     return row === undefined ? undefined : (JSON.parse(row.doc) as T); // Written by this class from a T.
   }
 
+  #docs<T>(sql: string, ...values: (string | number)[]): T[] {
+    const rows = this.#prepared(sql).all(...values) as DocRow[]; // The one column of every caller's SQL.
+    return rows.map((row) => JSON.parse(row.doc) as T); // Written by this class from a T.
+  }
+
   #run(sql: string, ...values: (string | number | null)[]): void {
     this.#prepared(sql).run(...values);
   }
@@ -87,6 +99,7 @@ export class Tables implements DecisionReads {
   /** Forgets what is cached outside of SQLite; after a rollback. */
   forget(): void {
     this.#everyone = null;
+    this.#bans = null;
     this.#settings = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1') ?? {
       ...DEFAULT_SETTINGS,
       updatedRevision: 0,
@@ -119,6 +132,9 @@ export class Tables implements DecisionReads {
         break;
       case 'role':
         this.#putRole(key, evolveRole(this.role(key), event as RoleEvent, context));
+        break;
+      case 'ban':
+        this.#applyBan(event as BanEvent, key, context);
         break;
       default:
         unreachable(aggregate);
@@ -224,6 +240,26 @@ export class Tables implements DecisionReads {
     return this.#doc<Trust>('SELECT doc FROM trust WHERE listener = ?', listener);
   }
 
+  #applyBan(event: BanEvent, id: string, context: EventContext): void {
+    const next = evolveBan(this.ban(id), event, context);
+    this.#bans?.apply(event);
+    if (next === undefined) {
+      this.#run('DELETE FROM bans WHERE id = ?', id);
+      return;
+    }
+    this.#run(
+      'INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      id,
+      next.kind,
+      next.value,
+      nameKey(next.value),
+      next.until ?? null,
+      next.createdAt,
+      next.updatedAt,
+      JSON.stringify(next),
+    );
+  }
+
   credential(id: string): Credential | undefined {
     return this.#doc<Credential>('SELECT doc FROM credentials WHERE id = ?', id);
   }
@@ -298,6 +334,33 @@ export class Tables implements DecisionReads {
     const sql =
       'SELECT credential_id AS id FROM credential_roles WHERE role_id = ? ORDER BY credential_id LIMIT ?';
     return (this.#prepared(sql).all(roleId, max) as { id: string }[]).map(({ id }) => id); // The column that the SQL names.
+  }
+
+  ban(id: string): Ban | undefined {
+    return this.#doc<Ban>('SELECT doc FROM bans WHERE id = ?', id);
+  }
+
+  banByValue(kind: BanKind, value: string): Ban | undefined {
+    return this.#doc<Ban>('SELECT doc FROM bans WHERE kind = ? AND value = ?', kind, value);
+  }
+
+  banCount(): number {
+    return this.#count('SELECT count(*) AS n FROM bans');
+  }
+
+  expiredBans(at: number, most: number): readonly Ban[] {
+    const sql = 'SELECT doc FROM bans WHERE until <= ? ORDER BY until, id LIMIT ?';
+    return this.#docs<Ban>(sql, at, most);
+  }
+
+  /** Every ban that is stored. */
+  bans(): readonly Ban[] {
+    return this.#docs<Ban>('SELECT doc FROM bans ORDER BY id');
+  }
+
+  /** The same, to look up who is banned. Not to be changed. */
+  get banIndex(): BanIndex {
+    return (this.#bans ??= new BanIndex(this.bans()));
   }
 
   commitRevision(commitId: string): Revision | undefined {

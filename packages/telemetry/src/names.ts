@@ -53,6 +53,18 @@ export const metricFacts = {
     description: 'PUBLISH packets received from clients, by outcome',
     labels: ['outcome'],
   },
+  'sallyport.publishes.held_up': {
+    kind: 'counter',
+    unit: '{pause}',
+    description: 'Times a client was not read for a while, because it published faster than it may',
+    labels: [],
+  },
+  'sallyport.flapping.blocks': {
+    kind: 'counter',
+    unit: '{block}',
+    description: 'Pairs of client id and source that were blocked because they connected too often',
+    labels: [],
+  },
   'sallyport.deliveries': {
     kind: 'counter',
     unit: '{message}',
@@ -180,6 +192,7 @@ export const spanFacts = {
   'policy.resolve': 'Policies resolved by the policy service',
   'policy.explain': 'One decision explained by the policy service',
   'policy.status': 'The policy service asked how far it is',
+  'policy.bans': 'The bans listed by the policy service, for a node that starts',
   'secret.verify': 'One secret verified, the wait for the hash pool included',
   'mqtt.connect': 'From CONNECT to CONNACK',
 } as const satisfies Record<string, string>;

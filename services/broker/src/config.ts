@@ -22,6 +22,14 @@ const deniedPublish = (description: string) =>
 const deniedPublishHere = (transport: string) =>
   Type.Optional(deniedPublish(`mqtt.deniedPublish for clients over ${transport} only.`));
 
+const acceptsPerSecondHere = (transport: string) =>
+  Type.Integer({
+    description: `Connections that the ${transport} listener takes up in a second, and at once; 0 is no limit but acceptsPerSecond.`,
+    default: 0,
+    minimum: 0,
+    maximum: 100_000,
+  });
+
 const file = (description: string) => Type.Optional(Type.String({ description }));
 
 /** Certificates of the TLS and the WSS listener. */
@@ -57,6 +65,7 @@ const tlsSection = Type.Object({
     maximum: 3600,
   }),
   deniedPublish: deniedPublishHere('TLS'),
+  acceptsPerSecond: acceptsPerSecondHere('TLS'),
 });
 
 const KIB = 1024;
@@ -149,16 +158,54 @@ const limits = {
     [0, 10_000_000],
     'Most retained messages of all nodes together; 0 allows none.',
   ),
+  publishesPerSecond: limit(
+    'publishesPerSecond',
+    [0, 1_000_000],
+    'Messages that a client may publish in a second for a long time. Who is faster is not read for a while; nothing is lost. 0 is ' +
+      'no limit.',
+  ),
+  publishesBurst: limit(
+    'publishesBurst',
+    [1, 1_000_000],
+    'Messages that a client may publish at once after it was quiet.',
+  ),
+  publishBytesPerSecond: limit(
+    'publishBytesPerSecond',
+    [0, 1024 * MIB],
+    'The same in bytes of topics and payloads; 0 is no limit.',
+  ),
+  publishBytesBurst: limit(
+    'publishBytesBurst',
+    [KIB, 1024 * MIB],
+    'Bytes that a client may publish at once after it was quiet.',
+  ),
 } satisfies Record<keyof MqttLimits, TInteger>;
 
 const count = (description: string, standard: number, minimum: number, maximum: number) =>
   Type.Integer({ description, default: standard, minimum, maximum });
+
+/** What becomes of a client that connects again and again. */
+const flappingSection = Type.Object({
+  connectsMax: count(
+    'Connects of one client id from one address (IPv6: one /64) within windowSeconds; one more blocks the pair. 0 blocks nobody.',
+    15,
+    0,
+    100_000,
+  ),
+  windowSeconds: count('The window of connectsMax.', 60, 1, 86_400),
+  blockSeconds: count('How long the pair is blocked.', 300, 1, 86_400),
+  exempt: Type.Array(Type.String({ description: 'address or CIDR' }), {
+    description: 'Addresses that are never blocked, such as that of a gateway.',
+    default: [],
+  }),
+});
 
 /** The listeners of a node and the limits of its connections; the standalone profile has the same section. */
 export const mqttSection = Type.Object({
   tcp: Type.Object({
     listen: ListenAddress({ description: 'MQTT over TCP.', default: '127.0.0.1:1883' }),
     deniedPublish: deniedPublishHere('TCP'),
+    acceptsPerSecond: acceptsPerSecondHere('TCP'),
   }),
   tls: tlsSection,
   ws: Type.Object({
@@ -174,6 +221,7 @@ export const mqttSection = Type.Object({
       }),
     ),
     deniedPublish: deniedPublishHere('WebSocket'),
+    acceptsPerSecond: acceptsPerSecondHere('WebSocket'),
   }),
   wss: Type.Object({
     listen: ListenAddress({
@@ -182,6 +230,7 @@ export const mqttSection = Type.Object({
       default: 'off',
     }),
     deniedPublish: deniedPublishHere('secure WebSocket'),
+    acceptsPerSecond: acceptsPerSecondHere('secure WebSocket'),
   }),
   proxyFrom: Type.Array(Type.String({ description: 'address or CIDR' }), {
     description:
@@ -217,6 +266,31 @@ export const mqttSection = Type.Object({
     1000,
     0,
     100_000,
+  ),
+  connectsPerCredentialPerSecond: count(
+    'Connections that one credential may open for a long time, from everywhere to this node; 0 is no limit.',
+    100,
+    0,
+    100_000,
+  ),
+  connectsPerCredentialBurst: count(
+    'Connections that one credential may open at once after it was quiet.',
+    1000,
+    1,
+    1_000_000,
+  ),
+  flapping: flappingSection,
+  refusedAttemptsMax: count(
+    'Refused attempts that the node keeps for those who look; 0 keeps none.',
+    1000,
+    0,
+    100_000,
+  ),
+  refusedAttemptsKeepSeconds: count(
+    'How long a refused attempt is kept after it was last made.',
+    3600,
+    1,
+    604_800,
   ),
   deniedPublish: Type.Union(
     [Type.Literal('policy'), Type.Literal('acknowledge'), Type.Literal('disconnect')],
@@ -310,6 +384,10 @@ export function checkMqttConfig(config: MqttConfig): readonly ConfigProblem[] {
     if (!isAddressOrCidr(from)) {
       problems.push({ key: 'mqtt.proxyFrom', problem: `${from} is no address and no CIDR` });
     }
+  }
+  for (const exempt of config.flapping.exempt) {
+    if (isAddressOrCidr(exempt)) continue;
+    problems.push({ key: 'mqtt.flapping.exempt', problem: `${exempt} is no address and no CIDR` });
   }
   if (config.limits.connectPacketBytesMax > config.limits.packetBytesMax) {
     const problem = 'is more than mqtt.limits.packetBytesMax';

@@ -3,7 +3,7 @@ import type { EventLog } from '@sallyport/event-log';
 import type { MessageBus } from '@sallyport/message-bus';
 import { Engine } from '@sallyport/mqtt-session';
 import type { Membership, NodeRegistry } from '@sallyport/node-registry';
-import { PolicyCache, type PolicyClient, type PolicyStatus } from '@sallyport/policy-client';
+import { PolicyCache, type PolicyClient } from '@sallyport/policy-client';
 import type { SessionStore } from '@sallyport/session-store';
 import {
   count,
@@ -13,8 +13,11 @@ import {
   setGauge,
 } from '@sallyport/telemetry';
 import { TRUST_TAG } from '@sallyport/domain';
+import { BanList } from './access/ban-list.ts';
+import type { Doorkeeper } from './access/doorkeeper.ts';
 import { Enforcer } from './access/enforcer.ts';
 import { LiveSessions } from './access/live-sessions.ts';
+import { createDoorkeeper } from './access/open-door.ts';
 import { deniedPublishOf, type EnforcementConfig, limitsOf, type MqttConfig } from './config.ts';
 import { AedesKernel } from './engine/aedes-kernel.ts';
 import { EngineCounters } from './engine/engine-counters.ts';
@@ -78,7 +81,8 @@ export class BrokerNode {
       whenStale: enforcement.whenStale,
     });
     const head = await log.head();
-    const start = await this.#policyStatus();
+    const start = await this.#answered(() => policy.status());
+    const bans = new BanList(await this.#answered(() => policy.bans(start.revision)), clock);
     const cache = new PolicyCache({ client: policy, log, revision: start.revision, clock });
     const caughtUp = new Promise<void>((resolve) => {
       const enforcer = new Enforcer({
@@ -86,6 +90,7 @@ export class BrokerNode {
         client: policy,
         cache,
         sessions: this.#sessions,
+        bans,
         start,
         maxStalenessMs: enforcement.maxStalenessSeconds * 1000,
         whenStale: enforcement.whenStale,
@@ -106,10 +111,11 @@ export class BrokerNode {
     });
     await caughtUp;
     await this.#trusts.reach(start.revision);
-    await this.#listen(await this.#startEngine(cache));
+    const { door } = createDoorkeeper(this.#options.mqtt, { bans, logger: this.#throttle, clock });
+    await this.#listen(await this.#startEngine(cache, door), bans, door);
   }
 
-  async #startEngine(cache: PolicyCache): Promise<Engine> {
+  async #startEngine(cache: PolicyCache, door: Doorkeeper): Promise<Engine> {
     const { sessionStore: store, bus, clock, policy } = this.#ports;
     const { nodeId, mqtt } = this.#options;
     const kernel = await AedesKernel.start({
@@ -121,6 +127,7 @@ export class BrokerNode {
       cache,
       policy,
       sessions: this.#sessions,
+      door,
       staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),
       logger: this.#throttle,
       deniedPublish: (listener) => {
@@ -154,10 +161,11 @@ export class BrokerNode {
     return engine;
   }
 
-  async #policyStatus(): Promise<PolicyStatus> {
+  /** Asks the policy service until it is there. */
+  async #answered<A>(ask: () => Promise<A>): Promise<A> {
     for (;;) {
       try {
-        return await this.#ports.policy.status();
+        return await ask();
       } catch (error) {
         if (!(error instanceof OperationalError && error.retryable)) throw error;
         this.#ports.logger.warn({ code: error.code }, 'waiting for the policy service');
@@ -166,15 +174,17 @@ export class BrokerNode {
     }
   }
 
-  async #listen(engine: Engine): Promise<void> {
+  async #listen(engine: Engine, bans: BanList, door: Doorkeeper): Promise<void> {
     const opened = await openListeners(this.#options.mqtt, {
       onConnection: (connection) => {
         engine.accept(connection.stream, connection);
       },
       onRefused: ({ reason, ...fields }) => {
         count('sallyport.connections.refused', { listener: fields.listener, reason });
+        door.refused(fields, reason);
         this.#throttle.info(`refused: ${reason}`, fields, 'connection refused');
       },
+      isBanned: (address) => bans.hasAddress(address),
       onProblem: (problem) =>
         this.#throttle.warn(problem.code, { err: problem }, 'listener trouble'),
       onCertificate: ({ validTo }) =>

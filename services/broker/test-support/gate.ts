@@ -8,6 +8,7 @@ import {
 export function openGate(
   limits: Partial<ConnectionLimits> = {},
   onRefused?: (refusal: Refusal) => void,
+  isBanned?: (address: string) => boolean,
 ): ConnectionGate {
   return new ConnectionGate({
     limits: {
@@ -20,5 +21,6 @@ export function openGate(
       ...limits,
     },
     ...(onRefused !== undefined && { onRefused }),
+    ...(isBanned !== undefined && { isBanned }),
   });
 }

@@ -57,6 +57,7 @@ function watched(policy: PolicyClient): PolicyClient {
     explain: (request) => policy.explain(request),
     listenerTrust: (request) => policy.listenerTrust(request),
     status: () => policy.status(),
+    bans: (minRevision) => policy.bans(minRevision),
     [Symbol.asyncDispose]: async () => undefined,
   };
 }

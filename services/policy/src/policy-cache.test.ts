@@ -114,6 +114,7 @@ describe('PolicyCache', () => {
       explain: (request) => inner.policy.explain(request),
       listenerTrust: (request) => inner.policy.listenerTrust(request),
       status: () => inner.policy.status(),
+      bans: (minRevision: number) => inner.policy.bans(minRevision),
       [Symbol.asyncDispose]: async () => undefined,
     }));
     await world.addCredential('u', 'secret');

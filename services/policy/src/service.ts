@@ -1,9 +1,17 @@
 import { OperationalError } from '@sallyport/errors';
-import { type Credential, credentialTag, type Revision, TLS_LISTENERS } from '@sallyport/domain';
+import {
+  addressOfPeer,
+  type BanRule,
+  type Credential,
+  credentialTag,
+  type Revision,
+  TLS_LISTENERS,
+} from '@sallyport/domain';
 import {
   type AdmittedAnswer,
   type AuthenticateAnswer,
   type AuthenticateRequest,
+  type BansAnswer,
   type ExplainAnswer,
   type ExplainRequest,
   type ListenerTrustAnswer,
@@ -18,7 +26,7 @@ import {
   type ScramFirstRequest,
 } from '@sallyport/policy-client';
 import type { ReadModel } from '@sallyport/read-model';
-import { compilePolicy, explain, type PolicySpec } from '@sallyport/rules';
+import { compilePolicy, explain, type Facts, type PolicySpec } from '@sallyport/rules';
 import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
 import { Authenticator } from './authenticator.ts';
 import type { Verified } from './candidates.ts';
@@ -72,6 +80,7 @@ export class PolicyService implements PolicyClient {
     await this.#reach(request.minRevision);
     for (let attempt = 0; attempt < VERIFY_ATTEMPTS_MAX; attempt++) {
       const revision = this.#model.revision;
+      if (this.#ban(facts) !== undefined) return { ok: false, revision, reason: 'banned' };
       const verified = await this.#authenticator.verify(facts, password, this.#clock());
       if (!verified.ok) return { ok: false, revision, reason: verified.reason };
       // Verifying took time: the credential must still be the one that was proven.
@@ -106,6 +115,10 @@ export class PolicyService implements PolicyClient {
     const { revision } = this.#model;
     const proven = this.#scram.final(request, this.#clock());
     if (!proven.ok) return { ok: false, revision, reason: proven.reason };
+    // The name is known only now.
+    if (this.#ban(proven.principal.facts) !== undefined) {
+      return { ok: false, revision, reason: 'banned' };
+    }
     const { message, credential } = proven;
     return { ...this.#admission(revision, credential, proven), message };
   }
@@ -119,6 +132,7 @@ export class PolicyService implements PolicyClient {
     const at = this.#clock();
     const policies = new Map<string, PolicySpec>();
     const results = principals.map((principal) => {
+      if (this.#ban(principal.facts) !== undefined) return undefined;
       const found = this.#resolver.resolve(principal, at);
       if (found === undefined) return undefined;
       policies.set(found.policy.policyId, found.policy);
@@ -131,6 +145,10 @@ export class PolicyService implements PolicyClient {
     const { principal, action, topic } = request;
     await this.#reach(request.minRevision);
     const revision = this.#model.revision;
+    const ban = this.#ban(principal.facts);
+    if (ban !== undefined) {
+      return { revision, allowed: false, ruleId: `ban:${ban.id}`, opinions: [] };
+    }
     const found = this.#resolver.resolve(principal, this.#clock());
     if (found === undefined) {
       return { revision, allowed: false, ruleId: 'credential', opinions: [] };
@@ -163,6 +181,28 @@ export class PolicyService implements PolicyClient {
       ];
     });
     return { revision: this.#model.revision, listeners };
+  }
+
+  /** A ban that holds now; before any secret is looked at. */
+  #ban({ clientId, username, peer }: Facts): BanRule | undefined {
+    const address = peer === undefined ? undefined : addressOfPeer(peer);
+    return this.#model.banIndex.find({ clientId, username, address }, this.#clock());
+  }
+
+  async bans(minRevision: Revision): Promise<BansAnswer> {
+    await this.#reach(minRevision);
+    const { revision } = this.#model;
+    const at = this.#clock();
+    const bans = this.#model.bans().filter(({ until }) => until === undefined || until > at);
+    return {
+      revision,
+      bans: bans.map(({ id, kind, value, until }) => ({
+        id,
+        kind,
+        value,
+        ...(until !== undefined && { until }),
+      })),
+    };
   }
 
   async status(): Promise<PolicyStatus> {

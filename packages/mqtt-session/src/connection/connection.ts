@@ -12,6 +12,7 @@ import {
   PacketDecoder,
   ProtocolError,
   type ProtocolVersion,
+  type PublishPacket,
   type Qos,
   type ReasonCode,
   reasonCode,
@@ -26,6 +27,7 @@ import type { Session } from '../session/session.ts';
 import { Handshake } from './handshake.ts';
 import { Inbound } from './inbound.ts';
 import { Output } from './output.ts';
+import { PublishRate } from './publish-rate.ts';
 import { ReAuthentication } from './re-authentication.ts';
 import { subscribe, unsubscribe } from './subscribing.ts';
 import { TopicAliases } from './topic-aliases.ts';
@@ -68,6 +70,7 @@ export class Connection implements MqttClient, Line {
   #session: Session | undefined;
   #inbound: Inbound | undefined;
   #aliases: TopicAliases | undefined;
+  #publishRate: PublishRate | undefined;
   #reAuthentication: ReAuthentication | undefined;
   #heardAt: number;
   /** When the connection must be over or open, in milliseconds of the engine's clock; 0 = no such time. */
@@ -314,6 +317,7 @@ export class Connection implements MqttClient, Line {
     switch (packet.type) {
       case 'publish':
         this.#inbound?.publish(packet);
+        if (this.#publishRate !== undefined) this.#slowDown(this.#publishRate, packet);
         return;
       case 'subscribe':
         this.wait(subscribe(this, session, packet));
@@ -336,6 +340,20 @@ export class Connection implements MqttClient, Line {
       default:
         this.#onAck(packet, session);
     }
+  }
+
+  /** Who publishes too fast is not read for a while: it keeps what it has to say, whatever its version and QoS, and loses nothing. */
+  #slowDown(rate: PublishRate, { topic, payload }: PublishPacket): void {
+    // A character of a topic counts as one byte. The bytes came at that time or later.
+    const waitMs = rate.take(topic.length + payload.length, this.#heardAt);
+    if (waitMs === 0 || this.#closed) return;
+    this.count('publish_held_up');
+    this.hold();
+    const timer = setTimeout(() => {
+      this.#heardAt = this.engine.now();
+      this.release();
+    }, Math.ceil(waitMs));
+    timer.unref(); // Whoever has a socket open keeps the process alive.
   }
 
   #onAck(packet: AckPacket, session: Session): void {
@@ -392,6 +410,7 @@ export class Connection implements MqttClient, Line {
     this.#agreement = agreement;
     this.#session = session;
     this.#inbound = new Inbound(this, session);
+    this.#publishRate = PublishRate.of(this.engine.limits, this.#heardAt);
     this.#handshake = undefined;
     this.#deadline = 0;
     if (agreement.topicAliasMax > 0) this.#aliases = new TopicAliases(agreement.topicAliasMax);

@@ -27,6 +27,7 @@ const refusalReasons: Readonly<Record<ConnectRefusal, ReasonCode>> = {
   not_authorized: reasonCode.notAuthorized,
   bad_credentials: reasonCode.badUserNameOrPassword,
   banned: reasonCode.banned,
+  rate_exceeded: reasonCode.connectionRateExceeded,
   server_unavailable: reasonCode.serverUnavailable,
   server_busy: reasonCode.serverBusy,
 };
@@ -40,6 +41,8 @@ const returnCodes = new Map<ReasonCode, number>([
   [reasonCode.badUserNameOrPassword, connackReturnCode.notAuthorized],
   [reasonCode.notAuthorized, connackReturnCode.notAuthorized],
   [reasonCode.banned, connackReturnCode.notAuthorized],
+  // It may come back; what was wrong was its haste.
+  [reasonCode.connectionRateExceeded, connackReturnCode.serverUnavailable],
 ]);
 
 /** From the first byte to the CONNACK. */

@@ -15,6 +15,8 @@ export class Session {
   /** Whether the store has it. */
   readonly stored: boolean;
   readonly epoch: number;
+  /** Milliseconds since 1970. */
+  readonly connectedAt: number;
   rights: SessionRights;
   /** Whether it has ended in the store, because a newcomer on another node has begun a new one. */
   isOver = false;
@@ -29,6 +31,7 @@ export class Session {
     readonly connection: Connection;
     readonly stored: boolean;
     readonly epoch: number;
+    readonly connectedAt: number;
     readonly rights: SessionRights;
     readonly makeOutbound: (session: Session) => Outbound;
   }) {
@@ -36,6 +39,7 @@ export class Session {
     this.connection = options.connection;
     this.stored = options.stored;
     this.epoch = options.epoch;
+    this.connectedAt = options.connectedAt;
     this.rights = options.rights;
     this.#makeOutbound = options.makeOutbound;
   }

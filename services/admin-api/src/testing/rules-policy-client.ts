@@ -1,6 +1,7 @@
 import { OperationalError } from '@sallyport/errors';
 import type {
   AuthenticateAnswer,
+  BansAnswer,
   ExplainAnswer,
   ExplainRequest,
   ListenerTrustAnswer,
@@ -64,6 +65,10 @@ export class RulesPolicyClient implements PolicyClient {
   }
 
   listenerTrust(): Promise<ListenerTrustAnswer> {
+    return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
+  }
+
+  bans(): Promise<BansAnswer> {
     return Promise.reject(new OperationalError('policy_not_ready', 'explains only'));
   }
 

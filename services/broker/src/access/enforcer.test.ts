@@ -13,6 +13,7 @@ import { compilePolicy, type PolicySpec } from '@sallyport/rules';
 import { silentLogger } from '@sallyport/telemetry';
 import { parseTopicFilter } from '@sallyport/topic';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { BanList } from './ban-list.ts';
 import { type EnforcedState, Enforcer } from './enforcer.ts';
 import { LiveSession, LiveSessions, VERDICTS_MAX } from './live-sessions.ts';
 
@@ -83,6 +84,7 @@ class Policy implements PolicyClient {
   listenerTrust = () => Promise.reject(new Error('not asked here'));
   explain = () => Promise.reject(new Error('not asked here'));
   status = () => Promise.reject(new Error('not asked here'));
+  bans = () => Promise.reject(new Error('not asked here'));
   [Symbol.asyncDispose] = () => Promise.resolve();
 }
 
@@ -100,6 +102,7 @@ function startEnforcer(maxStalenessMs = 60_000, whenStale: 'drop' | 'keep' = 'dr
     client: policy,
     cache: new PolicyCache({ client: policy, log, revision: 0, clock }),
     sessions,
+    bans: new BanList({ revision: 0, bans: [] }, clock),
     start: { revision: 0, hash: '' },
     maxStalenessMs,
     whenStale,

@@ -8,6 +8,7 @@ import {
   RESOLVE_PRINCIPALS_MAX,
 } from '@sallyport/policy-client';
 import { attributes as keys, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
+import type { BanList } from './ban-list.ts';
 import type { LiveSession, LiveSessions } from './live-sessions.ts';
 
 /** Pause before a re-evaluation that failed is tried again. */
@@ -15,6 +16,9 @@ export const RETRY_DELAY_MS = 100;
 
 /** How often staleness and ended secrets are looked for. */
 export const SWEEP_INTERVAL_MS = 500;
+
+/** Live sessions that are compared with the bans in one turn of the event loop: about a millisecond. */
+const SESSIONS_PER_SLICE = 1000;
 
 export interface EnforcedState {
   readonly revision: number;
@@ -26,6 +30,7 @@ export interface EnforcerOptions {
   readonly client: PolicyClient;
   readonly cache: PolicyCache;
   readonly sessions: LiveSessions;
+  readonly bans: BanList;
   /** Where the log is taken up: the state that the policy service was in. */
   readonly start: PolicyStatus;
   /** After this long without a word from the log, or with a change that cannot be enforced, the node fails closed. */
@@ -50,6 +55,8 @@ export class Enforcer implements AsyncDisposable {
   readonly #tail: Tail;
   readonly #sweep: NodeJS.Timeout;
   #queue: RecordedCommit[] = [];
+  /** A ban has come since the live sessions were looked through. */
+  #someBanned = false;
   #working: Promise<void> | undefined;
   #enforced: EnforcedState;
   #behindSince: number | undefined;
@@ -92,6 +99,8 @@ export class Enforcer implements AsyncDisposable {
       withSpan('log.fold', { attributes, parent: commit.traceparent }, () =>
         this.#options.cache.invalidate(commit.revision, commit.events.flatMap(affects)),
       );
+      // At once, so that nobody comes in any more while those who are in are looked through.
+      this.#someBanned = this.#options.bans.apply(commit) || this.#someBanned;
     }
     this.#queue.push(...commits);
     this.#working ??= this.#work().finally(() => (this.#working = undefined));
@@ -115,6 +124,7 @@ export class Enforcer implements AsyncDisposable {
     const attributes = { [keys.revision]: last.revision };
     await withSpan('policy.reevaluate', { attributes, parent }, async () => {
       const tags = new Set(commits.flatMap((commit) => commit.events.flatMap(affects)));
+      await this.#endBanned();
       await this.#reevaluate(tags, last.revision);
       await this.#options.onChange?.(tags, last.revision);
       const hash = commits.reduce((so, { digest }) => nextHash(so, digest), this.#enforced.hash);
@@ -122,6 +132,19 @@ export class Enforcer implements AsyncDisposable {
       withSpan('policy.announce', { attributes }, () => this.#options.onEnforced(this.#enforced));
     });
     setGauge('sallyport.enforced.revision', last.revision, {});
+  }
+
+  /** Those of the live sessions that may not be connected any more; in slices, so that nobody waits for all of them. */
+  async #endBanned(): Promise<void> {
+    if (!this.#someBanned) return;
+    this.#someBanned = false;
+    const { sessions, bans } = this.#options;
+    let seen = 0;
+    for (const session of [...sessions.all()]) {
+      if (bans.find(session.principal.facts) !== undefined) session.revoke('banned');
+      seen += 1;
+      if (seen % SESSIONS_PER_SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   /** Until it succeeds: a change that was heard of is never skipped. */

@@ -9,6 +9,7 @@ const FLUSH_INTERVAL_MS = 1000;
 const metrics: Readonly<Record<EngineEvent, (by: number) => void>> = {
   publish_allowed: (by) => count('sallyport.publishes', { outcome: 'allowed' }, by),
   publish_denied: (by) => count('sallyport.publishes', { outcome: 'denied' }, by),
+  publish_held_up: (by) => count('sallyport.publishes.held_up', {}, by),
   message_sent: (by) => count('sallyport.deliveries', { outcome: 'sent' }, by),
   delivery_denied: (by) => count('sallyport.deliveries.denied', {}, by),
   delivery_expired: (by) => count('sallyport.deliveries', { outcome: 'expired' }, by),

@@ -1,9 +1,11 @@
 import { errorFacts, OperationalError } from '@sallyport/errors';
 import { NAME_BYTES_MAX } from '@sallyport/domain';
+import type { ConnectRefusal } from '@sallyport/mqtt-session';
 import type { Admission, Admitted, PolicyCache } from '@sallyport/policy-client';
 import type { Facts } from '@sallyport/rules';
 import { attributes, count, type LogThrottle, withSpan } from '@sallyport/telemetry';
 import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
+import type { Doorkeeper } from '../access/doorkeeper.ts';
 import { LiveSession, type LiveSessions } from '../access/live-sessions.ts';
 
 /** Longest password of a CONNECT, in bytes. */
@@ -22,7 +24,8 @@ export interface ConnectRequest {
   readonly peer: string;
 }
 
-export type ConnectVerdict = 'accept' | 'not_authorized' | 'server_unavailable';
+export type ConnectVerdict =
+  'accept' | 'not_authorized' | 'server_unavailable' | 'banned' | 'rate_exceeded';
 
 export interface ConnectAnswer {
   readonly verdict: ConnectVerdict;
@@ -33,6 +36,7 @@ export interface ConnectAnswer {
 export interface AuthenticateContext {
   readonly cache: PolicyCache;
   readonly sessions: LiveSessions;
+  readonly door: Doorkeeper;
   /** Why nobody may be let in now. */
   readonly staleness: () => string | undefined;
   readonly logger: LogThrottle;
@@ -49,6 +53,7 @@ export function authenticate(
     count('sallyport.connects', { outcome: answer.verdict, source });
     span.setAttribute(attributes.outcome, answer.verdict);
     if (answer.verdict !== 'accept') {
+      context.door.refused(request, reason ?? answer.verdict);
       const { clientId, username, listener, peer } = request;
       context.logger.info(
         `connect ${reason}`,
@@ -81,6 +86,8 @@ async function decide(
   if (malformed !== undefined) return refused('not_authorized', malformed);
   const staleness = context.staleness();
   if (staleness !== undefined) return refused('server_unavailable', staleness);
+  const objection = context.door.objection(request);
+  if (objection !== undefined) return refused(objection.verdict, objection.reason);
   const { clientId, username, password, listener, peer } = request;
   const facts: Facts = { clientId, listener, peer, ...(username !== undefined && { username }) };
   let admission: Admission;
@@ -92,7 +99,10 @@ async function decide(
     context.logger.warn(error.code, { code: error.code, err: error }, 'connect not decided');
     return refused(verdict === 'not_authorized' ? verdict : 'server_unavailable', error.code);
   }
-  if (!admission.ok) return refused('not_authorized', admission.reason, 'policy');
+  if (!admission.ok) {
+    const verdict = admission.reason === 'banned' ? 'banned' : 'not_authorized';
+    return refused(verdict, admission.reason, 'policy');
+  }
   return enter(context, request, admission.admitted, admission.source, close);
 }
 
@@ -116,12 +126,15 @@ async function admit(
 
 /** Synchronous, so that no change can come between the check of the answer and the session's place in the index. */
 export function enter(
-  context: Pick<AuthenticateContext, 'sessions'>,
+  context: Pick<AuthenticateContext, 'sessions' | 'door'>,
   request: Pick<ConnectRequest, 'willTopic'>,
   admitted: Admitted,
   source: Outcome['source'],
   close: (reason: string) => void,
 ): Outcome {
+  const { credentialId, facts } = admitted.principal;
+  const objection = context.door.lastObjection({ credentialId, ...facts });
+  if (objection !== undefined) return refused(objection.verdict, objection.reason, source);
   const session = new LiveSession(admitted, close);
   if (request.willTopic !== undefined) {
     const parsed = parseTopicName(request.willTopic);
@@ -135,6 +148,10 @@ export function enter(
   context.sessions.add(session);
   return { answer: { verdict: 'accept', session }, source };
 }
+
+/** What the client is told. */
+export const refusalOf = (verdict: ConnectVerdict): ConnectRefusal =>
+  verdict === 'accept' ? 'not_authorized' : verdict;
 
 function requestProblem({ clientId, username, password }: ConnectRequest): string | undefined {
   if (clientId === '' || utf8Bytes(clientId) > NAME_BYTES_MAX) return 'client id length';

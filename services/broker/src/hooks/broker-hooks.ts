@@ -7,12 +7,12 @@ import type {
   MqttHooks,
   SessionRights,
 } from '@sallyport/mqtt-session';
-import { reasonCode } from '@sallyport/mqtt-session/codec';
+import { type ReasonCode, reasonCode } from '@sallyport/mqtt-session/codec';
 import type { PolicyClient, Principal } from '@sallyport/policy-client';
 import { check, type CompiledPolicy, type Facts, publishedTopic } from '@sallyport/rules';
 import type { SessionRecord } from '@sallyport/session-store';
 import { levelsOf } from '@sallyport/topic';
-import { authenticate, type AuthenticateContext } from './authenticate.ts';
+import { authenticate, type AuthenticateContext, refusalOf } from './authenticate.ts';
 import type { LiveSession } from '../access/live-sessions.ts';
 import { ClientRights } from './client-rights.ts';
 import { EnhancedLogin } from './enhanced-login.ts';
@@ -20,6 +20,11 @@ import { EnhancedLogin } from './enhanced-login.ts';
 /** Tries to learn the rights of somebody who is not connected, and the pause between two. */
 const STORED_RIGHTS_ATTEMPTS_MAX = 5;
 const STORED_RIGHTS_RETRY_MS = 1000;
+
+/** What MQTT 5 is told of the end of a session, where it is not that it has no rights any more. */
+const endReasons: ReadonlyMap<string, ReasonCode> = new Map([
+  ['banned', reasonCode.administrativeAction],
+]);
 
 export interface BrokerHooksOptions extends AuthenticateContext {
   readonly policy: PolicyClient;
@@ -43,10 +48,7 @@ export class BrokerHooks implements MqttHooks {
       this.#close(client, reason),
     );
     if (verdict !== 'accept' || session === undefined) {
-      return {
-        accepted: false,
-        reason: verdict === 'server_unavailable' ? verdict : 'not_authorized',
-      };
+      return { accepted: false, reason: refusalOf(verdict) };
     }
     return this.#accepted(session, listener);
   }
@@ -84,8 +86,9 @@ export class BrokerHooks implements MqttHooks {
 
   /** Nobody's rights, when they cannot be learned. */
   async storedWillTopic(record: SessionRecord, named: string): Promise<string | undefined> {
-    const { policy, cache, logger } = this.#options;
+    const { policy, cache, logger, door } = this.#options;
     const principal = record.principal as Principal; // What `authenticate` gave to the engine.
+    if (door.isBanned(principal.facts)) return undefined;
     for (let attempt = 1; attempt <= STORED_RIGHTS_ATTEMPTS_MAX; attempt++) {
       try {
         const answer = await policy.resolve({
@@ -108,7 +111,7 @@ export class BrokerHooks implements MqttHooks {
   #close(client: MqttClient, reason: string): void {
     const { clientId } = client;
     this.#options.logger.info(`ended: ${reason}`, { clientId, reason }, 'session ended');
-    void client.disconnect(reasonCode.notAuthorized);
+    void client.disconnect(endReasons.get(reason) ?? reasonCode.notAuthorized);
   }
 }
 

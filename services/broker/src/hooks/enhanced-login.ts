@@ -13,8 +13,9 @@ import {
 } from '@sallyport/policy-client';
 import type { Facts } from '@sallyport/rules';
 import { count } from '@sallyport/telemetry';
+import type { Objection } from '../access/doorkeeper.ts';
 import type { LiveSession } from '../access/live-sessions.ts';
-import { type AuthenticateContext, enter } from './authenticate.ts';
+import { type AuthenticateContext, enter, refusalOf } from './authenticate.ts';
 
 export interface EnhancedLoginOptions {
   readonly context: AuthenticateContext;
@@ -30,6 +31,7 @@ export interface EnhancedLoginOptions {
 export class EnhancedLogin implements EnhancedAuthentication {
   readonly #options: EnhancedLoginOptions;
   readonly #exchange: EnhancedExchange;
+  #asked = false;
 
   private constructor(options: EnhancedLoginOptions, exchange: EnhancedExchange) {
     this.#options = options;
@@ -50,10 +52,14 @@ export class EnhancedLogin implements EnhancedAuthentication {
     const { context } = this.#options;
     const staleness = context.staleness();
     if (staleness !== undefined) return this.#refused('server_unavailable', staleness);
+    const objection = this.#objection();
+    if (objection !== undefined) return this.#refused(objection.verdict, objection.reason);
     try {
       const step = await this.#exchange.step(data);
       if (step.outcome === 'continue') return step;
-      if (step.outcome === 'refused') return this.#refused('not_authorized', step.reason);
+      if (step.outcome === 'refused') {
+        return this.#refused(step.reason === 'banned' ? 'banned' : 'not_authorized', step.reason);
+      }
       return this.#admitted(step.admission, step.data);
     } catch (error) {
       if (!(error instanceof OperationalError)) throw error;
@@ -61,6 +67,16 @@ export class EnhancedLogin implements EnhancedAuthentication {
       const reason = connack === 'not_authorized' ? connack : 'server_unavailable';
       return this.#refused(reason, error.code);
     }
+  }
+
+  /** Asked once: a renewal is no CONNECT, and the second half of an exchange is of the same one. */
+  #objection(): Objection | undefined {
+    if (this.#asked) return undefined;
+    this.#asked = true;
+    const { context, request, current } = this.#options;
+    const { clientId, username, origin } = request;
+    if (current !== undefined) return undefined;
+    return context.door.objection({ clientId, username, ...origin });
   }
 
   #admitted(
@@ -77,7 +93,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
     }
     const { answer, reason } = enter(context, request, admitted, 'policy', close);
     if (answer.session === undefined) {
-      return this.#refused('not_authorized', reason ?? answer.verdict);
+      return this.#refused(refusalOf(answer.verdict), reason ?? answer.verdict);
     }
     count('sallyport.connects', { outcome: 'accept', source: 'policy' });
     const verdict = accept(answer.session);
@@ -90,6 +106,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
     const { listener, peer } = origin;
     count('sallyport.connects', { outcome: refusal, source: 'policy' });
     const fields = { reason, clientId, username, listener, peer };
+    context.door.refused(fields, reason);
     context.logger.info(`enhanced ${reason}`, fields, 'enhanced authentication refused');
     return { outcome: 'done', verdict: { accepted: false, reason: refusal } };
   }

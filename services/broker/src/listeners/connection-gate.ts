@@ -16,6 +16,10 @@ export type RefusalReason =
   /** A load balancer did not begin with a PROXY header. */
   | 'proxy_header'
   | 'tls_handshake'
+  /** Nobody may connect from this address. */
+  | 'banned'
+  /** `acceptsPerSecond` of its listener is reached. */
+  | 'listener_rate'
   | 'client_certificate'
   | 'websocket_upgrade';
 
@@ -38,6 +42,8 @@ export interface ConnectionLimits {
   readonly connectsPerSourceBurst: number;
   /** 0 is no limit. */
   readonly acceptsPerSecond: number;
+  /** The same for each listener, by its name; a listener that is not there has no limit of its own. */
+  readonly acceptsPerSecondOf?: ReadonlyMap<string, number>;
   /** From the accepted socket until `authenticated`. */
   readonly connectTimeoutMs: number;
 }
@@ -46,6 +52,8 @@ export interface GateOptions {
   readonly limits: ConnectionLimits;
   /** As many as strangers wish: throttle before logging. */
   readonly onRefused?: (refusal: Refusal) => void;
+  /** Whether nobody from this canonical address may connect. */
+  readonly isBanned?: (address: string) => boolean;
   /** Milliseconds that never go back. */
   readonly clock?: () => number;
 }
@@ -71,14 +79,17 @@ export class ConnectionGate {
   readonly #clock: () => number;
   readonly #sources: RateLimit | undefined;
   readonly #node: RateLimit | undefined;
+  readonly #listeners: ReadonlyMap<string, RateLimit>;
+  readonly #isBanned: GateOptions['isBanned'];
   /** Without a CONNECT, and until when. INVARIANT: in the order of their deadlines, because all have the same time. */
   readonly #waiting = new Map<Gated, number>();
   readonly #refused = new Map<RefusalReason, number>();
   #connections = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor({ limits, onRefused, clock = () => performance.now() }: GateOptions) {
+  constructor({ limits, onRefused, isBanned, clock = () => performance.now() }: GateOptions) {
     this.#limits = limits;
+    this.#isBanned = isBanned;
     const share = (limits.connectionsMax * limits.unauthenticatedPercentMax) / 100;
     this.#unauthenticatedMax = Math.max(1, Math.floor(share));
     this.#onRefused = onRefused;
@@ -92,14 +103,12 @@ export class ConnectionGate {
         clock,
       });
     }
-    if (acceptsPerSecond > 0) {
-      this.#node = new RateLimit({
-        perSecond: acceptsPerSecond,
-        burst: acceptsPerSecond,
-        keysMax: 1,
-        clock,
-      });
-    }
+    const together = (perSecond: number): RateLimit =>
+      new RateLimit({ perSecond, burst: perSecond, keysMax: 1, clock });
+    if (acceptsPerSecond > 0) this.#node = together(acceptsPerSecond);
+    this.#listeners = new Map(
+      [...(limits.acceptsPerSecondOf ?? [])].map(([name, rate]) => [name, together(rate)]),
+    );
   }
 
   /** Open ones, over all listeners. */
@@ -127,9 +136,14 @@ export class ConnectionGate {
     return undefined;
   }
 
-  /** It is known where a connection comes from; `address` is canonical. Not the node's permits go to a source that has used up its own. */
-  admit(address: string): RefusalReason | undefined {
+  /**
+   * It is known where a connection comes from; `address` is canonical. Neither the node's permits nor the listener's go to a source
+   * that is banned or has used up its own.
+   */
+  admit(address: string, listener = ''): RefusalReason | undefined {
+    if (this.#isBanned?.(address) === true) return 'banned';
     if (this.#sources?.take(networkOf(address)) === false) return 'source_rate';
+    if (this.#listeners.get(listener)?.take(NODE) === false) return 'listener_rate';
     return this.#node?.take(NODE) === false ? 'accept_rate' : undefined;
   }
 

@@ -13,6 +13,7 @@ export interface ListenerHandlers {
   readonly onConnection: (connection: AcceptedConnection) => void;
   /** As many as strangers wish: throttle before logging. */
   readonly onRefused?: (refusal: Refusal) => void;
+  readonly isBanned?: (address: string) => boolean;
   readonly onProblem?: (problem: OperationalError) => void;
   /** The server certificate was read, at the start and after each change. */
   readonly onCertificate?: (certificate: LoadedCertificate) => void;
@@ -30,6 +31,26 @@ function wantedOf(config: MqttConfig): Wanted {
   return transports.flatMap((transport) => {
     const address = parseListenAddress(config[transport].listen);
     return address === 'off' ? [] : [{ transport, ...address }];
+  });
+}
+
+/** Listeners with a rate of their own. */
+function acceptRatesOf(config: MqttConfig): ReadonlyMap<string, number> {
+  const rates = transports.map(
+    (transport) => [listenerNames[transport], config[transport].acceptsPerSecond] as const,
+  );
+  return new Map(rates.filter(([, rate]) => rate > 0));
+}
+
+function gateOf(config: MqttConfig, { onRefused, isBanned }: ListenerHandlers): ConnectionGate {
+  return new ConnectionGate({
+    limits: {
+      ...config,
+      connectTimeoutMs: config.limits.connectTimeoutMs,
+      acceptsPerSecondOf: acceptRatesOf(config),
+    },
+    ...(isBanned !== undefined && { isBanned }),
+    ...(onRefused !== undefined && { onRefused }),
   });
 }
 
@@ -70,11 +91,8 @@ export async function openListeners(
   handlers: ListenerHandlers,
 ): Promise<readonly RunningListener[]> {
   const { proxyFrom, limits } = config;
-  const { onConnection, onRefused, onProblem } = handlers;
-  const gate = new ConnectionGate({
-    limits: { ...config, connectTimeoutMs: limits.connectTimeoutMs },
-    ...(onRefused !== undefined && { onRefused }),
-  });
+  const { onConnection, onProblem } = handlers;
+  const gate = gateOf(config, handlers);
   const common = { gate, proxyFrom, ...(onProblem !== undefined && { onProblem }) };
   const webSocket = {
     ...(config.ws.originsAllowed !== undefined && { originsAllowed: config.ws.originsAllowed }),

@@ -17,12 +17,15 @@ import { type Shaking, TlsAcceptor } from './tls-acceptor.ts';
 import type { TrustOverride } from './tls-credentials.ts';
 import { WebSocketAcceptor } from './websocket-acceptor.ts';
 
-function familyOf(address: string): 'ipv4' | 'ipv6' {
+export function familyOf(address: string): 'ipv4' | 'ipv6' {
   return isIP(address) === 6 ? 'ipv6' : 'ipv4';
 }
 
-/** @throws OperationalError `config_invalid` */
-function blockListOf(entries: readonly string[]): BlockList {
+/**
+ * Addresses and CIDR blocks as a list that can be asked.
+ * @throws OperationalError `config_invalid`
+ */
+export function blockListOf(entries: readonly string[]): BlockList {
   const list = new BlockList();
   for (const entry of entries) {
     const [address = '', prefix, ...more] = entry.split('/');
@@ -226,7 +229,7 @@ class Listener implements RunningListener {
   #identified(connection: Connection, socket: Socket, source: Source): void {
     const address = canonicalAddress(source.address);
     connection.peer = peerOf({ address, port: source.port });
-    const refusal = this.#gate.admit(address);
+    const refusal = this.#gate.admit(address, this.name);
     if (refusal !== undefined) connection.refuse(refusal);
     else if (this.#tls !== undefined) this.#tls.accept(connection, socket);
     else this.#established(connection, socket);

@@ -1,0 +1,189 @@
+import { unreachable } from '@sallyport/errors';
+import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+import { formatIpAddress, formatIpNetwork, parseIpAddress, parseIpNetwork } from './ip-address.ts';
+import { Problems } from './text.ts';
+
+/** Most bans, those that have run out but were not cleaned yet included. */
+export const BANS_MAX = 10_000;
+
+/** Longest reason, in bytes of UTF-8. */
+export const BAN_REASON_BYTES_MAX = 256;
+
+/** Bans that have run out and are removed by one command. */
+export const EXPIRED_BANS_REMOVED_MAX = 100;
+
+export const BAN_KINDS = ['client_id', 'username', 'address', 'cidr'] as const;
+export type BanKind = (typeof BAN_KINDS)[number];
+
+/** Somebody who may not connect, whatever credential they show. */
+export interface Ban {
+  readonly id: string;
+  readonly kind: BanKind;
+  /** A name as it is; an address or `address/prefix` in its one text (`canonicalBanValue`). */
+  readonly value: string;
+  readonly reason?: string;
+  /** Who banned, as a text for people. */
+  readonly by: string;
+  /** Until when, in milliseconds since 1970; for good when absent. */
+  readonly until?: number;
+  readonly createdAt: number;
+  readonly createdRevision: Revision;
+  readonly updatedAt: number;
+  readonly updatedRevision: Revision;
+}
+
+/** What a ban says, without its history. */
+export type BanFields = Pick<Ban, 'id' | 'kind' | 'value' | 'reason' | 'by' | 'until'>;
+
+/** `BanAdded` of a ban that is there replaces it, reason and end included. */
+export type BanEvent =
+  | { readonly type: 'BanAdded'; readonly data: BanFields }
+  | {
+      readonly type: 'BanRemoved';
+      readonly data: Pick<Ban, 'id' | 'kind' | 'value'>;
+    };
+
+export function evolveBan(
+  state: Ban | undefined,
+  event: BanEvent,
+  { at, revision }: EventContext,
+): Ban | undefined {
+  switch (event.type) {
+    case 'BanAdded':
+      return {
+        ...event.data,
+        createdAt: state?.createdAt ?? at,
+        createdRevision: state?.createdRevision ?? revision,
+        updatedAt: at,
+        updatedRevision: revision,
+      };
+    case 'BanRemoved':
+      return undefined;
+    default:
+      return unreachable(event);
+  }
+}
+
+export interface BanReads {
+  ban(id: string): Ban | undefined;
+  banByValue(kind: BanKind, value: string): Ban | undefined;
+  banCount(): number;
+  /** Bans whose end is at `at` or before, the earliest first, at most `most`. */
+  expiredBans(at: number, most: number): readonly Ban[];
+}
+
+export type BanCommand =
+  | {
+      /** A ban of the same kind and value is replaced, and keeps its id. */
+      readonly type: 'AddBan';
+      readonly data: BanFields & {
+        /** Refused with `precondition_failed` unless last changed by this revision; 0 means that there is none. */
+        readonly ifRevision?: Revision;
+      };
+    }
+  | {
+      readonly type: 'RemoveBan';
+      readonly data: { readonly id: string; readonly ifRevision?: Revision };
+    };
+
+/** The one text of a value; undefined when it is none of its kind. */
+export function canonicalBanValue(kind: BanKind, value: string): string | undefined {
+  switch (kind) {
+    case 'client_id':
+    case 'username':
+      return value;
+    case 'address': {
+      const address = parseIpAddress(value);
+      return address && formatIpAddress(address);
+    }
+    case 'cidr': {
+      const network = parseIpNetwork(value);
+      return network && formatIpNetwork(network);
+    }
+    default:
+      return unreachable(kind);
+  }
+}
+
+/** Whether a ban holds no more. */
+export const isOver = ({ until }: Pick<Ban, 'until'>, at: number): boolean =>
+  until !== undefined && until <= at;
+
+/** Never throws on input. */
+export function decideBan(reads: BanReads, command: BanCommand, at: number): Decided<BanEvent> {
+  switch (command.type) {
+    case 'AddBan':
+      return decideAdd(reads, command.data, at);
+    case 'RemoveBan': {
+      const { id, ifRevision } = command.data;
+      const ban = reads.ban(id);
+      if (ban === undefined) return reject('ban_not_found');
+      const stale = staleness(ban, ifRevision);
+      return stale ?? accept(removed(ban));
+    }
+    default:
+      return unreachable(command);
+  }
+}
+
+const removed = ({ id, kind, value }: Ban): BanEvent => ({
+  type: 'BanRemoved',
+  data: { id, kind, value },
+});
+
+function staleness(ban: Ban | undefined, ifRevision: Revision | undefined) {
+  const current = ban?.updatedRevision ?? 0;
+  if (ifRevision === undefined || ifRevision === current) return undefined;
+  return reject('precondition_failed', {
+    detail: `The ban was last changed by revision ${current}.`,
+  });
+}
+
+function decideAdd(
+  reads: BanReads,
+  { ifRevision, ...fields }: Extract<BanCommand, { type: 'AddBan' }>['data'],
+  at: number,
+): Decided<BanEvent> {
+  const { problems, value } = check(fields, at);
+  if (value === undefined || problems.found.length > 0) {
+    return reject('ban_invalid', { problems: problems.found });
+  }
+  const there = reads.banByValue(fields.kind, value);
+  const stale = staleness(there, ifRevision);
+  if (stale !== undefined) return stale;
+  if (there !== undefined) {
+    if (there.reason === fields.reason && there.until === fields.until) return accept();
+    return accept({ type: 'BanAdded', data: { ...fields, value, id: there.id } });
+  }
+  if (reads.ban(fields.id) !== undefined) return reject('ban_exists');
+  // As good a moment as any: whoever adds makes room.
+  const over = reads.expiredBans(at, EXPIRED_BANS_REMOVED_MAX);
+  if (reads.banCount() - over.length >= BANS_MAX) {
+    return reject('too_many_bans', { detail: `There are at most ${BANS_MAX} bans.` });
+  }
+  return accept(...over.map(removed), { type: 'BanAdded', data: { ...fields, value } });
+}
+
+function check(
+  { id, kind, value, reason, by, until }: BanFields,
+  at: number,
+): { problems: Problems; value: string | undefined } {
+  const problems = new Problems();
+  problems.text('/id', id, 64);
+  problems.text('/by', by);
+  problems.text('/value', value);
+  if (reason !== undefined) problems.text('/reason', reason, BAN_REASON_BYTES_MAX);
+  if (until !== undefined && !(Number.isSafeInteger(until) && until > at)) {
+    problems.add('/until', 'must be in the future');
+  }
+  const canonical = canonicalBanValue(kind, value);
+  if (canonical === undefined) {
+    const what = kind === 'cidr' ? 'a network, such as 192.0.2.0/24' : 'an IP address';
+    problems.add('/value', `must be ${what}`);
+  }
+  return { problems, value: canonical };
+}
+
+/** Tag of everybody who a ban of this kind and value is about. */
+export const banTag = ({ kind, value }: Pick<Ban, 'kind' | 'value'>): string =>
+  `ban:${kind}:${value}`;
