@@ -106,5 +106,5 @@ export function policySources(one: DecisionCase): PolicySources {
 
 function tableOf(target: AclTarget, rows: readonly Row[]): AclTable {
   const rules = rows.map((row, index) => ({ ...row, ruleId: String(index + 1) }));
-  return { target, rules, updatedAt: 0, updatedRevision: 1 };
+  return { target, rules, ruleRevisions: rules.map(() => 1), updatedAt: 0, updatedRevision: 1 };
 }

@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { anAclRule, commit, given, onRevision } from '../test/given.ts';
-import { ACL_RULES_MAX, type AclRule, type AclTarget, aclTargetKey } from './acl-table.ts';
+import {
+  ACL_RULES_MAX,
+  type AclRule,
+  type AclTable,
+  type AclTableEvent,
+  type AclTarget,
+  aclTargetKey,
+  evolveAclTable,
+} from './acl-table.ts';
 import { NAME_BYTES_MAX } from './text.ts';
 
 const everyone = { kind: 'everyone' } as const;
@@ -21,6 +29,15 @@ const invalidRules: readonly [string, Partial<AclRule>, string][] = [
   ['a filter with + beside text', { topicFilter: 'a+' }, '/topicFilter'],
   ['a placeholder beside text', { topicFilter: 'd-${clientid}/x' }, '/topicFilter'],
   ['an unknown placeholder', { topicFilter: '${password}' }, '/topicFilter'],
+  ['an attribute without a name', { topicFilter: '${client_attrs.}' }, '/topicFilter'],
+  ['an attribute beside text', { topicFilter: 'x-${client_attrs.a}' }, '/topicFilter'],
+  ['a literal that is no filter', { topicFilter: 'a/#/b', literal: true }, '/topicFilter'],
+  ['everything beside another filter', { topicFilter: 'a/#', any: true }, '/any'],
+  ['everything as a literal', { topicFilter: '#', any: true, literal: true }, '/any'],
+  ['no QoS at all', { qos: [] }, '/qos'],
+  ['a QoS that there is not', { qos: [0, 3 as 2] }, '/qos'],
+  ['a QoS twice', { qos: [1, 1] }, '/qos'],
+  ['retain of a subscription', { action: 'subscribe', retain: true }, '/retain'],
 ];
 
 const invalidTargets: readonly AclTarget[] = [
@@ -185,4 +202,51 @@ test('no two targets share a key', () => {
     ]),
   ];
   expect(new Set(targets.map(aclTargetKey)).size).toBe(targets.length);
+});
+
+describe('conditions, literals and everything', () => {
+  test('are accepted as they are', () => {
+    const rules: AclRule[] = [
+      anAclRule({ ruleId: 'r1', qos: [0, 1, 2], retain: true, action: 'publish' }),
+      anAclRule({ ruleId: 'r2', topicFilter: 'a/${clientid}-x/#', literal: true }),
+      anAclRule({ ruleId: 'r3', topicFilter: '#', any: true, effect: 'deny' }),
+      anAclRule({ ruleId: 'r4', topicFilter: '${client_attrs.site}/${cert_common_name}/+' }),
+    ];
+    given()
+      .when(replace(rules))
+      .then(...replaced(rules).events);
+  });
+});
+
+describe('the revision of a rule', () => {
+  const at = (revision: number, event: AclTableEvent, state?: AclTable) =>
+    evolveAclTable(state, event, { at: 0, revision });
+  const replacing = (...rules: AclRule[]): AclTableEvent => ({
+    type: 'AclRulesReplaced',
+    data: { target: everyone, rules },
+  });
+
+  test('is that of the commit that brought it or changed any member of it, wherever it moves', () => {
+    const [a, b, c] = rows(3) as [AclRule, AclRule, AclRule];
+    const first = at(1, replacing(a, b));
+    expect(first?.ruleRevisions).toEqual([1, 1]);
+    const changed = { ...b, qos: [1] as const };
+    const second = at(2, replacing(changed, { ...a }, c), first);
+    expect(second?.ruleRevisions).toEqual([2, 1, 2]);
+    const added = { ...c, ruleId: 'new' };
+    const third = at(
+      3,
+      { type: 'AclRuleAdded', data: { target: everyone, rule: added, position: 0 } },
+      second,
+    );
+    expect(third?.ruleRevisions).toEqual([3, 2, 1, 2]);
+    const last = at(
+      4,
+      { type: 'AclRuleRemoved', data: { target: everyone, ruleId: a.ruleId } },
+      third,
+    );
+    expect(last?.ruleRevisions).toEqual([3, 2, 2]);
+    const unconditional = at(5, replacing(b), last);
+    expect(unconditional?.ruleRevisions).toEqual([5]);
+  });
 });

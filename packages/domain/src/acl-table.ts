@@ -1,13 +1,11 @@
 import { unreachable } from '@sallyport/errors';
 import { parseTopicFilter, topicProblemText } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+import { checkPlaceholders } from './placeholder.ts';
 import { Problems } from './text.ts';
 
 /** Most rules of one target. */
 export const ACL_RULES_MAX = 1000;
-
-/** Placeholders that stand for a whole level of a rule's filter. */
-export const PLACEHOLDERS = ['${clientid}', '${username}'] as const;
 
 /** For whom a list of rules is: one client id, one username, or everyone. Evaluated in this order. */
 export type AclTarget =
@@ -15,18 +13,34 @@ export type AclTarget =
   | { readonly kind: 'username'; readonly name: string }
   | { readonly kind: 'everyone' };
 
-/** One row; within a target the first row whose action and filter match decides. */
+/** What a row can ask of the QoS of a message or of a subscription. */
+export type RuleQos = 0 | 1 | 2;
+
+/** One row; within a target the first row whose action, filter and conditions match decides. */
 export interface AclRule {
   readonly ruleId: string;
   readonly effect: 'allow' | 'deny';
   readonly action: 'publish' | 'subscribe' | 'all';
-  /** An MQTT filter; a level may be `${clientid}` or `${username}`. */
+  /** An MQTT filter; a level may be one of `PLACEHOLDERS`. */
   readonly topicFilter: string;
+  /**
+   * The filter is a text that a topic, or the filter of a SUBSCRIBE, must be equal to: `${clientid}` in it is no placeholder,
+   * and the row for `a/#` speaks of whoever subscribes to just that.
+   */
+  readonly literal?: true;
+  /** Beside the filter `#` only: topics that start with `$` too. */
+  readonly any?: true;
+  /** Of the message, or asked for by the SUBSCRIBE; every QoS when left out. Not empty. */
+  readonly qos?: readonly RuleQos[];
+  /** Of messages that are published; says nothing of a SUBSCRIBE. */
+  readonly retain?: boolean;
 }
 
 export interface AclTable {
   readonly target: AclTarget;
   readonly rules: readonly AclRule[];
+  /** For each of the rules, the revision that it is there since as it is. */
+  readonly ruleRevisions: readonly Revision[];
   readonly updatedAt: number;
   readonly updatedRevision: Revision;
 }
@@ -65,9 +79,33 @@ export function evolveAclTable(
   return {
     target: event.data.target,
     rules,
+    ruleRevisions: evolveRevisions(state, rules, context.revision),
     updatedAt: context.at,
     updatedRevision: context.revision,
   };
+}
+
+/** A rule that was there before, the same in every member, keeps the revision that it had. */
+function evolveRevisions(
+  state: AclTable | undefined,
+  rules: readonly AclRule[],
+  revision: Revision,
+): readonly Revision[] {
+  const before = new Map(state?.rules.map((rule, index) => [rule.ruleId, index]));
+  return rules.map((rule) => {
+    const index = before.get(rule.ruleId);
+    if (index === undefined || !sameRule(state?.rules[index], rule)) return revision;
+    return state?.ruleRevisions[index] ?? revision;
+  });
+}
+
+function sameRule(one: AclRule | undefined, other: AclRule): boolean {
+  if (one === other) return true;
+  return one !== undefined && ruleText(one) === ruleText(other);
+}
+
+function ruleText({ ruleId, effect, action, topicFilter, literal, any, qos, retain }: AclRule) {
+  return JSON.stringify([ruleId, effect, action, topicFilter, literal, any, qos, retain]);
 }
 
 function evolveRules(rules: readonly AclRule[], event: AclTableEvent): readonly AclRule[] {
@@ -179,12 +217,22 @@ function checkRule(problems: Problems, pointer: string, rule: AclRule): void {
   problems.text(`${pointer}/ruleId`, rule.ruleId, 64);
   const parsed = parseTopicFilter(rule.topicFilter);
   if (!parsed.ok) problems.add(`${pointer}/topicFilter`, topicProblemText[parsed.problem]);
-  for (const level of rule.topicFilter.split('/')) {
-    if (level.includes('${') && !(PLACEHOLDERS as readonly string[]).includes(level)) {
-      problems.add(
-        `${pointer}/topicFilter`,
-        `may contain only the placeholders ${PLACEHOLDERS.join(' and ')}, alone in their level`,
-      );
-    }
+  if (rule.literal !== true) {
+    checkPlaceholders(problems, `${pointer}/topicFilter`, rule.topicFilter);
   }
+  if (rule.any === true && (rule.topicFilter !== '#' || rule.literal === true)) {
+    problems.add(`${pointer}/any`, 'must stand beside the filter # and without literal');
+  }
+  checkQos(problems, `${pointer}/qos`, rule.qos);
+  if (rule.retain !== undefined && rule.action === 'subscribe') {
+    problems.add(`${pointer}/retain`, 'must not stand in a rule that speaks of subscribing only');
+  }
+}
+
+function checkQos(problems: Problems, pointer: string, qos: AclRule['qos']): void {
+  if (qos === undefined) return;
+  if (qos.length === 0 || qos.some((one) => ![0, 1, 2].includes(one))) {
+    problems.add(pointer, 'must hold at least one of 0, 1 and 2');
+  }
+  if (new Set(qos).size < qos.length) problems.add(pointer, 'must hold nothing twice');
 }

@@ -7,7 +7,7 @@ export {
   type AclTarget,
   aclTargetKey,
   evolveAclTable,
-  PLACEHOLDERS,
+  type RuleQos,
 } from './acl-table.ts';
 export {
   type Ban,
@@ -114,6 +114,7 @@ export {
   type RolesAccess,
   rolesOf,
 } from './roles-access.ts';
+export { parsePlaceholder, type Placeholder, PLACEHOLDERS } from './placeholder.ts';
 export { saslprep } from './saslprep.ts';
 export { SCRAM_MECHANISMS, type ScramKeys, type ScramMechanism } from './scram.ts';
 export {

@@ -1,5 +1,5 @@
 import { parseTopicFilter, topicProblemText } from '@sallyport/topic';
-import { PLACEHOLDERS } from './acl-table.ts';
+import { checkPlaceholders } from './placeholder.ts';
 import type { Problems } from './text.ts';
 
 export const PERMISSION_CONTEXTS = ['mqtt', 'http'] as const;
@@ -16,7 +16,7 @@ export interface Permission {
   /** What is granted: topics, or calls of an HTTP API. */
   readonly context: (typeof PERMISSION_CONTEXTS)[number];
   /**
-   * In `mqtt` a topic filter; a level may be `${clientid}` or `${username}`. In `http` a path that starts with `/`, with the same
+   * In `mqtt` a topic filter; a level may be one of `PLACEHOLDERS`. In `http` a path that starts with `/`, with the same
    * wildcards.
    */
   readonly resource: string;
@@ -64,14 +64,4 @@ function checkPath(problems: Problems, pointer: string, resource: string): void 
   if (!resource.startsWith('/')) problems.add(pointer, 'must start with / because it is a path');
   // It would be compared letter for letter, which nobody means who writes it.
   if (resource.includes('${')) problems.add(pointer, 'must not contain placeholders');
-}
-
-function checkPlaceholders(problems: Problems, pointer: string, resource: string): void {
-  for (const level of resource.split('/')) {
-    if (!level.includes('${') || (PLACEHOLDERS as readonly string[]).includes(level)) continue;
-    problems.add(
-      pointer,
-      `may contain only the placeholders ${PLACEHOLDERS.join(' and ')}, alone in their level`,
-    );
-  }
 }

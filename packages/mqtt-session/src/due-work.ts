@@ -88,7 +88,7 @@ export class DueWork implements AsyncDisposable {
     }
     const will = item.will as Message; // What `openSession` was given.
     // It is stored as the client named it, so that what it becomes is what the rights are now.
-    const topic = await hooks.storedWillTopic(item.record, will.topic);
+    const topic = await hooks.storedWillTopic(item.record, will);
     if (topic !== undefined) await publish({ ...will, topic });
   }
 

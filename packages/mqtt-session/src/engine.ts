@@ -609,7 +609,9 @@ function willMessage({ packet, clientId }: Agreement): Message {
 /** The will as its rights have it now, under the topic that it is published under; undefined when it may not be. */
 function permitted({ message, delaySeconds }: DueWill, session: Session): DueWill | undefined {
   const topic = session.publishedTopic(message.topic);
-  if (topic === undefined || !session.mayPublish(topic)) return undefined;
+  if (topic === undefined || !session.mayPublish(topic, message.qos, message.retain)) {
+    return undefined;
+  }
   return { message: { ...message, topic }, delaySeconds };
 }
 

@@ -1,6 +1,6 @@
 import type { SessionRecord } from '@sallyport/session-store';
 import type { TopicFilter } from '@sallyport/topic';
-import type { ProtocolVersion, ReasonCode } from './codec/index.ts';
+import type { ProtocolVersion, Qos, ReasonCode } from './codec/index.ts';
 import type { Message } from './message.ts';
 
 /** Where a connection came in, before a byte of it was read. */
@@ -21,9 +21,14 @@ export interface ConnectRequest {
   readonly username: string | undefined;
   readonly password: Buffer | undefined;
   readonly willTopic: string | undefined;
+  /** Of the will; absent without one. */
+  readonly willTerms?: Pick<Message, 'qos' | 'retain'> | undefined;
   readonly version: ProtocolVersion;
   readonly origin: Origin;
 }
+
+/** What of a will decides whether it may be published. */
+export type StoredWill = Pick<Message, 'topic' | 'qos' | 'retain'>;
 
 /** One connection, as the hooks see it. */
 export interface MqttClient {
@@ -55,10 +60,10 @@ export interface SessionRights {
    */
   publishedTopic(topic: string): string | undefined;
   /** Of a topic that `publishedTopic` gave. */
-  mayPublish(topic: string): boolean;
+  mayPublish(topic: string, qos: Qos, retain: boolean): boolean;
   mayReceive(topic: string): boolean;
   /** By coverage of all topics that the filter matches. */
-  maySubscribe(filter: TopicFilter): boolean;
+  maySubscribe(filter: TopicFilter, qos: Qos): boolean;
   /** What becomes of a publish that is denied, before MQTT 5: acknowledged and dropped, or the end of the connection. */
   readonly deniedPublish: 'acknowledge' | 'disconnect';
 }
@@ -106,10 +111,10 @@ export interface MqttHooks {
   /** The connection of an accepted verdict has ended, and its will was decided. Once for each of them. */
   ended(client: MqttClient, rights: SessionRights): void;
   /**
-   * The topic that a stored principal, that is not connected, publishes under when its will names `topic`, as its rights are now.
-   * Undefined when it may not. For a will whose time has come.
+   * The topic that a stored principal, that is not connected, publishes its will under, as its rights are now. Undefined when it
+   * may not. For a will whose time has come.
    */
-  storedWillTopic(record: SessionRecord, topic: string): Promise<string | undefined>;
+  storedWillTopic(record: SessionRecord, will: StoredWill): Promise<string | undefined>;
 }
 
 /** What the engine asks of the kernel: the publish pipeline, and the bus between nodes. */

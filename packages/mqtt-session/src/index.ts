@@ -13,6 +13,7 @@ export type {
   MqttKernel,
   Origin,
   SessionRights,
+  StoredWill,
 } from './hooks.ts';
 export { defaultLimits, type MqttLimits } from './limits.ts';
 export type { Message, MessageProperties, Routing, SharedTarget } from './message.ts';

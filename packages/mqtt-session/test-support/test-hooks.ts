@@ -8,6 +8,7 @@ import type {
   MqttClient,
   MqttHooks,
   SessionRights,
+  StoredWill,
 } from '../src/hooks.ts';
 
 /** Rights that allow everything but what the test takes away. */
@@ -89,7 +90,7 @@ export class TestHooks implements MqttHooks {
     this.endings.push(rights);
   }
 
-  async storedWillTopic(record: SessionRecord, topic: string): Promise<string | undefined> {
+  async storedWillTopic(record: SessionRecord, { topic }: StoredWill): Promise<string | undefined> {
     this.storedAsked.push({ clientId: record.clientId, topic });
     return (await this.storedRights(record, topic)) ? this.storedPrefix + topic : undefined;
   }

@@ -8,6 +8,7 @@ import {
   factsToWire,
   policyFromWire,
   policyToWire,
+  qosFromWire,
   required,
   scramMechanismFromWire,
   storeFromWire,
@@ -201,12 +202,13 @@ export function resolveAnswerFromWire(wire: WireResolvePolicyResponse): ResolveA
 }
 
 export function explainRequestToWire(request: ExplainRequest): WireExplainRequest {
-  const { principal, action, topic, minRevision } = request;
+  const { principal, action, topic, terms, minRevision } = request;
   return {
     principal: principalToWire(principal),
     action: actionToWire(action),
     topic,
     minRevision,
+    ...terms,
   };
 }
 
@@ -215,27 +217,30 @@ export function explainRequestFromWire(wire: WireExplainRequest): ExplainRequest
     principal: principalFromWire(wire.principal),
     action: actionFromWire(wire.action),
     topic: wire.topic,
+    terms: { qos: qosFromWire(wire.qos), retain: wire.retain },
     minRevision: wire.minRevision,
   };
 }
 
 export function explainAnswerToWire(answer: ExplainAnswer): WireExplainResponse {
-  const { revision, allowed, ruleId, opinions } = answer;
+  const { revision, allowed, ruleId, opinions, checkDeliveries } = answer;
   return {
     revision,
     allowed,
     ruleId,
     opinions: opinions.map((one) => ({ ...one, verdict: effectToWire(one.verdict) })),
+    checkDeliveries,
   };
 }
 
 export function explainAnswerFromWire(wire: WireExplainResponse): ExplainAnswer {
-  const { revision, allowed, ruleId, opinions } = wire;
+  const { revision, allowed, ruleId, opinions, checkDeliveries } = wire;
   return {
     revision,
     allowed,
     ruleId,
     opinions: opinions.map((one) => ({ ...one, verdict: effectFromWire(one.verdict) })),
+    ...(checkDeliveries !== undefined && { checkDeliveries }),
   };
 }
 
@@ -276,11 +281,16 @@ function principalFromWire(wire: WirePrincipal | undefined): Principal {
 }
 
 function resolvedToWire(resolved: Resolved): WireResolved {
-  const { policyId, tags, secretExpiresAt } = resolved;
-  return { policyId, tags: [...tags], secretExpiresAt };
+  const { policyId, tags, secretExpiresAt, attributes } = resolved;
+  return { policyId, tags: [...tags], secretExpiresAt, attributes: { ...attributes } };
 }
 
 function resolvedFromWire(wire: WireResolved): Resolved {
-  const { policyId, tags, secretExpiresAt } = wire;
-  return { policyId, tags, ...(secretExpiresAt !== undefined && { secretExpiresAt }) };
+  const { policyId, tags, secretExpiresAt, attributes } = wire;
+  return {
+    policyId,
+    tags,
+    ...(secretExpiresAt !== undefined && { secretExpiresAt }),
+    ...(Object.keys(attributes).length > 0 && { attributes }),
+  };
 }

@@ -1,3 +1,4 @@
+export { decidingFacts } from './deciding-facts.ts';
 export {
   type EnhancedExchange,
   type EnhancedStep,

@@ -6,7 +6,7 @@ import type {
   Store,
   TlsListener,
 } from '@sallyport/domain';
-import type { Action, Decision, Facts, PolicySpec } from '@sallyport/rules';
+import type { Action, Decision, Facts, PolicySpec, Terms } from '@sallyport/rules';
 
 /** Who a connection was found to be. */
 export interface Principal {
@@ -24,6 +24,8 @@ export interface Resolved {
   readonly tags: readonly string[];
   /** When the secret that was used ends, in milliseconds since 1970. */
   readonly secretExpiresAt?: number;
+  /** Those attributes of the credential that the policy looks at; none when absent. */
+  readonly attributes?: Readonly<Record<string, string>>;
 }
 
 export interface AuthenticateRequest {
@@ -121,11 +123,14 @@ export interface ExplainRequest {
   readonly action: Action;
   /** Topic name, or topic filter for `subscribe`. */
   readonly topic: string;
+  readonly terms: Terms;
   readonly minRevision: Revision;
 }
 
 export interface ExplainAnswer extends Decision {
   readonly revision: Revision;
+  /** Only for `subscribe`: whether each delivery has to be checked. */
+  readonly checkDeliveries?: boolean;
   /** Every authority's own opinion. */
   readonly opinions: readonly {
     readonly authority: string;

@@ -14,6 +14,7 @@ const credential = (
 const table = (target: AclTable['target'], ...rules: AclTable['rules']): AclTable => ({
   target,
   rules,
+  ruleRevisions: rules.map(() => 1),
   updatedAt: 0,
   updatedRevision: 1,
 });

@@ -1,7 +1,7 @@
 import { type AclRule, type AclTable, aclTargetKey, type Credential } from '@sallyport/domain';
 import type { SettingValues } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
-import type { Action, AuthoritySpec, PolicySpec, RuleSpec } from './policy-spec.ts';
+import type { Action, AuthoritySpec, Matcher, PolicySpec, RuleSpec } from './policy-spec.ts';
 import { rolesAuthority, type RoleSource } from './roles-authority.ts';
 
 const ALL_ACTIONS: readonly Action[] = ['publish', 'subscribe', 'receive'];
@@ -96,12 +96,28 @@ function aclAuthority({ client, username, everyone }: PolicySources['tables']): 
 }
 
 function aclRule(targetKey: string, row: AclRule): RuleSpec {
+  const { qos, retain } = row;
+  const when = {
+    ...(qos !== undefined && { qos }),
+    ...(retain !== undefined && { retain }),
+  };
   return {
-    ruleId: `acl:${targetKey}/${row.ruleId}`,
+    ruleId: aclRuleId(targetKey, row),
     effect: row.effect,
     actions: aclActions(row.action),
-    matcher: { kind: 'filter', filter: row.topicFilter },
+    matcher: aclMatcher(row),
+    ...((qos !== undefined || retain !== undefined) && { when }),
   };
+}
+
+/** What a decision calls a row of the table of `aclTargetKey`. */
+export const aclRuleId = (targetKey: string, row: Pick<AclRule, 'ruleId'>): string =>
+  `acl:${targetKey}/${row.ruleId}`;
+
+function aclMatcher({ topicFilter, literal, any }: AclRule): Matcher {
+  if (any === true) return { kind: 'any' };
+  if (literal === true) return { kind: 'literal', text: topicFilter };
+  return { kind: 'filter', filter: topicFilter };
 }
 
 function aclActions(action: AclRule['action']): readonly Action[] {
@@ -133,15 +149,20 @@ export function canonicalPolicyText(spec: Omit<PolicySpec, 'policyId'>): string 
   ]);
 }
 
-function canonicalRule({ ruleId, effect, actions, matcher }: RuleSpec): unknown {
+function canonicalRule({ ruleId, effect, actions, matcher, when }: RuleSpec): unknown {
   const ordered = ALL_ACTIONS.filter((action) => actions.includes(action));
-  return [ruleId, effect, ordered, matcher.kind, matcherText(matcher)];
+  const said = [ruleId, effect, ordered, matcher.kind, matcherText(matcher)];
+  if (when === undefined) return said;
+  const qos = when.qos === undefined ? null : [...new Set(when.qos)].sort();
+  return [...said, qos, when.retain ?? null];
 }
 
 function matcherText(matcher: RuleSpec['matcher']): string {
   switch (matcher.kind) {
     case 'filter':
       return matcher.filter;
+    case 'literal':
+      return matcher.text;
     case 'pattern':
       return matcher.pattern;
     case 'any':

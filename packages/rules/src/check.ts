@@ -1,12 +1,15 @@
+import type { Placeholder } from '@sallyport/domain';
+import { unreachable } from '@sallyport/errors';
 import { isReserved } from '@sallyport/topic';
 import {
   type CompiledAuthority,
   type CompiledPolicy,
+  literalChild,
   NO_RANK,
   type PlaceholderEdge,
   type TrieNode,
 } from './compile.ts';
-import type { Decision, Facts } from './policy-spec.ts';
+import type { Decision, Facts, Qos, Terms } from './policy-spec.ts';
 
 const GUARD: Decision = Object.freeze({ allowed: false, ruleId: 'guard' });
 const SUPERUSER: Decision = Object.freeze({ allowed: true, ruleId: 'superuser' });
@@ -27,7 +30,8 @@ export interface Opinion {
  * `topic`, a parsed topic name. O(levels × matching edges), and no allocation beyond the small arguments.
  *
  * For `receive`, an allow pattern that was written for filter texts (it mentions `#` or `\+`) also matches the topics of
- * the filters that it admits; so the answer needs no knowledge of the subscription that the delivery is for.
+ * the filters that it admits; so the answer needs no knowledge of the subscription that the delivery is for. For the same
+ * reason `terms` are not looked at: what a client may read by subscribing at some QoS may be delivered to it.
  */
 export function check(
   policy: CompiledPolicy,
@@ -35,26 +39,56 @@ export function check(
   action: 'publish' | 'receive',
   topicLevels: readonly string[],
   topic: string,
+  terms: Terms = PLAIN_TERMS,
 ): Decision {
-  return decideTopic({ policy, facts, action, topicLevels, topic });
+  return decideTopic({ policy, facts, action, topicLevels, topic, terms });
+}
+
+/** QoS 0, not retained. */
+export const PLAIN_TERMS: Terms = Object.freeze({ qos: 0, retain: false });
+
+const EVERY_TERMS = ([0, 1, 2] as const).map((qos): Terms => Object.freeze({ qos, retain: false }));
+
+/** The same objects again and again, for the hot path. */
+const RETAINED_TERMS = EVERY_TERMS.map((one): Terms => Object.freeze({ ...one, retain: true }));
+
+/** The terms of a message; allocates nothing. */
+export function termsOf(qos: Qos, retain: boolean): Terms {
+  return (retain ? RETAINED_TERMS : EVERY_TERMS)[qos] ?? PLAIN_TERMS;
+}
+
+interface TopicQuestion {
+  readonly policy: CompiledPolicy;
+  readonly facts: Facts;
+  readonly action: 'publish' | 'receive';
+  readonly topicLevels: readonly string[];
+  readonly topic: string;
+  readonly terms: Terms;
 }
 
 /** The code behind `check` and `explain`; with `trace`, each authority's opinion is added to it. */
-export function decideTopic(
-  question: {
-    readonly policy: CompiledPolicy;
-    readonly facts: Facts;
-    readonly action: 'publish' | 'receive';
-    readonly topicLevels: readonly string[];
-    readonly topic: string;
-  },
-  trace?: Opinion[],
-): Decision {
-  const { policy, facts, action, topicLevels, topic } = question;
+export function decideTopic(question: TopicQuestion, trace?: Opinion[]): Decision {
+  const { policy, action, topic } = question;
   const reserved = isReserved(topic);
   const skipped = immediateDecision(policy, action, reserved);
   if (skipped !== undefined) return skipped;
-  const authorities = policy[action];
+  if (!policy.conditional || action === 'publish') {
+    return decideOn(question, policy.tables(question.terms)[action], reserved, trace);
+  }
+  // The first QoS at which it may be read, else the reason at QoS 0.
+  const allowing = EVERY_TERMS.find(
+    (terms) => decideOn(question, policy.tables(terms).receive, reserved).allowed,
+  );
+  const { receive } = policy.tables(allowing ?? PLAIN_TERMS);
+  return decideOn(question, receive, reserved, trace);
+}
+
+function decideOn(
+  { policy, facts, action, topicLevels, topic }: TopicQuestion,
+  authorities: readonly CompiledAuthority[],
+  reserved: boolean,
+  trace?: Opinion[],
+): Decision {
   const walk: TopicWalk = { facts, levels: topicLevels, reserved };
   const ranks: number[] = [];
   for (const authority of authorities) {
@@ -136,7 +170,7 @@ function combineReserved(
 }
 
 /**
- * The lowest rank among `any` and the patterns of an authority, if lower than `best`. `receiving` also lets patterns match
+ * The lowest rank among `any`, the texts and the patterns of an authority, if lower than `best`. `receiving` also lets patterns match
  * what the filters that they admit would match.
  */
 export function patternRank(
@@ -147,6 +181,8 @@ export function patternRank(
   best: number,
 ): number {
   let lowest = Math.min(best, reserved ? authority.anyDenyRank : authority.anyRank);
+  // A text that opens reserved topics is one of them itself.
+  lowest = Math.min(lowest, authority.texts?.get(text) ?? NO_RANK);
   const patterns = reserved ? authority.denyPatterns : authority.patterns;
   for (const { rank, pattern } of patterns) {
     if (rank >= lowest) break;
@@ -176,7 +212,7 @@ function lowestRank(walk: TopicWalk, node: TrieNode, index: number, bestSoFar: n
   if (wildcards && node.hashRank < best) best = node.hashRank;
   const level = walk.levels[index];
   if (level === undefined) return Math.min(node.rank, best);
-  const literal = node.literals?.get(level);
+  const literal = literalChild(node, level);
   if (literal !== undefined && literal.rankMin < best) {
     best = lowestRank(walk, literal, index + 1, best);
   }
@@ -215,18 +251,37 @@ export function follows(
   level: string | undefined,
   wildcards: boolean,
 ): boolean {
-  const value = factValue(facts, edge.fact);
+  const value = factValue(facts, edge.placeholder);
   if (value === undefined) return edge.effect === 'deny' && wildcards;
   return value === level && (edge.effect === 'deny' || wildcards);
 }
 
 /** The value of a placeholder, or undefined when it is missing, empty, or would be more than one plain level. */
-export function factValue(facts: Facts, fact: PlaceholderEdge['fact']): string | undefined {
-  const value = facts[fact];
+export function factValue(facts: Facts, placeholder: Placeholder): string | undefined {
+  const value = rawValue(facts, placeholder);
   if (value === undefined || value === '') return undefined;
   for (let index = 0; index < value.length; index++) {
     const unit = value.charCodeAt(index);
     if (unit === 0x2f || unit === 0x2b || unit === 0x23 || unit === 0) return undefined;
   }
   return value;
+}
+
+function rawValue(facts: Facts, placeholder: Placeholder): string | undefined {
+  switch (placeholder.kind) {
+    case 'clientId':
+      return facts.clientId;
+    case 'username':
+      return facts.username;
+    case 'commonName':
+      return facts.certificate?.commonName;
+    case 'attribute': {
+      const { attributes } = facts;
+      const { name } = placeholder;
+      if (attributes === undefined || !Object.hasOwn(attributes, name)) return undefined;
+      return attributes[name];
+    }
+    default:
+      return unreachable(placeholder);
+  }
 }

@@ -241,3 +241,114 @@ describe('the work limit of coverage', () => {
     expect(performance.now() - start).toBeLessThan(2000);
   });
 });
+
+describe('literals', () => {
+  const literal = (text: string): Matcher => ({ kind: 'literal', text });
+
+  test('without wildcards are one topic, and a placeholder in them is none', () => {
+    const policy = compilePolicy(
+      policyOf(authority('deny', rule('allow', literal('own/${clientid}')))),
+    );
+    expect(receive(policy, 'own/c')).toBe('deny default');
+    expect(receive(policy, 'own/${clientid}')).toBe('allow r0');
+    expect(subscribe(policy, 'own/${clientid}')).toMatchObject({ allowed: true });
+    expect(subscribe(policy, 'own/+')).toMatchObject({ allowed: false });
+  });
+
+  test('with wildcards are for who subscribes to just that text, and to what it is granted then', () => {
+    const policy = compilePolicy(policyOf(authority('deny', rule('allow', literal('a/#')))));
+    expect(subscribe(policy, 'a/#')).toMatchObject({ allowed: true, checkDeliveries: false });
+    expect(subscribe(policy, 'a/b')).toMatchObject({ allowed: false });
+    expect(subscribe(policy, 'a/+')).toMatchObject({ allowed: false });
+    expect(receive(policy, 'a/b')).toBe('allow r0');
+    expect(check(policy, facts, 'publish', ['a', 'b'], 'a/b').allowed).toBe(false);
+  });
+
+  test('denied with wildcards refuse just that text, and no topic', () => {
+    const rules = [rule('deny', literal('#')), rule('allow', '#')];
+    const policy = compilePolicy(policyOf(authority('deny', ...rules)));
+    expect(subscribe(policy, '#')).toMatchObject({ allowed: false, ruleId: 'r0' });
+    expect(subscribe(policy, '+/#')).toMatchObject({ allowed: true, checkDeliveries: false });
+    expect(receive(policy, 'a')).toBe('allow r1');
+  });
+
+  test('that start with $ open what they say, also with wildcards', () => {
+    const policy = compilePolicy(policyOf(authority('allow', rule('allow', literal('$SYS/#')))));
+    expect(subscribe(policy, '$SYS/#')).toMatchObject({ allowed: true });
+    expect(subscribe(policy, '$SYS/a')).toMatchObject({ allowed: false });
+    expect(receive(policy, '$SYS/a')).toBe('allow r0');
+    expect(check(policy, facts, 'publish', ['$SYS', 'a'], '$SYS/a').ruleId).toBe('guard');
+  });
+});
+
+describe('conditions', () => {
+  const only = (when: RuleSpec['when'], effect: RuleSpec['effect'] = 'allow') => ({
+    ...rule(effect, 'a/#'),
+    ...(when && { when }),
+  });
+  const publishes = (policy: CompiledPolicy, qos: 0 | 1 | 2, retain: boolean): boolean =>
+    check(policy, facts, 'publish', ['a', 'b'], 'a/b', { qos, retain }).allowed;
+
+  test('that nothing can meet make the policy invalid', () => {
+    expect(() => compilePolicy(policyOf(authority('deny', only({ qos: [] }))))).toThrow(/r0/);
+  });
+
+  test('on QoS and retain must both hold for a publish', () => {
+    const policy = compilePolicy(policyOf(authority('deny', only({ qos: [1], retain: true }))));
+    const found = ([0, 1, 2] as const).flatMap((qos) =>
+      [false, true].map((retain) => publishes(policy, qos, retain)),
+    );
+    expect(found).toEqual([false, false, false, true, false, false]);
+  });
+
+  test('on the QoS are held against the one that a SUBSCRIBE asks for, those on retain are not', () => {
+    const policy = compilePolicy(policyOf(authority('deny', only({ qos: [1], retain: true }))));
+    const filter = 'a/b' as TopicFilter; // A valid one.
+    const granted = ([0, 1, 2] as const).map((qos) => checkSubscribe(policy, facts, filter, qos));
+    expect(granted.map((one) => one.allowed)).toEqual([false, true, false]);
+    expect(receive(policy, 'a/b')).toBe('allow r0');
+  });
+
+  test('of a deny rule withhold nothing that another QoS may read', () => {
+    const rules = [only({ qos: [2] }, 'deny'), only(undefined)];
+    const policy = compilePolicy(policyOf(authority('deny', ...rules)));
+    expect(receive(policy, 'a/b')).toBe('allow r1');
+    expect([publishes(policy, 1, false), publishes(policy, 2, false)]).toEqual([true, false]);
+  });
+});
+
+describe('placeholders of certificate and attributes', () => {
+  const policy = compilePolicy(
+    policyOf(
+      authority(
+        'deny',
+        rule('deny', 'closed/${client_attrs.site}'),
+        rule('allow', 'open/${client_attrs.site}/${cert_common_name}'),
+        rule('allow', 'closed/#'),
+      ),
+    ),
+  );
+  const asked = (more: Partial<Facts>, topic: string): boolean =>
+    check(policy, { ...facts, ...more }, 'publish', levelsOf(topic), topic).allowed;
+
+  test('are compared with a whole level', () => {
+    const known = { certificate: { commonName: 'cn' }, attributes: { site: 'north' } };
+    expect(asked(known, 'open/north/cn')).toBe(true);
+    expect(asked(known, 'open/north/cm')).toBe(false);
+    expect([asked(known, 'closed/north'), asked(known, 'closed/south')]).toEqual([false, true]);
+  });
+
+  test.each([
+    ['nothing', {}],
+    ['empty texts', { certificate: { commonName: '' }, attributes: { site: '' } }],
+    ['several levels', { certificate: { commonName: 'a/b' }, attributes: { site: 'a/b' } }],
+    ['wildcards', { certificate: { commonName: '+' }, attributes: { site: '#' } }],
+    ['an inherited name', { certificate: {}, attributes: Object.create({ site: 'north' }) }],
+  ] as const)('allow nothing and deny every level for %s', (_, more) => {
+    for (const topic of ['open/north/cn', 'open/+/+', 'open//', 'open/a/b']) {
+      expect(asked(more as Partial<Facts>, topic), topic).toBe(false);
+    }
+    for (const site of ['north', 'x', ''])
+      expect(asked(more as Partial<Facts>, `closed/${site}`)).toBe(false);
+  });
+});

@@ -1,4 +1,5 @@
-import { OperationalError } from '@sallyport/errors';
+import { parsePlaceholder, type Placeholder } from '@sallyport/domain';
+import { OperationalError, unreachable } from '@sallyport/errors';
 import {
   levelsOf,
   parseTopicFilter,
@@ -6,7 +7,15 @@ import {
   type TopicPattern,
   topicProblemText,
 } from '@sallyport/topic';
-import type { Action, AuthoritySpec, Decision, PolicySpec, RuleSpec } from './policy-spec.ts';
+import type {
+  Action,
+  AuthoritySpec,
+  Condition,
+  Decision,
+  PolicySpec,
+  RuleSpec,
+  Terms,
+} from './policy-spec.ts';
 
 /** Most rules of one policy: three full ACL tables and the patterns of one credential fit three times over. */
 export const POLICY_RULES_MAX = 10_000;
@@ -14,25 +23,28 @@ export const POLICY_RULES_MAX = 10_000;
 /** Rank of "no rule matches"; larger than any index. */
 export const NO_RANK = 0x3fff_ffff;
 
-/** The facts that a placeholder may stand for. */
-export type PlaceholderFact = 'clientId' | 'username';
-
 /**
  * An edge that is followed when a level equals a fact. Edges of allow and deny rules are kept apart, because they differ
  * when the fact is not usable: an allow edge is never followed then, a deny edge always, like `+`.
  */
 export interface PlaceholderEdge {
-  readonly fact: PlaceholderFact;
+  /** The level as it is written. */
+  readonly level: string;
+  readonly placeholder: Placeholder;
   readonly effect: 'allow' | 'deny';
   readonly node: TrieNode;
 }
 
 /** One level of the filters of one authority. Ranks are indexes into its rules; the lowest that matches decides. */
 export interface TrieNode {
-  /** Unique within one compiled policy. */
+  /** Unique within one compiled table. */
   readonly id: number;
   /** Index of the authority. */
   readonly authority: number;
+  /** The child of a plain level, when there is just one; most nodes have no more, and a map for each would cost. */
+  readonly onlyLevel: string | undefined;
+  readonly only: TrieNode | undefined;
+  /** The children of plain levels, when there are several. */
   readonly literals: ReadonlyMap<string, TrieNode> | undefined;
   readonly plus: TrieNode | undefined;
   readonly placeholders: readonly PlaceholderEdge[] | undefined;
@@ -50,10 +62,11 @@ export interface TrieNode {
 interface MutableNode {
   readonly id: number;
   readonly authority: number;
+  onlyLevel: string | undefined;
+  only: MutableNode | undefined;
   literals: Map<string, MutableNode> | undefined;
   plus: MutableNode | undefined;
-  placeholders:
-    { fact: PlaceholderFact; effect: 'allow' | 'deny'; node: MutableNode }[] | undefined;
+  placeholders: (PlaceholderEdge & { readonly node: MutableNode })[] | undefined;
   rank: number;
   hashRank: number;
   allowRankMin: number;
@@ -61,11 +74,25 @@ interface MutableNode {
   rankMin: number;
 }
 
+/** The child that a plain level leads to. */
+export function literalChild(node: TrieNode, level: string): TrieNode | undefined {
+  if (node.only !== undefined) return node.onlyLevel === level ? node.only : undefined;
+  return node.literals?.get(level);
+}
+
+/** The plain levels that lead on from a node. */
+export function literalLevels(node: TrieNode): Iterable<string> {
+  if (node.onlyLevel !== undefined) return [node.onlyLevel];
+  return node.literals?.keys() ?? [];
+}
+
 /** The rules of one authority that speak about one action. */
 export interface CompiledAuthority {
   readonly name: string;
   readonly noMatch: AuthoritySpec['noMatch'];
   readonly root: TrieNode;
+  /** Lowest rank of the literals with wildcards, by their text. */
+  readonly texts: ReadonlyMap<string, number> | undefined;
   /** In order of rank. */
   readonly patterns: readonly { readonly rank: number; readonly pattern: TopicPattern }[];
   /** Deny patterns only: those that speak about reserved topics. */
@@ -77,26 +104,29 @@ export interface CompiledAuthority {
   readonly decisions: readonly Decision[];
 }
 
-/** A policy in the form that decides. Immutable; shared by all sessions that have the same rules. */
+/** A policy in the form that decides. Shared by all sessions that have the same rules; to its users immutable. */
 export interface CompiledPolicy {
   readonly policyId: string;
   readonly superuser: boolean;
   readonly noMatch: 'allow' | 'deny';
   readonly denyAction: 'ignore' | 'disconnect';
-  readonly publish: readonly CompiledAuthority[];
-  /** The same array as `subscribe` when both actions have the same rules. */
-  readonly receive: readonly CompiledAuthority[];
-  readonly subscribe: readonly CompiledAuthority[];
-  /** `subscribe` without its deny rules, and the same array when it has none: tells holes from a lack of grants. */
-  readonly grants: readonly CompiledAuthority[];
+  /** Whether a verdict depends on the terms at all: whether some rule has a condition. */
+  readonly conditional: boolean;
   /** Whether a subscription may be judged by the text of its filter only. */
   readonly opaque: boolean;
   /** Put in front of every topic that is published, see `publishedTopic`; empty: nothing. */
   readonly publishPrefix: string;
+  /** The rules that hold under these terms; for subscriptions `retain` changes nothing. */
+  tables(terms: Terms): RuleTables;
 }
 
+/** A level of a filter: plain, a wildcard, or a placeholder with the level as it was written. */
+type FilterLevel = string | { readonly level: string; readonly placeholder: Placeholder };
+
 type Matchable =
-  | { readonly kind: 'filter'; readonly levels: readonly string[] }
+  | { readonly kind: 'filter'; readonly levels: readonly FilterLevel[] }
+  /** A literal that holds wildcards: no topic name is equal to it. */
+  | { readonly kind: 'text'; readonly text: string; readonly levels: readonly string[] }
   | { readonly kind: 'pattern'; readonly pattern: TopicPattern }
   | { readonly kind: 'any' };
 
@@ -113,6 +143,72 @@ interface ParsedAuthority {
 }
 
 /**
+ * The rules of a policy that hold under the same terms, one list of authorities for each action. Each is made when it is
+ * first asked for, O(length of its rules): most connections go one way only.
+ */
+export class RuleTables {
+  readonly #parsed: readonly ParsedAuthority[];
+  readonly #terms: Terms;
+  #publish: readonly CompiledAuthority[] | undefined;
+  #receive: readonly CompiledAuthority[] | undefined;
+  #subscribe: readonly CompiledAuthority[] | undefined;
+  #grants: readonly CompiledAuthority[] | undefined;
+
+  constructor(parsed: readonly ParsedAuthority[], terms: Terms) {
+    this.#parsed = parsed;
+    this.#terms = terms;
+  }
+
+  get publish(): readonly CompiledAuthority[] {
+    return (this.#publish ??= this.#compile('publish'));
+  }
+
+  get subscribe(): readonly CompiledAuthority[] {
+    return (this.#subscribe ??= this.#compile('subscribe'));
+  }
+
+  /** The same array as `subscribe` when both actions have the same rules. */
+  get receive(): readonly CompiledAuthority[] {
+    this.#receive ??= this.#some(differs) ? this.#compile('receive') : this.subscribe;
+    return this.#receive;
+  }
+
+  /** `subscribe` without its deny rules, and the same array when it has none: tells holes from a lack of grants. */
+  get grants(): readonly CompiledAuthority[] {
+    const denies = ({ spec }: ParsedRule): boolean =>
+      spec.effect === 'deny' && spec.actions.includes('subscribe');
+    this.#grants ??= this.#some(denies) ? this.#compile('subscribe', true) : this.subscribe;
+    return this.#grants;
+  }
+
+  #some(test: (rule: ParsedRule) => boolean): boolean {
+    return this.#parsed.some(({ rules }) => rules.some(test));
+  }
+
+  #compile(action: Action, allowOnly = false): readonly CompiledAuthority[] {
+    return compileAuthorities(
+      this.#parsed,
+      action,
+      ({ actions, effect, when }) =>
+        actions.includes(action) &&
+        !(allowOnly && effect === 'deny') &&
+        (when === undefined || holds(when, this.#terms, action)),
+    );
+  }
+}
+
+/** Whether a rule means something else for a delivery than for a SUBSCRIBE. */
+function differs({ spec: { actions }, matcher }: ParsedRule): boolean {
+  const subscribes = actions.includes('subscribe');
+  return subscribes !== actions.includes('receive') || (subscribes && matcher.kind === 'text');
+}
+
+function holds(when: Condition, terms: Terms, action: Action): boolean {
+  if (when.qos !== undefined && !when.qos.includes(terms.qos)) return false;
+  return when.retain === undefined || action !== 'publish' || when.retain === terms.retain;
+}
+
+/**
  * Compiles a policy once, to be asked often. O(total length of the rules).
  * @throws OperationalError `policy_invalid` when a rule cannot be understood; no rule is ever left out, because leaving out
  * a deny rule would widen the policy
@@ -123,29 +219,27 @@ export function compilePolicy(spec: PolicySpec): CompiledPolicy {
     throw new OperationalError('policy_invalid', `more than ${POLICY_RULES_MAX} rules`);
   }
   const authorities = spec.authorities.map(parseAuthority);
-  const forAction = (action: Action, keep: (rule: RuleSpec) => boolean = () => true) =>
-    compileAuthorities(authorities, (rule) => rule.actions.includes(action) && keep(rule));
-  const subscribe = forAction('subscribe');
   const rules = spec.authorities.flatMap((one) => one.rules);
-  const same = rules.every(
-    ({ actions }) => actions.includes('subscribe') === actions.includes('receive'),
-  );
-  const denies = rules.some((one) => one.effect === 'deny' && one.actions.includes('subscribe'));
+  const conditional = rules.some((one) => one.when !== undefined);
+  const unconditional = new RuleTables(authorities, { qos: 0, retain: false });
+  const byTerms = [unconditional];
   return Object.freeze({
     policyId: spec.policyId,
     superuser: spec.superuser,
     noMatch: spec.noMatch,
     denyAction: spec.denyAction,
     publishPrefix: spec.publishPrefix ?? '',
-    publish: forAction('publish'),
-    subscribe,
-    receive: same ? subscribe : forAction('receive'),
-    grants: denies ? forAction('subscribe', (rule) => rule.effect === 'allow') : subscribe,
+    conditional,
     opaque: rules.some(
       (one) =>
         one.matcher.kind === 'pattern' &&
         (one.actions.includes('subscribe') || one.actions.includes('receive')),
     ),
+    tables: (terms: Terms) => {
+      if (!conditional) return unconditional;
+      const index = terms.qos * 2 + (terms.retain ? 1 : 0);
+      return (byTerms[index] ??= new RuleTables(authorities, terms));
+    },
   });
 }
 
@@ -163,111 +257,167 @@ function parseMatcher(rule: RuleSpec): Matchable {
   const { matcher } = rule;
   const refuse = (problem: string): OperationalError =>
     new OperationalError('policy_invalid', `rule ${rule.ruleId}: ${matcher.kind} ${problem}`);
+  if (rule.when?.qos?.length === 0) throw refuse('has a condition that nothing meets');
   if (matcher.kind === 'any') return matcher;
   if (matcher.kind === 'pattern') {
     const parsed = parseTopicPattern(matcher.pattern);
     if (!parsed.ok) throw refuse(parsed.problem);
     return { kind: 'pattern', pattern: parsed.value };
   }
-  const parsed = parseTopicFilter(matcher.filter);
+  const text = matcher.kind === 'literal' ? matcher.text : matcher.filter;
+  const parsed = parseTopicFilter(text);
   if (!parsed.ok) throw refuse(topicProblemText[parsed.problem]);
-  return { kind: 'filter', levels: levelsOf(parsed.value) };
+  const levels = levelsOf(parsed.value);
+  if (matcher.kind === 'filter') return { kind: 'filter', levels: levels.map(filterLevel) };
+  const wildcards = levels.includes('+') || levels.includes('#');
+  return wildcards ? { kind: 'text', text, levels } : { kind: 'filter', levels };
+}
+
+function filterLevel(level: string): FilterLevel {
+  const placeholder = parsePlaceholder(level);
+  return placeholder === undefined ? level : { level, placeholder };
 }
 
 function compileAuthorities(
   authorities: readonly ParsedAuthority[],
+  action: Action,
   keep: (rule: RuleSpec) => boolean,
 ): readonly CompiledAuthority[] {
   let nextId = 0;
   return authorities.map(({ spec, rules, decisions }, index) => {
-    const newNode = (): MutableNode => ({
-      id: nextId++,
-      authority: index,
-      literals: undefined,
-      plus: undefined,
-      placeholders: undefined,
-      rank: NO_RANK,
-      hashRank: NO_RANK,
-      allowRankMin: NO_RANK,
-      denyRankMin: NO_RANK,
-      rankMin: NO_RANK,
-    });
-    const root = newNode();
-    const patterns: { rank: number; pattern: TopicPattern; effect: RuleSpec['effect'] }[] = [];
-    let anyRank = NO_RANK;
-    let anyDenyRank = NO_RANK;
-    for (const rule of rules) {
-      const { rank, matcher } = rule;
-      const { effect } = rule.spec;
-      if (!keep(rule.spec)) continue;
-      if (matcher.kind === 'any') {
-        anyRank = Math.min(anyRank, rank);
-        if (effect === 'deny') anyDenyRank = Math.min(anyDenyRank, rank);
-      } else if (matcher.kind === 'pattern') {
-        patterns.push({ rank, pattern: matcher.pattern, effect });
-      } else insert(root, matcher.levels, rank, effect, newNode);
-    }
-    const denyPatterns = patterns.filter((one) => one.effect === 'deny');
-    const { name, noMatch } = spec;
-    return { name, noMatch, root, patterns, denyPatterns, anyRank, anyDenyRank, decisions };
+    const builder = new AuthorityBuilder(action, () => emptyNode(nextId++, index));
+    for (const rule of rules) if (keep(rule.spec)) builder.add(rule);
+    return builder.build(spec, decisions);
   });
 }
 
-function insert(
-  root: MutableNode,
-  levels: readonly string[],
-  rank: number,
-  effect: RuleSpec['effect'],
-  newNode: () => MutableNode,
-): void {
-  let node = root;
-  note(node, rank, effect);
-  for (const level of levels) {
-    if (level === '#') {
-      node.hashRank = Math.min(node.hashRank, rank);
-      return;
-    }
-    node = child(node, level, effect, newNode);
-    note(node, rank, effect);
+const emptyNode = (id: number, authority: number): MutableNode => ({
+  id,
+  authority,
+  onlyLevel: undefined,
+  only: undefined,
+  literals: undefined,
+  plus: undefined,
+  placeholders: undefined,
+  rank: NO_RANK,
+  hashRank: NO_RANK,
+  allowRankMin: NO_RANK,
+  denyRankMin: NO_RANK,
+  rankMin: NO_RANK,
+});
+
+/** Takes the rules of one authority about one action, in order of rank. */
+class AuthorityBuilder {
+  readonly #action: Action;
+  readonly #newNode: () => MutableNode;
+  readonly #root: MutableNode;
+  readonly #patterns: { rank: number; pattern: TopicPattern; effect: RuleSpec['effect'] }[] = [];
+  #texts: Map<string, number> | undefined;
+  #anyRank = NO_RANK;
+  #anyDenyRank = NO_RANK;
+
+  constructor(action: Action, newNode: () => MutableNode) {
+    this.#action = action;
+    this.#newNode = newNode;
+    this.#root = newNode();
   }
-  node.rank = Math.min(node.rank, rank);
-}
 
-function note(node: MutableNode, rank: number, effect: RuleSpec['effect']): void {
-  node.rankMin = Math.min(node.rankMin, rank);
-  if (effect === 'allow') node.allowRankMin = Math.min(node.allowRankMin, rank);
-  else node.denyRankMin = Math.min(node.denyRankMin, rank);
-}
+  add({ rank, matcher, spec: { effect } }: ParsedRule): void {
+    switch (matcher.kind) {
+      case 'any':
+        this.#anyRank = Math.min(this.#anyRank, rank);
+        if (effect === 'deny') this.#anyDenyRank = Math.min(this.#anyDenyRank, rank);
+        break;
+      case 'pattern':
+        this.#patterns.push({ rank, pattern: matcher.pattern, effect });
+        break;
+      case 'text':
+        this.#addText(matcher, rank, effect);
+        break;
+      case 'filter':
+        this.#insert(matcher.levels, rank, effect);
+        break;
+      default:
+        unreachable(matcher);
+    }
+  }
 
-function child(
-  node: MutableNode,
-  level: string,
-  effect: RuleSpec['effect'],
-  newNode: () => MutableNode,
-): MutableNode {
-  if (level === '+') return (node.plus ??= newNode());
-  const fact = placeholderFact(level);
-  if (fact !== undefined) {
+  /** Only a SUBSCRIBE can say such a text. What it was granted by it is delivered; a deny says nothing about topics. */
+  #addText(
+    { text, levels }: Extract<Matchable, { kind: 'text' }>,
+    rank: number,
+    effect: RuleSpec['effect'],
+  ): void {
+    if (this.#action === 'receive' && effect === 'allow') this.#insert(levels, rank, effect);
+    if (this.#action !== 'subscribe') return;
+    this.#texts ??= new Map();
+    if (!this.#texts.has(text)) this.#texts.set(text, rank);
+  }
+
+  #insert(levels: readonly FilterLevel[], rank: number, effect: RuleSpec['effect']): void {
+    let node = this.#root;
+    note(node, rank, effect);
+    for (const level of levels) {
+      if (level === '#') {
+        node.hashRank = Math.min(node.hashRank, rank);
+        return;
+      }
+      node = this.#child(node, level, effect);
+      note(node, rank, effect);
+    }
+    node.rank = Math.min(node.rank, rank);
+  }
+
+  #child(node: MutableNode, level: FilterLevel, effect: RuleSpec['effect']): MutableNode {
+    if (level === '+') return (node.plus ??= this.#newNode());
+    if (typeof level === 'string') return this.#literal(node, level);
     node.placeholders ??= [];
-    let edge = node.placeholders.find((one) => one.fact === fact && one.effect === effect);
+    let edge = node.placeholders.find((one) => one.level === level.level && one.effect === effect);
     if (edge === undefined) {
-      edge = { fact, effect, node: newNode() };
+      edge = { ...level, effect, node: this.#newNode() };
       node.placeholders.push(edge);
     }
     return edge.node;
   }
-  // A Map and not an object: a level may be `__proto__`.
-  node.literals ??= new Map();
-  let next = node.literals.get(level);
-  if (next === undefined) {
-    next = newNode();
-    node.literals.set(level, next);
+
+  #literal(node: MutableNode, level: string): MutableNode {
+    if (node.literals === undefined) {
+      if (node.only === undefined) {
+        node.onlyLevel = level;
+        return (node.only = this.#newNode());
+      }
+      if (node.onlyLevel === level) return node.only;
+      // A Map and not an object: a level may be `__proto__`.
+      node.literals = new Map([[node.onlyLevel ?? '', node.only]]);
+      node.onlyLevel = undefined;
+      node.only = undefined;
+    }
+    let next = node.literals.get(level);
+    if (next === undefined) {
+      next = this.#newNode();
+      node.literals.set(level, next);
+    }
+    return next;
   }
-  return next;
+
+  build({ name, noMatch }: AuthoritySpec, decisions: readonly Decision[]): CompiledAuthority {
+    return {
+      name,
+      noMatch,
+      root: this.#root,
+      texts: this.#texts,
+      patterns: this.#patterns,
+      denyPatterns: this.#patterns.filter((one) => one.effect === 'deny'),
+      anyRank: this.#anyRank,
+      anyDenyRank: this.#anyDenyRank,
+      decisions,
+    };
+  }
 }
 
-/** The fact that a level of a rule's filter stands for, if it is a placeholder. */
-function placeholderFact(level: string): PlaceholderFact | undefined {
-  if (level === '${clientid}') return 'clientId';
-  return level === '${username}' ? 'username' : undefined;
+function note(node: MutableNode, rank: number, effect: RuleSpec['effect']): void {
+  if (rank < node.rankMin) node.rankMin = rank;
+  if (effect === 'allow') {
+    if (rank < node.allowRankMin) node.allowRankMin = rank;
+  } else if (rank < node.denyRankMin) node.denyRankMin = rank;
 }

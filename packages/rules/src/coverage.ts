@@ -1,7 +1,15 @@
 import { isReserved, levelsOf, type TopicFilter } from '@sallyport/topic';
-import { combine, factValue, follows, immediateDecision, patternRank } from './check.ts';
-import { type CompiledAuthority, type CompiledPolicy, NO_RANK, type TrieNode } from './compile.ts';
-import type { Decision, Facts, SubscribeDecision } from './policy-spec.ts';
+import { combine, factValue, follows, immediateDecision, patternRank, termsOf } from './check.ts';
+import {
+  type CompiledAuthority,
+  type CompiledPolicy,
+  literalChild,
+  literalLevels,
+  NO_RANK,
+  type RuleTables,
+  type TrieNode,
+} from './compile.ts';
+import type { Decision, Facts, Qos, SubscribeDecision } from './policy-spec.ts';
 
 /** Most nodes of the rules that one coverage question may visit; beyond it the answer is "in part". */
 export const COVERAGE_STEPS_MAX = 10_000;
@@ -16,26 +24,33 @@ const LIMIT: Decision = Object.freeze({ allowed: false, ruleId: 'coverage_limit'
  * Whether the connection may subscribe to the filter, given without `$share/<group>/`: all topics that it can match must
  * be allowed, holes cut by deny rules excepted; these are withheld by checking each delivery. A filter that is wider than
  * the allow rules together is refused, and so is one whose question would cost more than `COVERAGE_STEPS_MAX`.
- * Patterns judge the text of the filter, as their language does; then the deliveries of a wildcard filter are checked.
+ * Patterns and literals judge the text of the filter, as their language does; then the deliveries are checked. A rule with a
+ * condition counts when `qos`, the one asked for, meets it; nothing is granted at a lower QoS instead.
  */
 export function checkSubscribe(
   policy: CompiledPolicy,
   facts: Facts,
   filter: TopicFilter,
+  qos: Qos = 0,
 ): SubscribeDecision {
   const immediate = immediateDecision(policy, 'subscribe', isReserved(filter));
   if (immediate !== undefined) return { ...immediate, checkDeliveries: false };
-  const whole = cover(policy, policy.subscribe, facts, filter);
+  const tables = policy.tables(termsOf(qos, false));
+  const whole = cover(policy, tables.subscribe, facts, filter);
   if (whole.denied === undefined && !whole.exhausted) {
     const { ruleId } = whole.allowed ?? LIMIT;
-    return { allowed: true, ruleId, checkDeliveries: needsCheck(policy, facts, filter) };
+    const checkDeliveries = needsCheck(policy, tables, facts, filter);
+    return { allowed: true, ruleId, checkDeliveries };
   }
-  if (whole.allowed === undefined && !whole.exhausted) return refused(whole.denied);
+  const nothing = whole.allowed === undefined && !whole.exhausted;
   // In part: allowed only if nothing but deny rules stands in the way.
-  if (policy.grants === policy.subscribe) return refused(whole.denied);
-  const grants = cover(policy, policy.grants, facts, filter);
-  if (grants.denied !== undefined || grants.exhausted) return refused(grants.denied);
-  return { allowed: true, ruleId: grants.allowed?.ruleId ?? 'default', checkDeliveries: true };
+  if (nothing || tables.grants === tables.subscribe) return refused(whole.denied);
+  return withHoles(cover(policy, tables.grants, facts, filter));
+}
+
+function withHoles({ allowed, denied, exhausted }: Covered): SubscribeDecision {
+  if (denied !== undefined || exhausted) return refused(denied);
+  return { allowed: true, ruleId: allowed?.ruleId ?? 'default', checkDeliveries: true };
 }
 
 const refused = (denied: Decision = LIMIT): SubscribeDecision => ({
@@ -44,11 +59,16 @@ const refused = (denied: Decision = LIMIT): SubscribeDecision => ({
   checkDeliveries: false,
 });
 
-function needsCheck(policy: CompiledPolicy, facts: Facts, filter: TopicFilter): boolean {
+function needsCheck(
+  policy: CompiledPolicy,
+  { receive, subscribe }: RuleTables,
+  facts: Facts,
+  filter: TopicFilter,
+): boolean {
   const wildcard = filter.includes('+') || filter.includes('#');
-  if (policy.opaque && (wildcard || policy.receive !== policy.subscribe)) return true;
-  if (policy.receive === policy.subscribe) return false;
-  const deliveries = cover(policy, policy.receive, facts, filter);
+  if (policy.opaque && (wildcard || receive !== subscribe)) return true;
+  if (receive === subscribe) return false;
+  const deliveries = cover(policy, receive, facts, filter);
   return deliveries.denied !== undefined || deliveries.exhausted;
 }
 
@@ -222,7 +242,7 @@ class Walk {
       if (node !== undefined && node.rankMin < (passed[node.authority] ?? 0)) next.push(node);
     };
     for (const node of nodes) {
-      if (token !== FRESH) reach(node.literals?.get(token));
+      if (token !== FRESH) reach(literalChild(node, token));
       if (wildcards) reach(node.plus);
       for (const edge of node.placeholders ?? []) {
         if (follows(edge, this.#facts, token, wildcards)) reach(edge.node);
@@ -235,8 +255,10 @@ class Walk {
   #tokens(nodes: readonly TrieNode[], depth: number): Set<Token> {
     const tokens = new Set<Token>([FRESH]);
     for (const node of nodes) {
-      for (const literal of node.literals?.keys() ?? []) tokens.add(literal);
-      for (const edge of node.placeholders ?? []) tokens.add(factValue(this.#facts, edge.fact));
+      for (const literal of literalLevels(node)) tokens.add(literal);
+      for (const edge of node.placeholders ?? []) {
+        tokens.add(factValue(this.#facts, edge.placeholder));
+      }
     }
     if (depth > 0) return tokens;
     // The filter's wildcard does not match reserved topics. [MQTT-4.7.2-1]

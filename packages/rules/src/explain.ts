@@ -1,8 +1,8 @@
 import { isReserved, levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
-import { decideTopic, immediateDecision, type Opinion } from './check.ts';
+import { decideTopic, immediateDecision, type Opinion, PLAIN_TERMS } from './check.ts';
 import { type CompiledAuthority, type CompiledPolicy, NO_RANK } from './compile.ts';
 import { checkSubscribe, visitVerdicts } from './coverage.ts';
-import type { Action, Decision, Facts } from './policy-spec.ts';
+import type { Action, Decision, Facts, Terms } from './policy-spec.ts';
 
 export interface Explanation extends Decision {
   /** What each authority said, in order; empty when the guard or the superuser decided before they were asked. */
@@ -13,31 +13,39 @@ export interface Explanation extends Decision {
 
 /**
  * The decision, by the same code as on the hot path, and the opinions that it was made from. `topic` is a parsed topic
- * name, or for `subscribe` a parsed filter without `$share/<group>/`; an invalid filter is denied.
+ * name, or for `subscribe` a parsed filter without `$share/<group>/`; an invalid filter is denied. `terms` as of `check`
+ * and `checkSubscribe`.
  */
 export function explain(
   policy: CompiledPolicy,
   facts: Facts,
   action: Action,
   topic: string,
+  terms: Terms = PLAIN_TERMS,
 ): Explanation {
-  if (action === 'subscribe') return explainSubscribe(policy, facts, topic);
+  if (action === 'subscribe') return explainSubscribe(policy, facts, topic, terms);
   const opinions: Opinion[] = [];
-  const question = { policy, facts, action, topicLevels: levelsOf(topic), topic };
+  const question = { policy, facts, action, topicLevels: levelsOf(topic), topic, terms };
   const decision = decideTopic(question, opinions);
   return { ...decision, opinions };
 }
 
-function explainSubscribe(policy: CompiledPolicy, facts: Facts, text: string): Explanation {
+function explainSubscribe(
+  policy: CompiledPolicy,
+  facts: Facts,
+  text: string,
+  { qos }: Terms,
+): Explanation {
   const filter = parseTopicFilter(text);
   if (!filter.ok)
     return { allowed: false, ruleId: 'default', checkDeliveries: false, opinions: [] };
-  const decision = checkSubscribe(policy, facts, filter.value);
+  const decision = checkSubscribe(policy, facts, filter.value, qos);
   if (immediateDecision(policy, 'subscribe', isReserved(filter.value)) !== undefined) {
     return { ...decision, opinions: [] };
   }
-  const opinions = policy.subscribe.map((_, index) =>
-    subscribeOpinion(policy.subscribe, index, facts, filter.value),
+  const { subscribe } = policy.tables({ qos, retain: false });
+  const opinions = subscribe.map((_, index) =>
+    subscribeOpinion(subscribe, index, facts, filter.value),
   );
   return { ...decision, opinions };
 }

@@ -1,5 +1,6 @@
-export { assemblePolicy, canonicalPolicyText, type PolicySources } from './assemble.ts';
-export { check, type Opinion } from './check.ts';
+export { aclRuleId, assemblePolicy, canonicalPolicyText, type PolicySources } from './assemble.ts';
+export { attributeNames } from './attribute-names.ts';
+export { check, type Opinion, PLAIN_TERMS, termsOf } from './check.ts';
 export { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.ts';
 export { checkSubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
 export { explain, type Explanation } from './explain.ts';
@@ -9,10 +10,13 @@ export type { RoleSource } from './roles-authority.ts';
 export type {
   Action,
   AuthoritySpec,
+  Condition,
   Decision,
   Facts,
   Matcher,
   PolicySpec,
+  Qos,
   RuleSpec,
   SubscribeDecision,
+  Terms,
 } from './policy-spec.ts';

@@ -9,11 +9,33 @@ export interface Facts {
   readonly listener: string;
   /** Address and port of the client as the listener knows it, after any PROXY header. */
   readonly peer?: string;
+  /** What is known of the certificate that the client has shown and the listener has accepted. */
+  readonly certificate?: { readonly commonName?: string };
+  /** Of the credential that let it in. */
+  readonly attributes?: Readonly<Record<string, string>>;
+}
+
+export type Qos = 0 | 1 | 2;
+
+/** What a rule may ask of a message or a subscription, beside its topic. All that is there must hold. */
+export interface Condition {
+  /** Of the message that is published, or asked for in SUBSCRIBE. Not empty. */
+  readonly qos?: readonly Qos[];
+  /** Of the message that is published; not looked at for the other actions. */
+  readonly retain?: boolean;
+}
+
+/** How a message is published, or at which QoS a filter is subscribed to; there `retain` means nothing. */
+export interface Terms {
+  readonly qos: Qos;
+  readonly retain: boolean;
 }
 
 export type Matcher =
-  /** An MQTT filter; a level may be `${clientid}` or `${username}`. */
+  /** An MQTT filter; a level may be a placeholder (`parsePlaceholder` of the domain). */
   | { readonly kind: 'filter'; readonly filter: string }
+  /** A text that the topic name, or the filter of a SUBSCRIBE, is equal to. Nothing in it is interpreted. */
+  | { readonly kind: 'literal'; readonly text: string }
   /** A whole-match regular expression over the topic name, or over the text of a filter. */
   | { readonly kind: 'pattern'; readonly pattern: string }
   /** Everything. */
@@ -26,6 +48,8 @@ export interface RuleSpec {
   readonly effect: 'allow' | 'deny';
   readonly actions: readonly Action[];
   readonly matcher: Matcher;
+  /** Conditions beside the topic. For `receive` they count as in `check`. */
+  readonly when?: Condition;
 }
 
 /** One system's opinion. */

@@ -195,6 +195,7 @@ export const spanFacts = {
   'policy.bans': 'The bans listed by the policy service, for a node that starts',
   'secret.verify': 'One secret verified, the wait for the hash pool included',
   'mqtt.connect': 'From CONNECT to CONNACK',
+  'mqtt.denied': 'A publish or subscribe that was denied: by which rule, of which revision',
 } as const satisfies Record<string, string>;
 
 export type SpanName = keyof typeof spanFacts;
@@ -205,6 +206,7 @@ export const attributes = {
   policyRevision: 'policy.revision',
   ruleId: 'policy.rule_id',
   outcome: 'sallyport.outcome',
+  action: 'sallyport.action',
   nodeId: 'sallyport.node.id',
   errorType: 'error.type',
 } as const;

@@ -1,13 +1,24 @@
 import { OperationalError, unreachable } from '@sallyport/errors';
 import { SCRAM_MECHANISMS, type ScramMechanism, type Store, STORES } from '@sallyport/domain';
-import type { Action, Facts, Matcher, PolicySpec } from '@sallyport/rules';
+import type {
+  Action,
+  Condition,
+  Facts,
+  Matcher,
+  PolicySpec,
+  Qos,
+  RuleSpec,
+} from '@sallyport/rules';
 import {
   Action as WireAction,
+  type Certificate as WireCertificate,
+  type Condition as WireCondition,
   DenyAction as WireDenyAction,
   Effect as WireEffect,
   type Facts as WireFacts,
   type Matcher as WireMatcher,
   type Policy as WirePolicy,
+  type Rule as WireRule,
 } from './generated/sallyport/policy/v1/policy.js';
 
 /** A message of the other side that this version cannot understand; the call fails and nothing is guessed. */
@@ -32,18 +43,24 @@ export function scramMechanismFromWire(text: string): ScramMechanism {
 }
 
 export function factsToWire(facts: Facts): WireFacts {
-  const { clientId, username, listener, peer } = facts;
-  return { clientId, listener, username, peer };
+  const { clientId, username, listener, peer, certificate, attributes } = facts;
+  return { clientId, listener, username, peer, certificate, attributes: { ...attributes } };
 }
 
 export function factsFromWire(wire: WireFacts | undefined): Facts {
-  const { clientId, username, listener, peer } = required(wire, 'facts');
+  const { clientId, username, listener, peer, certificate, attributes } = required(wire, 'facts');
   return {
     clientId,
     listener,
     ...(username !== undefined && { username }),
     ...(peer !== undefined && { peer }),
+    ...(certificate !== undefined && { certificate: certificateFromWire(certificate) }),
+    ...(Object.keys(attributes).length > 0 && { attributes }),
   };
+}
+
+function certificateFromWire({ commonName }: WireCertificate): { readonly commonName?: string } {
+  return commonName === undefined ? {} : { commonName };
 }
 
 const actions: Readonly<Record<Action, WireAction>> = {
@@ -110,6 +127,8 @@ function matcherToWire(matcher: Matcher): WireMatcher {
       return { kind: { $case: 'pattern', value: matcher.pattern } };
     case 'any':
       return { kind: { $case: 'any', value: true } };
+    case 'literal':
+      return { kind: { $case: 'literal', value: matcher.text } };
     default:
       return unreachable(matcher);
   }
@@ -124,9 +143,44 @@ function matcherFromWire(wire: WireMatcher | undefined): Matcher {
       return { kind: 'pattern', pattern: kind.value };
     case 'any':
       return { kind: 'any' };
+    case 'literal':
+      return { kind: 'literal', text: kind.value };
     default:
       return unreachable(kind);
   }
+}
+
+function ruleToWire({ ruleId, effect, actions, matcher, when }: RuleSpec): WireRule {
+  return {
+    ruleId,
+    effect: effectToWire(effect),
+    actions: actions.map(actionToWire),
+    matcher: matcherToWire(matcher),
+    when: when && { qos: [...(when.qos ?? [])], retain: when.retain },
+  };
+}
+
+function ruleFromWire(wire: WireRule): RuleSpec {
+  return {
+    ruleId: wire.ruleId,
+    effect: verdictFromWire(wire.effect),
+    actions: wire.actions.map(actionFromWire),
+    matcher: matcherFromWire(wire.matcher),
+    ...(wire.when !== undefined && { when: conditionFromWire(wire.when) }),
+  };
+}
+
+function conditionFromWire({ qos, retain }: WireCondition): Condition {
+  return {
+    ...(qos.length > 0 && { qos: qos.map(qosFromWire) }),
+    ...(retain !== undefined && { retain }),
+  };
+}
+
+/** @throws OperationalError `invalid_request` for anything but 0, 1 and 2 */
+export function qosFromWire(wire: number): Qos {
+  if (wire === 0 || wire === 1 || wire === 2) return wire;
+  throw invalid(`QoS ${wire} is not known`);
 }
 
 export function policyToWire(policy: PolicySpec): WirePolicy {
@@ -142,12 +196,7 @@ export function policyToWire(policy: PolicySpec): WirePolicy {
     authorities: policy.authorities.map((authority) => ({
       name: authority.name,
       noMatch: effectToWire(authority.noMatch),
-      rules: authority.rules.map((rule) => ({
-        ruleId: rule.ruleId,
-        effect: effectToWire(rule.effect),
-        actions: rule.actions.map(actionToWire),
-        matcher: matcherToWire(rule.matcher),
-      })),
+      rules: authority.rules.map(ruleToWire),
     })),
   };
 }
@@ -163,12 +212,7 @@ export function policyFromWire(wire: WirePolicy): PolicySpec {
     authorities: wire.authorities.map((authority) => ({
       name: authority.name,
       noMatch: noMatchFromWire(authority.noMatch),
-      rules: authority.rules.map((rule) => ({
-        ruleId: rule.ruleId,
-        effect: verdictFromWire(rule.effect),
-        actions: rule.actions.map(actionFromWire),
-        matcher: matcherFromWire(rule.matcher),
-      })),
+      rules: authority.rules.map(ruleFromWire),
     })),
   };
 }

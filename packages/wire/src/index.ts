@@ -7,6 +7,7 @@ export {
   factsToWire,
   policyFromWire,
   policyToWire,
+  qosFromWire,
   required,
   scramMechanismFromWire,
   storeFromWire,

@@ -17,7 +17,13 @@ import {
   SETTINGS_TAG,
 } from '@sallyport/domain';
 import type { Principal, Resolved } from '@sallyport/policy-client';
-import { assemblePolicy, canonicalPolicyText, type Facts, type PolicySpec } from '@sallyport/rules';
+import {
+  assemblePolicy,
+  attributeNames,
+  canonicalPolicyText,
+  type Facts,
+  type PolicySpec,
+} from '@sallyport/rules';
 
 /** Most assembled policies that are kept. */
 export const ASSEMBLED_POLICIES_MAX = 10_000;
@@ -32,6 +38,7 @@ export class PolicyResolver {
   readonly #reads: DecisionReads;
   // Keys hold the revision of every part, so an entry is never stale; equal parts share one policy object.
   readonly #assembled = new Map<string, PolicySpec>();
+  readonly #attributeNames = new WeakMap<PolicySpec, readonly string[]>();
 
   constructor(reads: DecisionReads) {
     this.#reads = reads;
@@ -62,7 +69,18 @@ export class PolicyResolver {
     tags.push(aclTag(targets.client), ...loginKeysOf(facts).map(loginTag));
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
     tags.push(...roleIds.map(roleTag));
-    return { policy, resolved: { policyId: policy.policyId, tags, ...expiry } };
+    const attributes = this.#attributesFor(policy, credential);
+    return { policy, resolved: { policyId: policy.policyId, tags, ...expiry, ...attributes } };
+  }
+
+  /** Only what the policy looks at, so that most sessions carry none. */
+  #attributesFor(policy: PolicySpec, credential: Credential): Pick<Resolved, 'attributes'> {
+    let names = this.#attributeNames.get(policy);
+    if (names === undefined) this.#attributeNames.set(policy, (names = attributeNames(policy)));
+    const entries = names
+      .filter((name) => Object.hasOwn(credential.attributes, name))
+      .map((name) => [name, credential.attributes[name] ?? ''] as const);
+    return entries.length === 0 ? {} : { attributes: Object.fromEntries(entries) };
   }
 
   #assemble(

@@ -176,6 +176,7 @@ describe('explain', () => {
         principal: answer.principal,
         action: 'publish',
         topic,
+        terms: { qos: 0, retain: false },
         minRevision: 0,
       });
     expect(await ask('a/secret')).toMatchObject({

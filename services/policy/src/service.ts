@@ -12,6 +12,7 @@ import {
   type AuthenticateAnswer,
   type AuthenticateRequest,
   type BansAnswer,
+  decidingFacts,
   type ExplainAnswer,
   type ExplainRequest,
   type ListenerTrustAnswer,
@@ -142,7 +143,7 @@ export class PolicyService implements PolicyClient {
   }
 
   async explain(request: ExplainRequest): Promise<ExplainAnswer> {
-    const { principal, action, topic } = request;
+    const { principal, action, topic, terms } = request;
     await this.#reach(request.minRevision);
     const revision = this.#model.revision;
     const ban = this.#ban(principal.facts);
@@ -154,8 +155,8 @@ export class PolicyService implements PolicyClient {
       return { revision, allowed: false, ruleId: 'credential', opinions: [] };
     }
     const policy = compilePolicy(found.policy);
-    const { allowed, ruleId, opinions } = explain(policy, principal.facts, action, topic);
-    return { revision, allowed, ruleId, opinions };
+    const facts = decidingFacts(principal, found.resolved);
+    return { revision, ...explain(policy, facts, action, topic, terms) };
   }
 
   async listenerTrust({

@@ -115,7 +115,8 @@ export class Handshake {
     }
     const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
     const { origin } = connection;
-    this.#request = { clientId, username, password, willTopic: will?.topic, version, origin };
+    const asked = { clientId, username, password, version, origin };
+    this.#request = { ...asked, willTopic: will?.topic, willTerms: will };
     const method = packet.properties?.authenticationMethod;
     if (method !== undefined) {
       this.#beginExchange(this.#request, method, packet.properties?.authenticationData);

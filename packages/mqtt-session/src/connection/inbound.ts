@@ -100,7 +100,9 @@ export class Inbound {
     topic: string | undefined,
   ): ReasonCode | undefined | Promise<ReasonCode | undefined> {
     if (topic === undefined) return this.#deny(reasonCode.topicNameInvalid);
-    if (!this.#session.mayPublish(topic)) return this.#deny(reasonCode.notAuthorized);
+    if (!this.#session.mayPublish(topic, packet.qos, packet.retain)) {
+      return this.#deny(reasonCode.notAuthorized);
+    }
     const { engine } = this.#connection;
     engine.observer.count('publish_allowed');
     return packet.retain ? engine.retainProblem(topic, packet.payload) : undefined;

@@ -37,7 +37,8 @@ export class ReAuthentication {
     if (agreement === undefined) return undefined;
     const { username, password, will } = agreement.packet;
     const { clientId } = agreement;
-    const request = { clientId, username, password, willTopic: will?.topic, version, origin };
+    const asked = { clientId, username, password, version, origin };
+    const request = { ...asked, willTopic: will?.topic, willTerms: will };
     return connection.engine.hooks.authenticateEnhanced(
       connection,
       request,

@@ -91,7 +91,7 @@ function judge(
     );
   }
   const { filter, group } = parsed.value;
-  if (!session.rights.maySubscribe(filter)) return reasonCode.notAuthorized;
+  if (!session.rights.maySubscribe(filter, request.qos)) return reasonCode.notAuthorized;
   const { topicFilter, qos, noLocal, retainAsPublished, retainHandling } = request;
   return {
     subscription: {

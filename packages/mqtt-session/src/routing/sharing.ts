@@ -282,7 +282,7 @@ export class Sharing {
     const lost: string[] = [];
     for (const one of stored) {
       const { filter, shared } = parsed(one.topic) ?? {};
-      if (filter === undefined || shared === undefined || !rights.maySubscribe(filter)) {
+      if (filter === undefined || shared === undefined || !rights.maySubscribe(filter, one.qos)) {
         lost.push(one.topic);
         continue;
       }

@@ -1,3 +1,4 @@
+import type { Qos } from '../codec/index.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { SessionRights } from '../hooks.ts';
 import type { Subscription } from '../routing/router.ts';
@@ -54,9 +55,9 @@ export class Session {
   }
 
   /** What cannot be decided is denied. */
-  mayPublish(topic: string): boolean {
+  mayPublish(topic: string, qos: Qos, retain: boolean): boolean {
     try {
-      return this.rights.mayPublish(topic);
+      return this.rights.mayPublish(topic, qos, retain);
     } catch (error) {
       return this.#undecided(error);
     }

@@ -44,8 +44,9 @@ export class RulesPolicyClient implements PolicyClient {
       .filter((one) => one !== undefined);
     const assembled = assemblePolicy({ credential, tables, settings: reads.settings(), roles });
     const policy = compilePolicy({ policyId: 'test', ...assembled });
-    const { allowed, ruleId, opinions } = explain(policy, facts, request.action, request.topic);
-    return { revision, allowed, ruleId, opinions };
+    const { action, topic, terms } = request;
+    const asked = { ...facts, attributes: credential.attributes };
+    return { revision, ...explain(policy, asked, action, topic, terms) };
   }
 
   authenticate(): Promise<AuthenticateAnswer> {

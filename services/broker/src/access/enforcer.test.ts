@@ -146,9 +146,9 @@ describe('Enforcer', () => {
     await append(changed('1', 'pump'));
     await vi.waitFor(() => expect(policy.requests).toHaveLength(2), 5_000);
     expect(enforced).toEqual([]);
-    expect(session.mayPublish('a').allowed).toBe(true);
+    expect(session.mayPublish('a', 0, false).allowed).toBe(true);
     await reached(1);
-    expect(session.mayPublish('a').allowed).toBe(false);
+    expect(session.mayPublish('a', 0, false).allowed).toBe(false);
     expect(policy.requests.map((one) => one.minRevision)).toEqual([1, 1, 1]);
   });
 
@@ -160,9 +160,9 @@ describe('Enforcer', () => {
     await reached(1);
     expect(closed).toEqual(['credential']);
     const filter = parseTopicFilter('a');
-    expect(session.mayPublish('a')).toEqual({ allowed: false, ruleId: 'revoked' });
+    expect(session.mayPublish('a', 0, false)).toEqual({ allowed: false, ruleId: 'revoked' });
     expect(session.mayReceive('a').allowed).toBe(false);
-    expect(filter.ok && session.maySubscribe(filter.value).allowed).toBe(false);
+    expect(filter.ok && session.maySubscribe(filter.value, 0).allowed).toBe(false);
   });
 
   it('asks only for the sessions that a change concerns', async () => {
@@ -250,10 +250,53 @@ describe('LiveSession', () => {
     startEnforcer();
     const { session } = connect('pump');
     for (let index = 0; index <= VERDICTS_MAX; index++) {
-      expect(session.mayPublish(`t/${index}`).allowed).toBe(true);
+      expect(session.mayPublish(`t/${index}`, 0, false).allowed).toBe(true);
     }
-    sessions.adopt(session, { policyId: 'deny', tags: [] }, compilePolicy(DENY));
-    expect(session.mayPublish('t/0').allowed).toBe(false);
+    sessions.adopt(session, { policyId: 'deny', tags: [] }, compilePolicy(DENY), 1);
+    expect(session.mayPublish('t/0', 0, false).allowed).toBe(false);
     expect(sessions.withTags([credentialTag('pump')]).size).toBe(0);
+  });
+
+  it('tells verdicts of the same topic apart by QoS and retain, where a rule asks for them', () => {
+    startEnforcer();
+    const { session } = connect('pump');
+    const rule = {
+      ruleId: 'r',
+      effect: 'allow',
+      actions: ['publish'],
+      matcher: { kind: 'filter', filter: 't' },
+      when: { qos: [1], retain: true },
+    } as const;
+    const authorities = [{ name: 'acl', rules: [rule], noMatch: 'deny' }] as const;
+    const spec = { ...policyOf('terms', 'deny'), authorities };
+    sessions.adopt(session, { policyId: 'terms', tags: [] }, compilePolicy(spec), 7);
+    const verdicts = () =>
+      ([0, 1, 2] as const).flatMap((qos) =>
+        [false, true].map((retain) => session.mayPublish('t', qos, retain).allowed),
+      );
+    const expected = [false, false, false, true, false, false];
+    expect([verdicts(), verdicts()]).toEqual([expected, expected]);
+    expect(session.revision).toBe(7);
+  });
+
+  it('is judged by the attributes that its credential has now', () => {
+    startEnforcer();
+    const { session } = connect('pump');
+    const rule = {
+      ruleId: 'r',
+      effect: 'allow',
+      actions: ['publish'],
+      matcher: { kind: 'filter', filter: '${client_attrs.site}' },
+    } as const;
+    const authorities = [{ name: 'acl', rules: [rule], noMatch: 'deny' }] as const;
+    const policy = compilePolicy({ ...policyOf('site', 'deny'), authorities });
+    const at = (site: string) => ({ policyId: 'site', tags: [], attributes: { site } });
+    const asked = () => ['north', 'south'].map((one) => session.mayPublish(one, 0, false).allowed);
+    sessions.adopt(session, at('north'), policy, 1);
+    expect(asked()).toEqual([true, false]);
+    sessions.adopt(session, at('south'), policy, 2);
+    expect(asked()).toEqual([false, true]);
+    sessions.adopt(session, { policyId: 'site', tags: [] }, policy, 3);
+    expect(asked()).toEqual([false, false]);
   });
 });

@@ -176,7 +176,7 @@ export class Enforcer implements AsyncDisposable {
       const policy = resolved && policies.get(resolved.policyId);
       // What changed after this answer is in the queue and will be resolved again.
       if (resolved === undefined || policy === undefined) session.revoke('credential');
-      else sessions.adopt(session, resolved, policy);
+      else sessions.adopt(session, resolved, policy, answer.revision);
     }
   }
 

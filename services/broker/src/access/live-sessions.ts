@@ -1,13 +1,21 @@
-import { isLoginTag } from '@sallyport/domain';
+import { isLoginTag, type Revision } from '@sallyport/domain';
 import { levelsOf } from '@sallyport/topic';
-import type { Admitted, Principal, Resolved } from '@sallyport/policy-client';
+import {
+  type Admitted,
+  decidingFacts,
+  type Principal,
+  type Resolved,
+} from '@sallyport/policy-client';
 import {
   check,
   checkSubscribe,
   type CompiledPolicy,
   type Decision,
+  type Facts,
   publishedTopic,
+  type Qos,
   type SubscribeDecision,
+  termsOf,
 } from '@sallyport/rules';
 import type { TopicFilter } from '@sallyport/topic';
 
@@ -22,6 +30,8 @@ export class LiveSession {
   readonly #close: (reason: string) => void;
   #resolved: Resolved;
   #policy: CompiledPolicy;
+  #facts: Facts;
+  #revision: Revision;
   #revoked = false;
   // Made when they are needed: most connections are idle, or go one way only.
   #publishVerdicts: Map<string, Decision> | undefined;
@@ -33,6 +43,8 @@ export class LiveSession {
     this.principal = admitted.principal;
     this.#resolved = admitted.resolved;
     this.#policy = admitted.policy;
+    this.#facts = decidingFacts(admitted.principal, admitted.resolved);
+    this.#revision = admitted.revision;
     this.#close = close;
   }
 
@@ -44,15 +56,23 @@ export class LiveSession {
     return this.#resolved.secretExpiresAt;
   }
 
+  /** The revision that its policy was last looked up at. */
+  get revision(): Revision {
+    return this.#revision;
+  }
+
   get denyAction(): 'ignore' | 'disconnect' {
     return this.#policy.denyAction;
   }
 
   /** From here on other rules hold. */
-  adopt(resolved: Resolved, policy: CompiledPolicy): void {
+  adopt(resolved: Resolved, policy: CompiledPolicy, revision: Revision): void {
+    const before = this.#resolved.attributes;
     this.#resolved = resolved;
-    if (policy === this.#policy) return;
+    this.#revision = revision;
+    if (policy === this.#policy && sameAttributes(before, resolved.attributes)) return;
     this.#policy = policy;
+    this.#facts = decidingFacts(this.principal, resolved);
     this.#publishVerdicts = undefined;
     this.#receiveVerdicts = undefined;
     this.#publishedTopics = undefined;
@@ -80,33 +100,46 @@ export class LiveSession {
   }
 
   /** Of a topic that `publishedTopic` gave. */
-  mayPublish(topic: string): Decision {
+  mayPublish(topic: string, qos: Qos, retain: boolean): Decision {
     if (this.#revoked) return REVOKED;
     this.#publishVerdicts ??= new Map();
-    return (
-      this.#publishVerdicts.get(topic) ?? this.#decide('publish', topic, this.#publishVerdicts)
-    );
+    // Only where a rule has a condition are there several verdicts for a topic. No topic holds a U+0000.
+    const key = this.#policy.conditional ? `${topic}\u0000${qos}${retain}` : topic;
+    const known = this.#publishVerdicts.get(key);
+    if (known !== undefined) return known;
+    const levels = levelsOf(topic);
+    const terms = termsOf(qos, retain);
+    const decision = check(this.#policy, this.#facts, 'publish', levels, topic, terms);
+    return remember(this.#publishVerdicts, key, decision);
   }
 
   mayReceive(topic: string): Decision {
     if (this.#revoked) return REVOKED;
     this.#receiveVerdicts ??= new Map();
-    return (
-      this.#receiveVerdicts.get(topic) ?? this.#decide('receive', topic, this.#receiveVerdicts)
-    );
+    const known = this.#receiveVerdicts.get(topic);
+    if (known !== undefined) return known;
+    const decision = check(this.#policy, this.#facts, 'receive', levelsOf(topic), topic);
+    return remember(this.#receiveVerdicts, topic, decision);
   }
 
-  maySubscribe(filter: TopicFilter): SubscribeDecision {
+  maySubscribe(filter: TopicFilter, qos: Qos): SubscribeDecision {
     if (this.#revoked) return { ...REVOKED, checkDeliveries: true };
-    return checkSubscribe(this.#policy, this.principal.facts, filter);
+    return checkSubscribe(this.#policy, this.#facts, filter, qos);
   }
+}
 
-  #decide(action: 'publish' | 'receive', topic: string, known: Map<string, Decision>): Decision {
-    const decision = check(this.#policy, this.principal.facts, action, levelsOf(topic), topic);
-    if (known.size >= VERDICTS_MAX) known.clear();
-    known.set(topic, decision);
-    return decision;
-  }
+function remember(known: Map<string, Decision>, key: string, decision: Decision): Decision {
+  if (known.size >= VERDICTS_MAX) known.clear();
+  known.set(key, decision);
+  return decision;
+}
+
+/** They have no order; both are absent for most policies. */
+function sameAttributes(one: Resolved['attributes'], other: Resolved['attributes']): boolean {
+  if (one === other) return true;
+  const [left, right] = [Object.entries(one ?? {}), other ?? {}];
+  if (left.length !== Object.keys(right).length) return false;
+  return left.every(([name, value]) => Object.hasOwn(right, name) && right[name] === value);
 }
 
 /** All live sessions of the node, found by what their policy was made from. */
@@ -134,10 +167,15 @@ export class LiveSessions {
   }
 
   /** Gives the session a new policy; nothing happens for one that is gone. */
-  adopt(session: LiveSession, resolved: Resolved, policy: CompiledPolicy): void {
+  adopt(
+    session: LiveSession,
+    resolved: Resolved,
+    policy: CompiledPolicy,
+    revision: Revision,
+  ): void {
     if (!this.#all.has(session)) return;
     this.#unindex(session);
-    session.adopt(resolved, policy);
+    session.adopt(resolved, policy, revision);
     this.#index(session);
   }
 

@@ -2,7 +2,7 @@ import { errorFacts, OperationalError } from '@sallyport/errors';
 import { NAME_BYTES_MAX } from '@sallyport/domain';
 import type { ConnectRefusal } from '@sallyport/mqtt-session';
 import type { Admission, Admitted, PolicyCache } from '@sallyport/policy-client';
-import type { Facts } from '@sallyport/rules';
+import { type Facts, PLAIN_TERMS, type Terms } from '@sallyport/rules';
 import { attributes, count, type LogThrottle, withSpan } from '@sallyport/telemetry';
 import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
 import type { Doorkeeper } from '../access/doorkeeper.ts';
@@ -20,6 +20,8 @@ export interface ConnectRequest {
   readonly username: string | undefined;
   readonly password: Uint8Array | undefined;
   readonly willTopic: string | undefined;
+  /** Absent without a will. */
+  readonly willTerms?: Terms | undefined;
   readonly listener: string;
   readonly peer: string;
 }
@@ -127,7 +129,7 @@ async function admit(
 /** Synchronous, so that no change can come between the check of the answer and the session's place in the index. */
 export function enter(
   context: Pick<AuthenticateContext, 'sessions' | 'door'>,
-  request: Pick<ConnectRequest, 'willTopic'>,
+  request: Pick<ConnectRequest, 'willTopic' | 'willTerms'>,
   admitted: Admitted,
   source: Outcome['source'],
   close: (reason: string) => void,
@@ -142,7 +144,8 @@ export function enter(
     const topic = session.publishedTopic(parsed.value);
     if (topic === undefined)
       return refused('not_authorized', 'will topic: too long with its prefix', source);
-    const decision = session.mayPublish(topic);
+    const { qos, retain } = request.willTerms ?? PLAIN_TERMS;
+    const decision = session.mayPublish(topic, qos, retain);
     if (!decision.allowed) return refused('not_authorized', `will: ${decision.ruleId}`, source);
   }
   context.sessions.add(session);

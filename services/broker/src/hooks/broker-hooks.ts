@@ -6,10 +6,11 @@ import type {
   MqttClient,
   MqttHooks,
   SessionRights,
+  StoredWill,
 } from '@sallyport/mqtt-session';
 import { type ReasonCode, reasonCode } from '@sallyport/mqtt-session/codec';
-import type { PolicyClient, Principal } from '@sallyport/policy-client';
-import { check, type CompiledPolicy, type Facts, publishedTopic } from '@sallyport/rules';
+import { decidingFacts, type PolicyClient, type Principal } from '@sallyport/policy-client';
+import { check, type CompiledPolicy, type Facts, publishedTopic, termsOf } from '@sallyport/rules';
 import type { SessionRecord } from '@sallyport/session-store';
 import { levelsOf } from '@sallyport/topic';
 import { authenticate, type AuthenticateContext, refusalOf } from './authenticate.ts';
@@ -41,9 +42,9 @@ export class BrokerHooks implements MqttHooks {
   }
 
   async authenticate(client: MqttClient, request: ConnectRequest): Promise<ConnectVerdict> {
-    const { clientId, username, password, willTopic, origin } = request;
+    const { clientId, username, password, willTopic, willTerms, origin } = request;
     const { listener, peer } = origin;
-    const facts = { clientId, username, password, willTopic, listener, peer };
+    const facts = { clientId, username, password, willTopic, willTerms, listener, peer };
     const { verdict, session } = await authenticate(this.#options, facts, (reason) =>
       this.#close(client, reason),
     );
@@ -85,7 +86,7 @@ export class BrokerHooks implements MqttHooks {
   }
 
   /** Nobody's rights, when they cannot be learned. */
-  async storedWillTopic(record: SessionRecord, named: string): Promise<string | undefined> {
+  async storedWillTopic(record: SessionRecord, will: StoredWill): Promise<string | undefined> {
     const { policy, cache, logger, door } = this.#options;
     const principal = record.principal as Principal; // What `authenticate` gave to the engine.
     if (door.isBanned(principal.facts)) return undefined;
@@ -98,7 +99,7 @@ export class BrokerHooks implements MqttHooks {
         const [resolved] = answer.results;
         const spec = answer.policies.find(({ policyId }) => policyId === resolved?.policyId);
         if (resolved === undefined || spec === undefined) return undefined;
-        return permittedTopic(cache.compiled(spec), principal.facts, named);
+        return permittedTopic(cache.compiled(spec), decidingFacts(principal, resolved), will);
       } catch (error) {
         if (!(error instanceof OperationalError)) throw error;
         logger.warn(error.code, { code: error.code, err: error }, 'a will waits for its rights');
@@ -116,8 +117,13 @@ export class BrokerHooks implements MqttHooks {
 }
 
 /** The topic that a message of somebody's is published under, or undefined when it may not be. */
-function permittedTopic(policy: CompiledPolicy, facts: Facts, named: string): string | undefined {
+function permittedTopic(
+  policy: CompiledPolicy,
+  facts: Facts,
+  { topic: named, qos, retain }: StoredWill,
+): string | undefined {
   const topic = publishedTopic(policy, named);
   if (topic === undefined) return undefined;
-  return check(policy, facts, 'publish', levelsOf(topic), topic).allowed ? topic : undefined;
+  const terms = termsOf(qos, retain);
+  return check(policy, facts, 'publish', levelsOf(topic), topic, terms).allowed ? topic : undefined;
 }

@@ -1,7 +1,16 @@
 import type { SessionRights } from '@sallyport/mqtt-session';
-import { count, type LogThrottle } from '@sallyport/telemetry';
+import type { Decision, Qos } from '@sallyport/rules';
+import { attributes as keys, count, type LogThrottle, withSpan } from '@sallyport/telemetry';
 import type { TopicFilter } from '@sallyport/topic';
 import type { LiveSession } from '../access/live-sessions.ts';
+
+/** What was denied, as the log tells it. */
+interface Asked {
+  readonly topic?: string;
+  readonly filter?: TopicFilter;
+  readonly qos: Qos;
+  readonly retain?: boolean;
+}
 
 /** What one connection may do, as the engine asks; denials are told to the log. Every answer is synchronous and in memory. */
 export class ClientRights implements SessionRights {
@@ -30,13 +39,20 @@ export class ClientRights implements SessionRights {
   }
 
   /** From a client, or as its will. */
-  mayPublish(topic: string): boolean {
-    const decision = this.session.mayPublish(topic);
-    if (!decision.allowed) {
-      const { clientId } = this.session.principal.facts;
-      this.#logger.info('publish', { clientId, topic, ruleId: decision.ruleId }, 'publish denied');
-    }
+  mayPublish(topic: string, qos: Qos, retain: boolean): boolean {
+    const decision = this.session.mayPublish(topic, qos, retain);
+    if (!decision.allowed) this.#tell('publish', { topic, qos, retain }, decision);
     return decision.allowed;
+  }
+
+  /** The same rule and revision in the log and in the trace. */
+  #tell(action: 'publish' | 'subscribe', asked: Asked, { ruleId }: Decision): void {
+    const { principal, revision } = this.session;
+    const { clientId } = principal.facts;
+    const attributes = { [keys.ruleId]: ruleId, [keys.policyRevision]: revision };
+    withSpan('mqtt.denied', { attributes: { ...attributes, [keys.action]: action } }, () =>
+      this.#logger.info(action, { clientId, ...asked, ruleId, revision }, `${action} denied`),
+    );
   }
 
   /** Live, retained or from its queue. */
@@ -45,17 +61,10 @@ export class ClientRights implements SessionRights {
   }
 
   /** By coverage of all topics that the filter can match, never as if it were a topic. */
-  maySubscribe(filter: TopicFilter): boolean {
-    const decision = this.session.maySubscribe(filter);
+  maySubscribe(filter: TopicFilter, qos: Qos): boolean {
+    const decision = this.session.maySubscribe(filter, qos);
     count('sallyport.subscribes', { outcome: decision.allowed ? 'granted' : 'denied' });
-    if (!decision.allowed) {
-      const { clientId } = this.session.principal.facts;
-      this.#logger.info(
-        'subscribe',
-        { clientId, filter, ruleId: decision.ruleId },
-        'subscribe denied',
-      );
-    }
+    if (!decision.allowed) this.#tell('subscribe', { filter, qos }, decision);
     return decision.allowed;
   }
 }

@@ -76,10 +76,19 @@ describe('the gRPC service', () => {
     await world.addCredential('u', 'p', {
       access: { kind: 'patterns', publish: ['a/.*'], subscribe: [] },
     });
-    await world.addCredential('v', 'p', { access: { kind: 'unrestricted' } });
+    await world.addCredential('v', 'p', {
+      access: { kind: 'unrestricted' },
+      attributes: { site: 'north', other: 'x' },
+    });
     const access = { kind: 'roles', roles: [], permissions: [], publishPrefix: 'p/' } as const;
     await world.addCredential('w', 'p', { access });
-    await world.rules({ kind: 'everyone' }, { effect: 'deny', action: 'all', topicFilter: 'x/#' });
+    await world.rules(
+      { kind: 'everyone' },
+      { effect: 'deny', action: 'all', topicFilter: 'x/#' },
+      { effect: 'deny', action: 'all', topicFilter: '#', literal: true, qos: [1, 2] },
+      { effect: 'deny', action: 'publish', topicFilter: '#', any: true, retain: false, qos: [0] },
+      { effect: 'allow', action: 'all', topicFilter: 's/${client_attrs.site}/${cert_common_name}' },
+    );
     const { port } = await serve();
     const client = connect([port], TOKEN);
     for (const [username, password] of [
@@ -89,7 +98,8 @@ describe('the gRPC service', () => {
       ['u', 'wrong'],
       ['nobody', 'p'],
     ] as const) {
-      const request = { facts: facts('c', username), password: bytes(password), minRevision: 0 };
+      const who = { ...facts('c', username), certificate: { commonName: 'cn' } };
+      const request = { facts: who, password: bytes(password), minRevision: 0 };
       const direct = await world.policy.authenticate(request);
       expect(await client.authenticate(request)).toEqual(direct);
       if (!direct.ok) continue;
@@ -99,6 +109,7 @@ describe('the gRPC service', () => {
         principal: direct.principal,
         action: 'subscribe' as const,
         topic: '#',
+        terms: { qos: 1, retain: false } as const,
         minRevision: 0,
       };
       expect(await client.explain(explain)).toEqual(await world.policy.explain(explain));

@@ -1,4 +1,4 @@
-import { ACL_RULES_MAX, type AclTable, type AclTarget } from '@sallyport/domain';
+import { ACL_RULES_MAX, type AclTable, type AclTarget, PLACEHOLDERS } from '@sallyport/domain';
 import { TOPIC_BYTES_MAX } from '@sallyport/topic';
 import { Type } from 'typebox';
 import { instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
@@ -11,8 +11,27 @@ const ruleMembers = {
   action: Type.Enum(['publish', 'subscribe', 'all']),
   topicFilter: Type.String({
     maxLength: TOPIC_BYTES_MAX,
-    description: 'An MQTT filter; a level may be ${clientid} or ${username}.',
+    description: `An MQTT filter; a level may be one of ${PLACEHOLDERS.join(', ')}.`,
   }),
+  literal: Type.Optional(
+    Type.Literal(true, {
+      description:
+        'The filter is a text that a topic, or the filter of a SUBSCRIBE, must be equal to; nothing in it is interpreted.',
+    }),
+  ),
+  any: Type.Optional(
+    Type.Literal(true, { description: 'Beside `#`: topics that start with `$` too.' }),
+  ),
+  qos: Type.Optional(
+    Type.Array(Type.Enum([0, 1, 2]), {
+      minItems: 1,
+      maxItems: 3,
+      description: 'Of the message, or asked for by the SUBSCRIBE; every QoS when left out.',
+    }),
+  ),
+  retain: Type.Optional(
+    Type.Boolean({ description: 'Of the message that is published; both when left out.' }),
+  ),
 };
 
 const ruleId = Type.String({ minLength: 1, maxLength: 64 });

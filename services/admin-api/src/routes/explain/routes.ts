@@ -1,4 +1,5 @@
 import { isLive } from '@sallyport/domain';
+import { PLAIN_TERMS } from '@sallyport/rules';
 import { parseSubscription, parseTopicName, topicProblemText } from '@sallyport/topic';
 import type { Routes } from '../../http/context.ts';
 import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
@@ -32,6 +33,7 @@ export const explainRoutes: Routes = (app, { ports }) => {
         principal: { credentialId, store: credential.store, facts, ...proven },
         action,
         topic,
+        terms: PLAIN_TERMS,
         minRevision: ports.model.revision,
       });
     },

@@ -1,0 +1,160 @@
+import { parsePlaceholder } from '@sallyport/domain';
+import { levelsOf as split, matches, parseTopicPattern } from '@sallyport/topic';
+import type {
+  Action,
+  AuthoritySpec,
+  Decision,
+  Facts,
+  PolicySpec,
+  Qos,
+  RuleSpec,
+  Terms,
+} from '../policy-spec.ts';
+
+const known = new Map<string, readonly string[]>();
+const KNOWN_MAX = 10_000;
+
+/** As in the package of topics; here the same few texts come again and again. */
+function levelsOf(text: string): readonly string[] {
+  const found = known.get(text) ?? split(text);
+  if (known.size < KNOWN_MAX) known.set(text, found);
+  return found;
+}
+
+/** One question about one topic; `filter` is what is subscribed to, for `subscribe` only. */
+export interface PlainQuestion {
+  readonly facts: Facts;
+  readonly action: Action;
+  readonly topic: string;
+  readonly terms: Terms;
+  readonly filter?: string;
+}
+
+/** The answer read off the specification: one rule after the other, one topic, no index and no cache. */
+export function plainDecision(spec: PolicySpec, question: PlainQuestion): Decision {
+  if (question.action !== 'receive') return decisionAt(spec, question);
+  const answers = ([0, 1, 2] as const).map((qos) =>
+    decisionAt(spec, { ...question, terms: { qos, retain: false } }),
+  );
+  return answers.find((one) => one.allowed) ?? answers[0] ?? { allowed: false, ruleId: 'default' };
+}
+
+/** The answer to a SUBSCRIBE by asking about each of the topics, which should hold every class that the rules tell apart. */
+export function plainSubscribe(
+  spec: PolicySpec,
+  subscribed: { readonly facts: Facts; readonly filter: string; readonly qos: Qos },
+  topics: readonly string[],
+): { readonly allowed: boolean; readonly checkDeliveries: boolean } {
+  const { facts, filter, qos } = subscribed;
+  const terms = { qos, retain: false };
+  const levels = levelsOf(filter);
+  const matched = topics.filter((topic) => matches(levels, levelsOf(topic)));
+  const allowedBy = (policy: PolicySpec, action: Action): boolean[] =>
+    matched.map((topic) => plainDecision(policy, { facts, action, topic, terms, filter }).allowed);
+  const whole = allowedBy(spec, 'subscribe');
+  if (spec.superuser && !filter.startsWith('$')) return { allowed: true, checkDeliveries: false };
+  if (whole.every((one) => one)) {
+    return { allowed: true, checkDeliveries: allowedBy(spec, 'receive').includes(false) };
+  }
+  if (!whole.includes(true)) return { allowed: false, checkDeliveries: false };
+  const granted = allowedBy(withoutDenies(spec), 'subscribe').every((one) => one);
+  return { allowed: granted, checkDeliveries: granted };
+}
+
+function withoutDenies(spec: PolicySpec): PolicySpec {
+  const authorities = spec.authorities.map((one) => ({
+    ...one,
+    rules: one.rules.filter((rule) => rule.effect === 'allow'),
+  }));
+  return { ...spec, authorities };
+}
+
+function decisionAt(spec: PolicySpec, question: PlainQuestion): Decision {
+  const reserved = question.topic.startsWith('$');
+  if (reserved && question.action === 'publish') return { allowed: false, ruleId: 'guard' };
+  if (spec.superuser && !reserved) return { allowed: true, ruleId: 'superuser' };
+  const verdicts = spec.authorities.map((one) => opinionOf(one, question));
+  const allow = verdicts.find((one) => one.effect === 'allow');
+  const denials = verdicts.filter((one) => one.effect === 'deny' && !spec.superuser);
+  const ruleDenial = denials.find((one) => one.ruleId !== 'default');
+  if (ruleDenial !== undefined) return { allowed: false, ruleId: ruleDenial.ruleId };
+  if (reserved && allow === undefined) return { allowed: false, ruleId: 'guard' };
+  if (denials.length > 0) return { allowed: false, ruleId: 'default' };
+  if (allow !== undefined) return { allowed: true, ruleId: allow.ruleId };
+  return { allowed: spec.noMatch === 'allow', ruleId: 'default' };
+}
+
+function opinionOf(
+  one: AuthoritySpec,
+  question: PlainQuestion,
+): { readonly effect: string; readonly ruleId: string } {
+  const rule = one.rules.find((candidate) => ruleMatches(candidate, question));
+  if (rule !== undefined) return rule;
+  const opened = one.noMatch === 'allow' && question.topic.startsWith('$');
+  return { effect: opened ? 'abstain' : one.noMatch, ruleId: 'default' };
+}
+
+function ruleMatches(rule: RuleSpec, question: PlainQuestion): boolean {
+  const { action, topic, terms } = question;
+  if (!rule.actions.includes(action)) return false;
+  const { qos, retain } = rule.when ?? {};
+  if (qos !== undefined && !qos.includes(terms.qos)) return false;
+  if (retain !== undefined && action === 'publish' && retain !== terms.retain) return false;
+  const reserved = topic.startsWith('$');
+  switch (rule.matcher.kind) {
+    case 'any':
+      return rule.effect === 'deny' || !reserved;
+    case 'pattern':
+      return (rule.effect === 'deny' || !reserved) && patternMatches(rule, question);
+    case 'literal':
+      return literalMatches(rule.matcher.text, rule, question);
+    default:
+      return filterMatches(rule.matcher.filter, rule, question);
+  }
+}
+
+function patternMatches(rule: RuleSpec, { action, topic, filter }: PlainQuestion): boolean {
+  const parsed = rule.matcher.kind === 'pattern' && parseTopicPattern(rule.matcher.pattern);
+  if (parsed === false || !parsed.ok) throw new Error('not a pattern');
+  const pattern = parsed.value;
+  if (action === 'subscribe') return pattern.matches(filter ?? topic);
+  const admitted = action === 'receive' && rule.effect === 'allow' && pattern.admits(topic);
+  return pattern.matches(topic) || admitted;
+}
+
+function literalMatches(
+  text: string,
+  rule: RuleSpec,
+  { action, topic, filter }: PlainQuestion,
+): boolean {
+  const levels = levelsOf(text);
+  const wildcards = levels.includes('+') || levels.includes('#');
+  if (!wildcards) return topic === text;
+  if (action === 'subscribe') return filter === text;
+  return action === 'receive' && rule.effect === 'allow' && matches(levels, levelsOf(topic));
+}
+
+function filterMatches(filter: string, rule: RuleSpec, { facts, topic }: PlainQuestion): boolean {
+  const names = levelsOf(topic);
+  // Only a level that is written with a `$` opens reserved topics; a placeholder is not.
+  if (topic.startsWith('$') && rule.effect === 'allow' && !/^\$(?!\{)/.test(filter)) return false;
+  let possible = true;
+  const resolved = levelsOf(filter).map((level, index) => {
+    if (parsePlaceholder(level) === undefined) return level;
+    const value = valueOf(facts, level);
+    const usable = value !== undefined && value !== '' && !/[/+#\0]/.test(value);
+    if (!usable && rule.effect === 'allow') possible = false;
+    if (!usable) return '+';
+    // A resolved value is compared, never interpreted.
+    return value === names[index] ? value : `not ${names[index]}`;
+  });
+  return possible && matches(resolved, names);
+}
+
+function valueOf(facts: Facts, level: string): string | undefined {
+  if (level === '${clientid}') return facts.clientId;
+  if (level === '${username}') return facts.username;
+  if (level === '${cert_common_name}') return facts.certificate?.commonName;
+  const name = level.slice('${client_attrs.'.length, -1);
+  return new Map(Object.entries(facts.attributes ?? {})).get(name);
+}
