@@ -1,11 +1,17 @@
 import { unreachable } from '@sallyport/errors';
 import { parseTopicPattern } from '@sallyport/topic';
+import { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
+import { type CertificateMapping, checkMapping } from './certificate-mapping.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import { checkRolesAccess, type RolesAccess, rolesOf } from './roles-access.ts';
+import { checkGrants, type Grant, needsSecret } from './grants.ts';
+import { type CredentialRehash, type ImportedAlgorithm, rehashed } from './rehash.ts';
 import { checkScram, type ScramKeys } from './scram.ts';
 import { Problems } from './text.ts';
+import { checkValidity, type Validity } from './validity.ts';
 
-export const STORES = ['native', 'tbmq'] as const;
+/** In the order in which a CONNECT is tried against them, where its listener says no other. */
+export const STORES = ['native', 'tbmq', 'emqx', 'cybus', 'clients'] as const;
 
 /** Where a credential belongs; names and matches are unique within their store. */
 export type Store = (typeof STORES)[number];
@@ -17,16 +23,28 @@ export const ATTRIBUTES_MAX = 32;
 export const PATTERNS_MAX = 100;
 export const PATTERN_BYTES_MAX = 1024;
 
-/** What a CONNECT must carry to be judged by a credential; at least one of the two. */
+/**
+ * What a CONNECT must carry to be judged by a credential: of kind `password` a username, a client id or both; of kind
+ * `certificate` one of the other three.
+ */
 export interface CredentialMatch {
   readonly username?: string;
   readonly clientId?: string;
+  /** SHA-256 of the client's own certificate, 64 lower-case hexadecimal digits. */
+  readonly fingerprint?: string;
+  /** Common Name of the client's own certificate. */
+  readonly commonName?: string;
+  /** Common Name of the certificate or of one that vouches for it; the nearest to it decides in each store. */
+  readonly parentCommonName?: string;
 }
 
 /** A secret that opens the credential. The verifier is sealed under the deployment key. */
 export interface Secret {
   readonly secretId: string;
-  readonly verifier: string;
+  /** Absent in a secret that only SCRAM proves. */
+  readonly verifier?: string;
+  /** The hash that was brought from elsewhere, until the secret is first used. */
+  readonly imported?: ImportedAlgorithm;
   /** Mechanisms that the secret may also be proven with; none unless they were asked for, one entry each. */
   readonly scram?: readonly ScramKeys[];
   readonly createdAt: number;
@@ -47,7 +65,8 @@ export type AccessSpec =
       readonly subscribe: readonly string[];
     }
   /** Roles, and permissions of its own. */
-  | RolesAccess;
+  | RolesAccess
+  | CertificateMapping;
 
 /** What an administrator decides about a credential. */
 export interface CredentialFields {
@@ -60,12 +79,15 @@ export interface CredentialFields {
   readonly passwordRequired: boolean;
   readonly attributes: Readonly<Record<string, string>>;
   readonly access: AccessSpec;
+  /** Ways in; absent or empty: `passwordRequired` and the kind say it. */
+  readonly grants?: readonly Grant[];
+  readonly validity?: Validity;
 }
 
 export interface NewCredential extends CredentialFields {
   readonly id: string;
   readonly store: Store;
-  readonly kind: 'password';
+  readonly kind: 'password' | 'certificate';
   readonly secrets: readonly Secret[];
 }
 
@@ -95,21 +117,46 @@ export type CredentialEvent =
       readonly type: 'CredentialSecretRemoved';
       readonly data: { readonly id: string; readonly secretId: string };
     }
-  | { readonly type: 'CredentialRemoved'; readonly data: { readonly id: string } };
+  | { readonly type: 'CredentialRemoved'; readonly data: { readonly id: string } }
+  | { readonly type: 'CredentialSecretRehashed'; readonly data: CredentialRehash };
 
 /** The key under which a CONNECT finds a credential. Injective: no two matches share a key. */
 export function loginKey(match: CredentialMatch): string {
-  const { username, clientId } = match;
+  const { username, clientId, fingerprint, commonName, parentCommonName } = match;
+  if (fingerprint !== undefined) return `fingerprint:${fingerprint}`;
+  if (commonName !== undefined) return `cn:${commonName}`;
+  if (parentCommonName !== undefined) return `parent:${parentCommonName}`;
   if (username === undefined) return `client:${clientId ?? ''}`;
   if (clientId === undefined) return `username:${username}`;
   return `both:${username.length}:${username}:${clientId}`;
 }
 
-/** The keys to look under for a CONNECT, the most specific first: both, then username, then client id. */
-export function loginKeysOf(facts: { username?: string | undefined; clientId: string }): string[] {
-  const { username, clientId } = facts;
-  if (username === undefined || username === '') return [loginKey({ clientId })];
-  return [loginKey({ username, clientId }), loginKey({ username }), loginKey({ clientId })];
+/**
+ * The keys to look under for a CONNECT, the most specific first: both, then username, then client id; then what the certificate
+ * says: fingerprint, Common Name, Common Names of the chain from the certificate upwards. Without a username the Common Name
+ * stands for it.
+ */
+export function loginKeysOf(facts: {
+  readonly username?: string | undefined;
+  readonly clientId: string;
+  readonly certificate?: CertificateIdentity | undefined;
+}): string[] {
+  const { clientId, certificate } = facts;
+  const username = facts.username === '' ? undefined : facts.username;
+  const name = username ?? certificate?.commonName;
+  const keys = name === undefined ? [] : [{ username: name, clientId }, { username: name }];
+  return [...keys, { clientId }].map(loginKey).concat(certificateKeys(certificate));
+}
+
+function certificateKeys(certificate: CertificateIdentity | undefined): string[] {
+  if (certificate === undefined) return [];
+  const { fingerprintSha256: fingerprint, commonName, chainCommonNames } = certificate;
+  const parents = new Set(chainCommonNames.filter((one) => one !== ''));
+  return [
+    loginKey({ fingerprint }),
+    ...(commonName === undefined ? [] : [loginKey({ commonName })]),
+    ...[...parents].map((parentCommonName) => loginKey({ parentCommonName })),
+  ];
 }
 
 export function evolveCredential(
@@ -127,6 +174,8 @@ export function evolveCredential(
     };
   }
   if (event.type === 'CredentialRemoved' || state === undefined) return undefined;
+  // Nobody has decided anything: who has read the credential may still write on what they saw.
+  if (event.type === 'CredentialSecretRehashed') return rehashed(state, event.data);
   const updated = { ...state, updatedAt: context.at, updatedRevision: context.revision };
   switch (event.type) {
     case 'CredentialChanged':
@@ -237,7 +286,7 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
   if (added.secrets.length > LIVE_SECRETS_MAX) {
     problems.add('/secrets', `must have at most ${LIVE_SECRETS_MAX} entries`);
   }
-  if (added.passwordRequired && added.secrets.length === 0) {
+  if (needsSecret(added) && added.secrets.length === 0) {
     problems.add('/password', 'is needed unless passwordRequired is false');
   }
   checkRolesExist(problems, reads, rolesOf(added.access), []);
@@ -257,7 +306,7 @@ function decideChange(
   const problems = new Problems();
   checkFields(problems, next);
   checkRolesExist(problems, reads, rolesOf(next.access), rolesOf(current.access));
-  if (next.passwordRequired && current.secrets.length === 0 && data.secret === undefined) {
+  if (needsSecret(next) && current.secrets.length === 0 && data.secret === undefined) {
     problems.add('/password', 'is needed unless passwordRequired is false');
   }
   const live = current.secrets.filter((one) => isLive(one, at));
@@ -333,20 +382,53 @@ function checkUnique(
   return undefined;
 }
 
-function checkFields(problems: Problems, fields: CredentialFields): void {
+function checkFields(
+  problems: Problems,
+  fields: CredentialFields & Pick<NewCredential, 'kind'>,
+): void {
   problems.text('/name', fields.name);
-  const { username, clientId } = fields.match;
-  if (username === undefined && clientId === undefined) {
-    problems.add('/match', 'must have a username, a clientId or both');
-  }
-  if (username !== undefined) problems.text('/match/username', username);
-  if (clientId !== undefined) problems.text('/match/clientId', clientId);
+  if (fields.kind === 'certificate') checkCertificateMatch(problems, fields.match);
+  else checkPasswordMatch(problems, fields.match);
+  checkGrants(problems, fields);
+  checkValidity(problems, fields);
   problems.attributes('/attributes', fields.attributes, ATTRIBUTES_MAX);
   if (fields.access.kind === 'patterns') {
     checkPatterns(problems, '/access/publish', fields.access.publish);
     checkPatterns(problems, '/access/subscribe', fields.access.subscribe);
   }
+  if (fields.access.kind === 'mapping') checkMapping(problems, fields.access);
   if (fields.access.kind === 'roles') checkRolesAccess(problems, '/access', fields.access);
+}
+
+function checkPasswordMatch(problems: Problems, match: CredentialMatch): void {
+  const { username, clientId, fingerprint, commonName, parentCommonName } = match;
+  if (username === undefined && clientId === undefined) {
+    problems.add('/match', 'must have a username, a clientId or both');
+  }
+  if (username !== undefined) problems.text('/match/username', username);
+  if (clientId !== undefined) problems.text('/match/clientId', clientId);
+  for (const [name, value] of Object.entries({ fingerprint, commonName, parentCommonName })) {
+    if (value !== undefined) problems.add(`/match/${name}`, 'is for the kind certificate only');
+  }
+}
+
+function checkCertificateMatch(problems: Problems, match: CredentialMatch): void {
+  const { username, clientId, fingerprint, commonName, parentCommonName } = match;
+  const given = [fingerprint, commonName, parentCommonName].filter((one) => one !== undefined);
+  if (given.length !== 1) {
+    problems.add('/match', 'must have one of fingerprint, commonName and parentCommonName');
+  }
+  if (fingerprint !== undefined && !isFingerprint(fingerprint)) {
+    problems.add('/match/fingerprint', 'must be the SHA-256 digest of a certificate');
+  }
+  if (commonName !== undefined) {
+    problems.text('/match/commonName', commonName);
+    if (!mayName(commonName)) problems.add('/match/commonName', 'must not contain +, # or /');
+  }
+  if (parentCommonName !== undefined) problems.text('/match/parentCommonName', parentCommonName);
+  for (const [name, value] of Object.entries({ username, clientId })) {
+    if (value !== undefined) problems.add(`/match/${name}`, 'is for the kind password only');
+  }
 }
 
 /** Only of roles that the command itself names: of those that were there, `RemoveRole` sees to it that they exist. */

@@ -18,6 +18,7 @@ import {
 import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
 import { decideRole, type Role, type RoleCommand, type RoleReads } from './role.ts';
 import { rolesOf } from './roles-access.ts';
+import { decideRehash, type RehashCommand } from './rehash.ts';
 import { decideSetting, type SettingCommand, type SettingReads } from './setting.ts';
 import { decideTrust, type TrustCommand, type TrustReads } from './trust.ts';
 
@@ -28,7 +29,8 @@ export type Command =
   | OperatorCommand
   | TrustCommand
   | RoleCommand
-  | BanCommand;
+  | BanCommand
+  | RehashCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads
@@ -81,6 +83,8 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'AddBan':
     case 'RemoveBan':
       return decideBan(reads, command, at);
+    case 'RehashSecrets':
+      return decideRehash(reads, command);
     default:
       return unreachable(command);
   }
@@ -147,6 +151,8 @@ export function scopeOf(command: Command): readonly string[] {
     case 'AddBan':
     case 'RemoveBan':
       return ['bans'];
+    case 'RehashSecrets':
+      return command.data.secrets.map(({ id }) => `credential:${id}`);
     default:
       return unreachable(command);
   }
@@ -166,6 +172,7 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'CredentialSecretAdded':
     case 'CredentialSecretRemoved':
     case 'CredentialRemoved':
+    case 'CredentialSecretRehashed':
       return { aggregate: 'credential', key: event.data.id };
     case 'AclRulesReplaced':
     case 'AclRuleAdded':
@@ -254,6 +261,9 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'BanAdded':
     case 'BanRemoved':
       return [banTag(event.data)];
+    case 'CredentialSecretRehashed':
+      // What a node has verified stays verified: the password is the same.
+      return [];
     default:
       return unreachable(event);
   }

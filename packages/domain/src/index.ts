@@ -142,3 +142,28 @@ export {
   type TrustFields,
 } from './trust.ts';
 export { decodeCommit, encodeCommit, RECORD_VERSION } from './upcast.ts';
+export {
+  type CertificateIdentity,
+  isFingerprint,
+  mayName,
+  parseFingerprint,
+} from './certificate.ts';
+export {
+  type CertificateMapping,
+  COMMON_NAME_PLACEHOLDER,
+  mapCertificate,
+  MAPPING_ENTRIES_MAX,
+  MAPPING_PATTERNS_MAX,
+  type MappedPattern,
+  type MappedPatterns,
+  type MappingEntry,
+} from './certificate-mapping.ts';
+export { type Grant, GRANT_METHODS, type GrantMethod, grantsOf, needsSecret } from './grants.ts';
+export {
+  type CredentialRehash,
+  IMPORTED_ALGORITHMS,
+  type ImportedAlgorithm,
+  REHASH_SECRETS_MAX,
+  type RehashCommand,
+} from './rehash.ts';
+export { isValidAt, type Validity } from './validity.ts';

@@ -39,7 +39,11 @@ export type RoleEvent =
     }
   | { readonly type: 'RoleRemoved'; readonly data: { readonly id: string } }
   | {
-      readonly type: 'RolePermissionAdded' | 'RolePermissionChanged';
+      readonly type: 'RolePermissionAdded';
+      readonly data: { readonly id: string; readonly permission: Permission };
+    }
+  | {
+      readonly type: 'RolePermissionChanged';
       readonly data: { readonly id: string; readonly permission: Permission };
     }
   | {
@@ -111,7 +115,11 @@ export type RoleCommand =
       readonly data: Targeted & { readonly detach?: boolean };
     }
   | {
-      readonly type: 'AddRolePermission' | 'ChangeRolePermission';
+      readonly type: 'AddRolePermission';
+      readonly data: Targeted & { readonly permission: Permission };
+    }
+  | {
+      readonly type: 'ChangeRolePermission';
       readonly data: Targeted & { readonly permission: Permission };
     }
   | {

@@ -12,6 +12,7 @@ import {
   required,
   scramMechanismFromWire,
   storeFromWire,
+  storesFromWire,
   type Admission as WireAdmission,
   type WireAuthenticateRequest,
   type WireAuthenticateResponse,
@@ -43,14 +44,16 @@ import type {
   ScramFinalRequest,
   ScramFirstAnswer,
   ScramFirstRequest,
+  ScramRequest,
 } from './policy-client.ts';
 
 export function authenticateRequestToWire(request: AuthenticateRequest): WireAuthenticateRequest {
-  const { facts, password, minRevision } = request;
+  const { facts, password, minRevision, stores = [] } = request;
   return {
     facts: factsToWire(facts),
     password: password && Buffer.from(password),
     minRevision,
+    stores: [...stores],
   };
 }
 
@@ -59,7 +62,13 @@ export function authenticateRequestFromWire(wire: WireAuthenticateRequest): Auth
     facts: factsFromWire(wire.facts),
     minRevision: wire.minRevision,
     ...(wire.password !== undefined && { password: wire.password }),
+    ...wantedStores(wire),
   };
+}
+
+function wantedStores(wire: { readonly stores: readonly string[] }): Pick<ScramRequest, 'stores'> {
+  const stores = storesFromWire(wire.stores);
+  return stores === undefined ? {} : { stores };
 }
 
 export function authenticateAnswerToWire(answer: AuthenticateAnswer): WireAuthenticateResponse {
@@ -106,13 +115,15 @@ export function scramFirstRequestToWire(request: ScramFirstRequest): WireScramFi
     exchangeId: Buffer.from(request.exchangeId),
     message: Buffer.from(request.message),
     minRevision,
+    stores: [...(request.stores ?? [])],
   };
 }
 
 export function scramFirstRequestFromWire(wire: WireScramFirstRequest): ScramFirstRequest {
   const { exchangeId, message, minRevision } = wire;
   const mechanism = scramMechanismFromWire(wire.mechanism);
-  return { facts: factsFromWire(wire.facts), mechanism, exchangeId, message, minRevision };
+  const facts = factsFromWire(wire.facts);
+  return { facts, mechanism, exchangeId, message, minRevision, ...wantedStores(wire) };
 }
 
 export function scramFirstAnswerToWire(answer: ScramFirstAnswer): WireScramFirstResponse {
@@ -144,12 +155,14 @@ export function scramFinalRequestToWire(request: ScramFinalRequest): WireScramFi
     state: Buffer.from(request.state),
     message: Buffer.from(request.message),
     minRevision: request.minRevision,
+    stores: [...(request.stores ?? [])],
   };
 }
 
 export function scramFinalRequestFromWire(wire: WireScramFinalRequest): ScramFinalRequest {
   const { exchangeId, state, message, minRevision } = wire;
-  return { facts: factsFromWire(wire.facts), exchangeId, state, message, minRevision };
+  const facts = factsFromWire(wire.facts);
+  return { facts, exchangeId, state, message, minRevision, ...wantedStores(wire) };
 }
 
 export function scramFinalAnswerToWire(answer: ScramFinalAnswer): WireScramFinalResponse {
@@ -253,6 +266,8 @@ const refusals: Readonly<Record<RefusalReason, WireRefusalReason>> = {
   username_mismatch: WireRefusalReason.REFUSAL_REASON_USERNAME_MISMATCH,
   stale_exchange: WireRefusalReason.REFUSAL_REASON_STALE_EXCHANGE,
   banned: WireRefusalReason.REFUSAL_REASON_BANNED,
+  not_valid_now: WireRefusalReason.REFUSAL_REASON_NOT_VALID_NOW,
+  certificate: WireRefusalReason.REFUSAL_REASON_CERTIFICATE,
 };
 
 const refusalToWire = ({ reason }: RefusedAnswer) =>

@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import { OperationalError } from '@sallyport/errors';
-import type { Revision, ScramMechanism } from '@sallyport/domain';
+import type { Revision, ScramMechanism, Store } from '@sallyport/domain';
 import { type CompiledPolicy, compilePolicy, type Facts, type PolicySpec } from '@sallyport/rules';
 import type {
   AdmittedAnswer,
@@ -41,8 +41,8 @@ export interface ConnectProof {
 
 const NOTHING = Buffer.alloc(0);
 
-/** One half of a SCRAM exchange as a node asks for it; at which revision is the cache's business. */
-export type ScramStep = Omit<ScramRequest, 'minRevision'>;
+/** One half of a SCRAM exchange as a node asks for it; at which revision and in which stores is the cache's business. */
+export type ScramStep = Omit<ScramRequest, 'minRevision' | 'stores'>;
 
 export type ScramChallenge =
   | { readonly ok: true; readonly message: Uint8Array; readonly state: Uint8Array }
@@ -54,13 +54,27 @@ const CURABLE: ReadonlySet<RefusalReason> = new Set([
   'wrong_secret',
   'disabled',
   'banned',
+  'not_valid_now',
+  'certificate',
 ]);
 
-/** The answer for another connection of the same client: its own peer and listener. */
-const withFacts = (admitted: Admitted, facts: Facts): Admitted => ({
-  ...admitted,
-  principal: { ...admitted.principal, facts },
-});
+/** What a certificate may be looked up by. Its chain too: cross-signed authorities give one certificate several. */
+function chainOf(certificate: Facts['certificate']): string | undefined {
+  if (certificate === undefined) return undefined;
+  const { fingerprintSha256, chainCommonNames } = certificate;
+  return JSON.stringify([fingerprintSha256, ...chainCommonNames]);
+}
+
+/** The answer for another connection of the same client: its own peer, and what the first one has proven. */
+function withFacts(admitted: Admitted, facts: Facts): Admitted {
+  const { username, methods } = admitted.principal.facts;
+  const proven = {
+    // A certificate may have told it.
+    ...(username !== undefined && { username }),
+    ...(methods !== undefined && { methods }),
+  };
+  return { ...admitted, principal: { ...admitted.principal, facts: { ...facts, ...proven } } };
+}
 
 /**
  * What a node knows of the policy service's answers: verified secrets, and compiled policies shared by all sessions that
@@ -70,6 +84,7 @@ export class PolicyCache {
   readonly #client: PolicyClient;
   readonly #log: { head(): Promise<Revision> };
   readonly #clock: () => number;
+  readonly #stores: (listener: string) => readonly Store[] | undefined;
   readonly #key = randomBytes(32);
   readonly #verified = new Map<string, Admitted>();
   readonly #byTag = new Map<string, Set<string>>();
@@ -87,10 +102,13 @@ export class PolicyCache {
     readonly revision: Revision;
     /** Milliseconds since 1970. */
     readonly clock: () => number;
+    /** Stores of a listener in order; all when it is undefined. The same for as long as the cache lives. */
+    readonly stores?: (listener: string) => readonly Store[] | undefined;
   }) {
     this.#client = options.client;
     this.#log = options.log;
     this.#clock = options.clock;
+    this.#stores = options.stores ?? (() => undefined);
     this.#revision = options.revision;
     this.#recent = new RecentChanges(options.revision);
   }
@@ -151,8 +169,14 @@ export class PolicyCache {
     return { ...admission, admitted: withFacts(admission.admitted, proof.facts) };
   }
 
+  #storesOf({ listener }: Facts): { readonly stores?: readonly Store[] } {
+    const stores = this.#stores(listener);
+    return stores === undefined ? {} : { stores };
+  }
+
   async #ask({ facts, password }: ConnectProof, key: string): Promise<Admission> {
-    const proof = { facts, ...(password !== undefined && { password }) };
+    const stores = this.#storesOf(facts);
+    const proof = { facts, ...stores, ...(password !== undefined && { password }) };
     const answer = await this.#fresh((minRevision) =>
       this.#client.authenticate({ ...proof, minRevision }),
     );
@@ -164,7 +188,8 @@ export class PolicyCache {
   async challengeScram(
     step: ScramStep & { readonly mechanism: ScramMechanism },
   ): Promise<ScramChallenge> {
-    return this.#client.scramFirst({ ...step, minRevision: this.#revision });
+    const stores = this.#storesOf(step.facts);
+    return this.#client.scramFirst({ ...step, ...stores, minRevision: this.#revision });
   }
 
   /**
@@ -177,8 +202,9 @@ export class PolicyCache {
     | (Extract<Admission, { ok: true }> & { readonly message: Uint8Array })
     | Extract<Admission, { ok: false }>
   > {
+    const stores = this.#storesOf(step.facts);
     const answer = await this.#fresh((minRevision) =>
-      this.#client.scramFinal({ ...step, minRevision }),
+      this.#client.scramFinal({ ...step, ...stores, minRevision }),
     );
     if (!answer.ok) return { ok: false, reason: answer.reason };
     return {
@@ -263,9 +289,11 @@ export class PolicyCache {
 
   /** Under a key of this process, so that a dump of its memory or a log line tells nobody a password. */
   #keyOf({ facts, password }: ConnectProof): string {
-    const { clientId, username } = facts;
-    // Lengths make it injective; -1 tells an absent value from an empty one.
-    const head = `${clientId.length}:${username?.length ?? -1}:${password?.length ?? -1}:${clientId}${username ?? ''}`;
+    const { clientId, username, listener, certificate } = facts;
+    // Lengths make it injective; -1 tells an absent value from an empty one. The listener tells the stores.
+    const texts = [clientId, username, listener, chainOf(certificate)];
+    const lengths = [...texts, password].map((one) => one?.length ?? -1).join(':');
+    const head = `${lengths}:${texts.map((one) => one ?? '').join('')}`;
     // The output is no secret of anybody's to extend: a plain hash behind the key does what an HMAC would.
     return hash(
       'sha256',

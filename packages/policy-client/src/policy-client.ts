@@ -22,7 +22,10 @@ export interface Resolved {
   readonly policyId: string;
   /** Cache tags (`domain.affects`) of every object that the answer was made from, existing or not. */
   readonly tags: readonly string[];
-  /** When the secret that was used ends, in milliseconds since 1970. */
+  /**
+   * When the session must end, in milliseconds since 1970: the secret that was used, the certificate or the credential itself is
+   * over then.
+   */
   readonly secretExpiresAt?: number;
   /** Those attributes of the credential that the policy looks at; none when absent. */
   readonly attributes?: Readonly<Record<string, string>>;
@@ -31,6 +34,8 @@ export interface Resolved {
 export interface AuthenticateRequest {
   readonly facts: Facts;
   readonly password?: Uint8Array;
+  /** Stores to look in, the first that proves the connection decides; all in the order of `domain.STORES` when left out. */
+  readonly stores?: readonly Store[];
   /** The answer is made from this revision or a newer one, else the call fails with `policy_not_ready`. */
   readonly minRevision: Revision;
 }
@@ -48,7 +53,11 @@ export type RefusalReason =
   /** The state of an exchange is too old, changed, or of another connection. */
   | 'stale_exchange'
   /** The client id, the user name or the address. */
-  | 'banned';
+  | 'banned'
+  /** Outside the time in which the credential is valid. */
+  | 'not_valid_now'
+  /** The certificate is missing, or is not the one that the credential asks for, or maps to nothing. */
+  | 'certificate';
 
 /** The principal that was proven, and its policy. */
 export interface AdmittedAnswer {
@@ -79,7 +88,8 @@ export interface ScramRequest {
   readonly exchangeId: Uint8Array;
   /** The client's message, RFC 5802 §7. */
   readonly message: Uint8Array;
-  /** As of `AuthenticateRequest`. */
+  /** Both as of `AuthenticateRequest`. */
+  readonly stores?: readonly Store[];
   readonly minRevision: Revision;
 }
 

@@ -46,4 +46,6 @@ export interface Lists {
   roles(request: PageRequest<RoleSort>): Page<Role>;
   /** Those that have run out included, until they are cleaned. Searches values. One without an end sorts last. */
   bans(request: PageRequest<BanSort> & { readonly kind?: BanKind }): Page<Ban>;
+  /** Secrets that are still kept as they were imported, by algorithm; none that is zero. O(algorithms). */
+  importedSecrets(): Readonly<Record<string, number>>;
 }

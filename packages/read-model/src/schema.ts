@@ -69,4 +69,5 @@ CREATE TABLE credential_roles (
 CREATE UNIQUE INDEX bans_value ON bans (kind, value);
 CREATE INDEX bans_by_value ON bans (value_key, id);
 CREATE INDEX bans_by_until ON bans (until, id);
+CREATE TABLE imported_secrets (algorithm TEXT PRIMARY KEY, secrets INTEGER NOT NULL) WITHOUT ROWID;
 `;

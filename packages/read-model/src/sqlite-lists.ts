@@ -1,4 +1,5 @@
 import type { AclTable, ApiKey, Ban, BanKind, Credential, Operator, Role } from '@sallyport/domain';
+import { importedSecrets } from './imported-secret-counts.ts';
 import type {
   BanSort,
   CredentialPageRequest,
@@ -89,6 +90,10 @@ export class SqliteLists implements Lists {
       tieBreak: 'id',
       where: request.kind === undefined ? [] : [{ sql: 'kind = ?', value: request.kind }],
     });
+  }
+
+  importedSecrets(): Readonly<Record<string, number>> {
+    return importedSecrets(this.#db);
   }
 
   #page<T>(request: PageRequest<string>, query: Query): Page<T> {

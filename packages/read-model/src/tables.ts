@@ -42,6 +42,7 @@ import {
   type Trust,
   type TrustEvent,
 } from '@sallyport/domain';
+import { ImportedSecretCounts } from './imported-secret-counts.ts';
 import type { Database, Statement } from './sqlite.ts';
 
 interface DocRow {
@@ -55,6 +56,7 @@ export const nameKey = (name: string): string => name.toLowerCase();
 export class Tables implements DecisionReads {
   readonly #statements = new Map<string, Statement>();
   readonly #db: Database;
+  readonly #imported: ImportedSecretCounts;
   #settings: Settings;
   // The one table that every decision reads; parsed once a change.
   #everyone: AclTable | undefined | null = null;
@@ -63,6 +65,7 @@ export class Tables implements DecisionReads {
 
   constructor(db: Database) {
     this.#db = db;
+    this.#imported = new ImportedSecretCounts(db);
     this.#settings = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1') ?? {
       ...DEFAULT_SETTINGS,
       updatedRevision: 0,
@@ -144,6 +147,7 @@ export class Tables implements DecisionReads {
   #applyCredential(event: CredentialEvent, id: string, context: EventContext): void {
     const before = this.credential(id);
     const next = evolveCredential(before, event, context);
+    this.#imported.replace(before, next);
     this.#putCredential(id, next);
     this.#putCredentialRoles(id, rolesOf(before?.access), rolesOf(next?.access));
   }

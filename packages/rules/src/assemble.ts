@@ -1,4 +1,11 @@
-import { type AclRule, type AclTable, aclTargetKey, type Credential } from '@sallyport/domain';
+import {
+  type AclRule,
+  type AclTable,
+  aclTargetKey,
+  type Credential,
+  type MappedPattern,
+  type MappedPatterns,
+} from '@sallyport/domain';
 import type { SettingValues } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
 import type { Action, AuthoritySpec, Matcher, PolicySpec, RuleSpec } from './policy-spec.ts';
@@ -10,6 +17,8 @@ const READ_ACTIONS: readonly Action[] = ['subscribe', 'receive'];
 /** Everything that the rules of one connection are made from. */
 export interface PolicySources {
   readonly credential: Pick<Credential, 'id' | 'access' | 'superuser'>;
+  /** What a mapping gives for the certificate of the connection; nothing is granted without it. */
+  readonly mapped?: MappedPatterns | undefined;
   /** The tables that apply, for the client id and username of the connection, and for everyone. */
   readonly tables: {
     readonly client?: AclTable | undefined;
@@ -41,7 +50,7 @@ function publishPrefixOf(access: PolicySources['credential']['access']): string 
   return access.kind === 'roles' ? (access.publishPrefix ?? '') : '';
 }
 
-function credentialAuthority({ credential, roles = [] }: PolicySources): AuthoritySpec {
+function credentialAuthority({ credential, roles = [], mapped }: PolicySources): AuthoritySpec {
   const { id, access } = credential;
   const name = 'credential';
   switch (access.kind) {
@@ -80,9 +89,32 @@ function credentialAuthority({ credential, roles = [] }: PolicySources): Authori
     }
     case 'roles':
       return rolesAuthority(id, access, roles);
+    case 'mapping':
+      return { name, rules: mappedRules(id, mapped), noMatch: 'deny' };
     default:
       return unreachable(access);
   }
+}
+
+/** The rule ids name the entry, so that certificates with one keyword share a policy. */
+function mappedRules(credentialId: string, mapped: MappedPatterns | undefined): RuleSpec[] {
+  const rule = (
+    direction: 'publish' | 'subscribe',
+    actions: readonly Action[],
+    { place, pattern }: MappedPattern,
+  ): RuleSpec => {
+    const [entry = '', index = ''] = place.split('/');
+    return {
+      ruleId: `credential:${credentialId}/entries/${entry}/${direction}/${index}`,
+      effect: 'allow',
+      actions,
+      matcher: { kind: 'pattern', pattern },
+    };
+  };
+  return [
+    ...(mapped?.publish ?? []).map((one) => rule('publish', ['publish'], one)),
+    ...(mapped?.subscribe ?? []).map((one) => rule('subscribe', READ_ACTIONS, one)),
+  ];
 }
 
 /** One list, first match: the rows for the client id, then for the username, then for everyone. */

@@ -328,11 +328,16 @@ describe('placeholders of certificate and attributes', () => {
       ),
     ),
   );
+  const certificateOf = (commonName: string) => ({
+    fingerprintSha256: '00'.repeat(32),
+    chainCommonNames: [commonName],
+    commonName,
+  });
   const asked = (more: Partial<Facts>, topic: string): boolean =>
     check(policy, { ...facts, ...more }, 'publish', levelsOf(topic), topic).allowed;
 
   test('are compared with a whole level', () => {
-    const known = { certificate: { commonName: 'cn' }, attributes: { site: 'north' } };
+    const known = { certificate: certificateOf('cn'), attributes: { site: 'north' } };
     expect(asked(known, 'open/north/cn')).toBe(true);
     expect(asked(known, 'open/north/cm')).toBe(false);
     expect([asked(known, 'closed/north'), asked(known, 'closed/south')]).toEqual([false, true]);

@@ -7,16 +7,18 @@ export { explain, type Explanation } from './explain.ts';
 export { mayRequest } from './may-request.ts';
 export { publishedTopic } from './published-topic.ts';
 export type { RoleSource } from './roles-authority.ts';
-export type {
-  Action,
-  AuthoritySpec,
-  Condition,
-  Decision,
-  Facts,
-  Matcher,
-  PolicySpec,
-  Qos,
-  RuleSpec,
-  SubscribeDecision,
-  Terms,
+export {
+  type Action,
+  type AuthoritySpec,
+  type Condition,
+  type Decision,
+  type Facts,
+  type Matcher,
+  type PolicySpec,
+  PROOF_METHODS,
+  type ProofMethod,
+  type Qos,
+  type RuleSpec,
+  type SubscribeDecision,
+  type Terms,
 } from './policy-spec.ts';

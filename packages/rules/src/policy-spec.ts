@@ -1,3 +1,5 @@
+import type { CertificateIdentity } from '@sallyport/domain';
+
 /** What is asked. `receive` is a delivery from the broker to a client. */
 export type Action = 'publish' | 'subscribe' | 'receive';
 
@@ -9,8 +11,10 @@ export interface Facts {
   readonly listener: string;
   /** Address and port of the client as the listener knows it, after any PROXY header. */
   readonly peer?: string;
-  /** What is known of the certificate that the client has shown and the listener has accepted. */
-  readonly certificate?: { readonly commonName?: string };
+  /** The certificate that the client showed and the authorities of its listener vouch for. */
+  readonly certificate?: CertificateIdentity;
+  /** Ways in which it has proven who it is; known once it has. */
+  readonly methods?: readonly ProofMethod[];
   /** Of the credential that let it in. */
   readonly attributes?: Readonly<Record<string, string>>;
 }
@@ -30,6 +34,10 @@ export interface Terms {
   readonly qos: Qos;
   readonly retain: boolean;
 }
+
+export const PROOF_METHODS = ['password', 'certificate', 'scram'] as const;
+
+export type ProofMethod = (typeof PROOF_METHODS)[number];
 
 export type Matcher =
   /** An MQTT filter; a level may be a placeholder (`parsePlaceholder` of the domain). */

@@ -114,7 +114,14 @@ const facts: fc.Arbitrary<Facts> = fc.record(
     clientId: identity,
     username: identity,
     listener: fc.constant('tcp:default'),
-    certificate: fc.record({ commonName: identity }, { requiredKeys: [] }),
+    certificate: fc.record(
+      {
+        commonName: identity,
+        fingerprintSha256: fc.constant('00'.repeat(32)),
+        chainCommonNames: fc.constant([]),
+      },
+      { requiredKeys: ['fingerprintSha256', 'chainCommonNames'] },
+    ),
     attributes: fc.record({ site: identity }, { requiredKeys: [] }),
   },
   { requiredKeys: ['clientId', 'listener'] },

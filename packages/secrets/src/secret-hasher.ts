@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { hash, verify } from '@node-rs/argon2';
 import type { ScramMechanism } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
+import { importedCost, verifyImportedFast, verifyImportedSlow } from './imported-hash.ts';
 import { deriveScram, formatScramVerifier, SCRAM_ITERATIONS, SCRAM_SALT_BYTES } from './scram.ts';
 import type { SecretBox } from './secret-box.ts';
 
@@ -95,7 +96,8 @@ export class SecretHasher {
 
   /** What verifying against this verifier costs. */
   costOf(verifier: string): VerifierCost {
-    return verifier.startsWith(`${MACHINE_FORMAT}:`) ? 'fast' : 'slow';
+    if (verifier.startsWith(`${MACHINE_FORMAT}:`)) return 'fast';
+    return importedCost(verifier) ?? 'slow';
   }
 
   /**
@@ -105,12 +107,16 @@ export class SecretHasher {
   async verify(verifier: string, secret: Uint8Array): Promise<boolean> {
     if (secret.length > SECRET_BYTES_MAX) return false;
     if (this.costOf(verifier) === 'fast') return this.verifyFast(verifier, secret);
+    if (importedCost(verifier) === 'slow') {
+      return this.#pooled(() => verifyImportedSlow(verifier, secret));
+    }
     if (!verifier.startsWith('$argon2id$')) return false;
     return this.#pooled(() => verify(verifier, secret));
   }
 
   /** The same for a verifier of cost `fast`, at once. */
   verifyFast(verifier: string, secret: Uint8Array): boolean {
+    if (!verifier.startsWith(`${MACHINE_FORMAT}:`)) return verifyImportedFast(verifier, secret);
     const expected = Buffer.from(verifier.slice(MACHINE_FORMAT.length + 1), 'base64');
     const found = this.#mac(secret);
     return expected.length === found.length && timingSafeEqual(expected, found);

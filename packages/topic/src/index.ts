@@ -21,3 +21,9 @@ export {
   PATTERN_LENGTH_MAX,
   type TopicPattern,
 } from './pattern.ts';
+export {
+  type KeywordPattern,
+  type ParsedKeywordPattern,
+  parseKeywordPattern,
+  quotedPattern,
+} from './keyword-pattern.ts';

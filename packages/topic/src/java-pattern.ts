@@ -18,6 +18,8 @@ export const PATTERN_REPEATS_MAX = 1000;
 export interface Token {
   readonly kind: 'literal' | 'any' | 'atom' | 'anchor' | 'end' | 'open' | 'close' | 'or' | 'repeat';
   readonly text: string;
+  /** Of `open`: whether the group keeps what it takes. Its text does not, because whole matches do not ask. */
+  readonly captures?: true;
 }
 
 /** Why a pattern is refused: a sentence that fits after "The pattern …". */
@@ -337,14 +339,14 @@ class Reader {
     }
     if (!this.#startsWith('(?')) {
       this.#position++;
-      return this.#openGroup(this.#flags);
+      return this.#openGroup(this.#flags, { captures: true });
     }
     const named = this.#take(/\(\?<([A-Za-z][A-Za-z0-9]*)>/y);
     if (named !== null) {
       const name = named[1] ?? '';
       if (this.#groupNames.has(name)) refuse(`must not define the group "${name}" twice`);
       this.#groupNames.add(name);
-      return this.#openGroup(this.#flags);
+      return this.#openGroup(this.#flags, { captures: true });
     }
     const flagged = this.#take(/\(\?([A-Za-z]*)(?:-([A-Za-z]*))?([:)])/y);
     if (flagged === null) return refuse('has a group that is not known, after "(?"');
@@ -355,9 +357,8 @@ class Reader {
     this.#repeatable = undefined;
   }
 
-  #openGroup(inside: Flags): void {
-    // Groups are for grouping only: nothing asks for what they captured.
-    this.#tokens.push({ kind: 'open', text: '(?:' });
+  #openGroup(inside: Flags, kept: Pick<Token, 'captures'> = {}): void {
+    this.#tokens.push({ kind: 'open', text: '(?:', ...kept });
     this.#groups.push({ flags: this.#flags, states: this.#states });
     this.#flags = inside;
     this.#countStates(1);

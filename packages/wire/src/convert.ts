@@ -1,4 +1,4 @@
-import { OperationalError, unreachable } from '@sallyport/errors';
+import { unreachable } from '@sallyport/errors';
 import { SCRAM_MECHANISMS, type ScramMechanism, type Store, STORES } from '@sallyport/domain';
 import type {
   Action,
@@ -9,9 +9,10 @@ import type {
   Qos,
   RuleSpec,
 } from '@sallyport/rules';
+import { certificateFromWire, certificateToWire, methodFromWire } from './certificate.ts';
+import { invalid, required } from './required.ts';
 import {
   Action as WireAction,
-  type Certificate as WireCertificate,
   type Condition as WireCondition,
   DenyAction as WireDenyAction,
   Effect as WireEffect,
@@ -21,16 +22,8 @@ import {
   type Rule as WireRule,
 } from './generated/sallyport/policy/v1/policy.js';
 
-/** A message of the other side that this version cannot understand; the call fails and nothing is guessed. */
-function invalid(what: string): OperationalError {
-  return new OperationalError('invalid_request', `gRPC message: ${what}`);
-}
-
-/** @throws OperationalError `invalid_request` when the field is absent */
-export function required<T>(value: T | undefined, name: string): T {
-  if (value === undefined) throw invalid(`${name} is missing`);
-  return value;
-}
+export const storesFromWire = (texts: readonly string[]): readonly Store[] | undefined =>
+  texts.length === 0 ? undefined : texts.map(storeFromWire);
 
 export function storeFromWire(text: string): Store {
   const store = STORES.find((one) => one === text);
@@ -43,12 +36,21 @@ export function scramMechanismFromWire(text: string): ScramMechanism {
 }
 
 export function factsToWire(facts: Facts): WireFacts {
-  const { clientId, username, listener, peer, certificate, attributes } = facts;
-  return { clientId, listener, username, peer, certificate, attributes: { ...attributes } };
+  const { clientId, username, listener, peer, certificate, methods = [], attributes } = facts;
+  return {
+    clientId,
+    listener,
+    username,
+    peer,
+    certificate: certificate && certificateToWire(certificate),
+    methods: [...methods],
+    attributes: { ...attributes },
+  };
 }
 
 export function factsFromWire(wire: WireFacts | undefined): Facts {
-  const { clientId, username, listener, peer, certificate, attributes } = required(wire, 'facts');
+  const known = required(wire, 'facts');
+  const { clientId, username, listener, peer, certificate, methods, attributes } = known;
   return {
     clientId,
     listener,
@@ -56,11 +58,8 @@ export function factsFromWire(wire: WireFacts | undefined): Facts {
     ...(peer !== undefined && { peer }),
     ...(certificate !== undefined && { certificate: certificateFromWire(certificate) }),
     ...(Object.keys(attributes).length > 0 && { attributes }),
+    ...(methods.length > 0 && { methods: methods.map(methodFromWire) }),
   };
-}
-
-function certificateFromWire({ commonName }: WireCertificate): { readonly commonName?: string } {
-  return commonName === undefined ? {} : { commonName };
 }
 
 const actions: Readonly<Record<Action, WireAction>> = {

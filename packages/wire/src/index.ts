@@ -8,9 +8,9 @@ export {
   policyFromWire,
   policyToWire,
   qosFromWire,
-  required,
   scramMechanismFromWire,
   storeFromWire,
+  storesFromWire,
 } from './convert.ts';
 export {
   type Admission,
@@ -49,3 +49,4 @@ export {
   knownErrorCode,
   TRACEPARENT_KEY,
 } from './status.ts';
+export { required } from './required.ts';

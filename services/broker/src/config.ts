@@ -11,6 +11,7 @@ import {
   telemetrySection,
   Url,
 } from '@sallyport/config';
+import { type Store, STORES } from '@sallyport/domain';
 import { defaultLimits, type MqttLimits } from '@sallyport/mqtt-session';
 import { type TInteger, Type } from 'typebox';
 
@@ -29,6 +30,17 @@ const acceptsPerSecondHere = (transport: string) =>
     minimum: 0,
     maximum: 100_000,
   });
+
+const storesHere = (transport: string) =>
+  Type.Optional(
+    Type.Array(Type.String({ description: 'store', pattern: `^(${STORES.join('|')})$` }), {
+      description:
+        `Credential stores of clients over ${transport}, in order: the first that proves a connection decides. All when left ` +
+        `out: ${STORES.join(', ')}.`,
+      minItems: 1,
+      maxItems: STORES.length,
+    }),
+  );
 
 const file = (description: string) => Type.Optional(Type.String({ description }));
 
@@ -66,6 +78,7 @@ const tlsSection = Type.Object({
   }),
   deniedPublish: deniedPublishHere('TLS'),
   acceptsPerSecond: acceptsPerSecondHere('TLS'),
+  stores: storesHere('TLS'),
 });
 
 const KIB = 1024;
@@ -206,6 +219,7 @@ export const mqttSection = Type.Object({
     listen: ListenAddress({ description: 'MQTT over TCP.', default: '127.0.0.1:1883' }),
     deniedPublish: deniedPublishHere('TCP'),
     acceptsPerSecond: acceptsPerSecondHere('TCP'),
+    stores: storesHere('TCP'),
   }),
   tls: tlsSection,
   ws: Type.Object({
@@ -222,6 +236,7 @@ export const mqttSection = Type.Object({
     ),
     deniedPublish: deniedPublishHere('WebSocket'),
     acceptsPerSecond: acceptsPerSecondHere('WebSocket'),
+    stores: storesHere('WebSocket'),
   }),
   wss: Type.Object({
     listen: ListenAddress({
@@ -231,6 +246,7 @@ export const mqttSection = Type.Object({
     }),
     deniedPublish: deniedPublishHere('secure WebSocket'),
     acceptsPerSecond: acceptsPerSecondHere('secure WebSocket'),
+    stores: storesHere('secure WebSocket'),
   }),
   proxyFrom: Type.Array(Type.String({ description: 'address or CIDR' }), {
     description:
@@ -362,6 +378,13 @@ export function deniedPublishOf(config: MqttConfig, listener: string): DeniedPub
   return own ?? config.deniedPublish;
 }
 
+/** The stores of a listener, by its name; undefined: all, in the usual order. */
+export function storesOf(config: MqttConfig, listener: string): readonly Store[] | undefined {
+  const transport = transports.find((one) => listenerNames[one] === listener);
+  const own = transport === undefined ? undefined : config[transport].stores;
+  return own as readonly Store[] | undefined; // The pattern of the schema.
+}
+
 export function checkBrokerConfig(config: BrokerConfig): readonly ConfigProblem[] {
   const problems = [
     ...checkMqttConfig(config.mqtt),
@@ -376,7 +399,7 @@ export function checkBrokerConfig(config: BrokerConfig): readonly ConfigProblem[
 
 /** Rules between the keys of the section that every profile has. */
 export function checkMqttConfig(config: MqttConfig): readonly ConfigProblem[] {
-  const problems = [...checkTls(config)];
+  const problems = [...checkTls(config), ...checkStores(config)];
   if (transports.every((transport) => config[transport].listen === 'off')) {
     problems.push({ key: 'mqtt.tcp.listen', problem: 'is off, and so is every other listener' });
   }
@@ -394,6 +417,12 @@ export function checkMqttConfig(config: MqttConfig): readonly ConfigProblem[] {
     problems.push({ key: 'mqtt.limits.connectPacketBytesMax', problem });
   }
   return problems;
+}
+
+function checkStores(config: MqttConfig): readonly ConfigProblem[] {
+  return transports
+    .filter((one) => new Set(config[one].stores).size < (config[one].stores?.length ?? 0))
+    .map((one) => ({ key: `mqtt.${one}.stores`, problem: 'must name each store once' }));
 }
 
 /** A TLS section that is half set promises what it does not keep. */

@@ -18,7 +18,13 @@ import type { Doorkeeper } from './access/doorkeeper.ts';
 import { Enforcer } from './access/enforcer.ts';
 import { LiveSessions } from './access/live-sessions.ts';
 import { createDoorkeeper } from './access/open-door.ts';
-import { deniedPublishOf, type EnforcementConfig, limitsOf, type MqttConfig } from './config.ts';
+import {
+  deniedPublishOf,
+  type EnforcementConfig,
+  limitsOf,
+  type MqttConfig,
+  storesOf,
+} from './config.ts';
 import { AedesKernel } from './engine/aedes-kernel.ts';
 import { EngineCounters } from './engine/engine-counters.ts';
 import { BrokerHooks } from './hooks/broker-hooks.ts';
@@ -83,7 +89,9 @@ export class BrokerNode {
     const head = await log.head();
     const start = await this.#answered(() => policy.status());
     const bans = new BanList(await this.#answered(() => policy.bans(start.revision)), clock);
-    const cache = new PolicyCache({ client: policy, log, revision: start.revision, clock });
+    const { mqtt } = this.#options;
+    const stores = (listener: string) => storesOf(mqtt, listener);
+    const cache = new PolicyCache({ client: policy, log, revision: start.revision, clock, stores });
     const caughtUp = new Promise<void>((resolve) => {
       const enforcer = new Enforcer({
         log,

@@ -1,61 +1,124 @@
+import {
+  type Credential,
+  isLive,
+  LIVE_SECRETS_MAX,
+  type Secret,
+  type Store,
+} from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
-import { isLive } from '@sallyport/domain';
 import type { RefusalReason } from '@sallyport/policy-client';
-import type { Facts } from '@sallyport/rules';
+import type { Facts, ProofMethod } from '@sallyport/rules';
 import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
 import { withSpan } from '@sallyport/telemetry';
-import { admitted, type CredentialLookup, findCandidates, type Verified } from './candidates.ts';
+import {
+  admitted,
+  type CredentialLookup,
+  findCandidates,
+  type Proof,
+  type Verified,
+} from './candidates.ts';
+import { entryOf } from './entry.ts';
+import type { ImportedSecrets } from './imported-secrets.ts';
+
+/**
+ * Slow hashes that every refusal of a password costs, whoever was found: as many as a credential can have. A name that has several
+ * credentials may cost more.
+ */
+export const SLOW_CHECKS_OF_REFUSAL = LIVE_SECRETS_MAX;
+
+/** A CONNECT that is being judged. */
+interface Attempt {
+  readonly facts: Facts;
+  readonly password: Uint8Array | undefined;
+  readonly at: number;
+  /** Slow hashes that were computed for it. */
+  slow: number;
+}
+
+type Judged =
+  (Proof & { readonly ok: true }) | { readonly ok: false; readonly reason: RefusalReason };
 
 /** Finds the credential that a CONNECT proves. */
 export class Authenticator {
   readonly #lookup: CredentialLookup;
   readonly #box: SecretBox;
   readonly #hasher: SecretHasher;
+  readonly #imported: ImportedSecrets | undefined;
   #dummyVerifier: Promise<string> | undefined;
 
   constructor(options: {
     readonly lookup: CredentialLookup;
     readonly box: SecretBox;
     readonly hasher: SecretHasher;
+    /** Told of every imported hash that a password has opened. */
+    readonly imported?: ImportedSecrets | undefined;
   }) {
     this.#lookup = options.lookup;
     this.#box = options.box;
     this.#hasher = options.hasher;
+    this.#imported = options.imported;
   }
 
   /**
    * The first credential that the CONNECT proves: stores in order, and in a store client id and username together, then
-   * username, then client id. @throws OperationalError `hash_pool_full`, `sealing_key_mismatch`
+   * username, then client id, then the certificate. @throws OperationalError `hash_pool_full`, `sealing_key_mismatch`
    */
-  async verify(facts: Facts, password: Uint8Array | undefined, at: number): Promise<Verified> {
-    const candidates = findCandidates(this.#lookup, facts);
+  async verify(
+    { facts, password }: { readonly facts: Facts; readonly password?: Uint8Array | undefined },
+    at: number,
+    stores?: readonly Store[],
+  ): Promise<Verified> {
+    const candidates = findCandidates(this.#lookup, facts, stores);
+    const attempt: Attempt = { facts, password, at, slow: 0 };
     let reason: RefusalReason = 'unknown_client';
-    let hashed = false;
     for (const credential of candidates) {
-      if (!credential.enabled) {
-        reason = 'disabled';
-        continue;
-      }
-      if (!credential.passwordRequired) return admitted(candidates, credential, facts);
-      if (reason === 'unknown_client') reason = 'wrong_secret';
-      if (password === undefined) continue;
-      const context = sealingContext({ kind: 'credential', id: credential.id });
-      for (const secret of credential.secrets.filter((one) => isLive(one, at))) {
-        const verifier = this.#box.open(secret.verifier, context);
-        hashed ||= this.#hasher.costOf(verifier) === 'slow';
-        if (await this.#check(verifier, password))
-          return admitted(candidates, credential, facts, secret);
-      }
+      const judged = await this.#judge(credential, attempt);
+      if (judged.ok) return admitted(candidates, credential, facts, judged);
+      if (reason === 'unknown_client' || judged.reason !== 'wrong_secret') reason = judged.reason;
     }
-    // A name that nobody has must not answer faster than a wrong password.
-    if (!hashed && password !== undefined && reason !== 'wrong_secret') await this.#dummy(password);
+    await this.#pad(attempt);
     return { ok: false, reason };
+  }
+
+  async #judge(credential: Credential, attempt: Attempt): Promise<Judged> {
+    const entry = entryOf(credential, attempt.facts, attempt.at);
+    if (!entry.ok) return entry;
+    const methods: ProofMethod[] = entry.certificate ? ['certificate'] : [];
+    if (!entry.secret) return { ok: true, methods };
+    const secret = await this.#prove(credential, attempt);
+    if (secret === undefined) return { ok: false, reason: 'wrong_secret' };
+    return { ok: true, secret, methods: ['password', ...methods] };
+  }
+
+  async #prove(credential: Credential, attempt: Attempt): Promise<Secret | undefined> {
+    const { password, at } = attempt;
+    if (password === undefined) return undefined;
+    const context = sealingContext({ kind: 'credential', id: credential.id });
+    for (const secret of credential.secrets.filter((one) => isLive(one, at))) {
+      if (secret.verifier === undefined) continue;
+      const verifier = this.#box.open(secret.verifier, context);
+      if (this.#hasher.costOf(verifier) === 'slow') attempt.slow++;
+      if (!(await this.#check(verifier, password))) continue;
+      if (secret.imported !== undefined) {
+        this.#imported?.proven({ id: credential.id, secretId: secret.secretId }, password);
+      }
+      return secret;
+    }
+    return undefined;
   }
 
   #check(verifier: string, password: Uint8Array): Promise<boolean> {
     return withSpan('secret.verify', { attributes: {} }, () =>
       this.#hasher.verify(verifier, password),
     );
+  }
+
+  /** No refusal may answer faster than another: neither a name that nobody has, nor a secret that is cheap to check. */
+  async #pad(attempt: Attempt): Promise<void> {
+    if (attempt.password === undefined) return;
+    for (; attempt.slow < SLOW_CHECKS_OF_REFUSAL; attempt.slow++) {
+      await this.#dummy(attempt.password);
+    }
   }
 
   async #dummy(password: Uint8Array): Promise<void> {

@@ -50,7 +50,13 @@ describe('a ban', () => {
       minRevision: revision,
     });
     expect(results).toEqual([undefined]);
-    const request = { principal, action: 'publish', topic: 't', minRevision: revision } as const;
+    const request = {
+      principal,
+      action: 'publish',
+      topic: 't',
+      terms: { qos: 0, retain: false },
+      minRevision: revision,
+    } as const;
     expect(await world.policy.explain(request)).toMatchObject({ allowed: false, ruleId: 'ban:b1' });
   });
 

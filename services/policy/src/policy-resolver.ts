@@ -11,6 +11,8 @@ import {
   loginKey,
   loginKeysOf,
   loginTag,
+  mapCertificate,
+  type MappedPatterns,
   type Role,
   rolesOf,
   roleTag,
@@ -24,6 +26,7 @@ import {
   type Facts,
   type PolicySpec,
 } from '@sallyport/rules';
+import { endOf, entryOf } from './entry.ts';
 
 /** Most assembled policies that are kept. */
 export const ASSEMBLED_POLICIES_MAX = 10_000;
@@ -62,9 +65,9 @@ export class PolicyResolver {
     };
     const roleIds = rolesOf(credential.access);
     const roles = roleIds.map((id) => this.#reads.role(id)).filter((one) => one !== undefined);
-    const policy = this.#assemble(credential, tables, roles);
-    const secret = credential.secrets.find((one) => one.secretId === principal.secretId);
-    const expiry = secret?.expiresAt === undefined ? {} : { secretExpiresAt: secret.expiresAt };
+    const policy = this.#assemble(credential, { tables, roles, facts });
+    const secretExpiresAt = endOf(credential, principal);
+    const expiry = secretExpiresAt === undefined ? {} : { secretExpiresAt };
     const tags = [credentialTag(credential.id), SETTINGS_TAG, aclTag({ kind: 'everyone' })];
     tags.push(aclTag(targets.client), ...loginKeysOf(facts).map(loginTag));
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
@@ -85,12 +88,19 @@ export class PolicyResolver {
 
   #assemble(
     credential: Credential,
-    tables: { [K in 'client' | 'username' | 'everyone']: AclTable | undefined },
-    roles: readonly Role[],
+    parts: {
+      readonly tables: { [K in 'client' | 'username' | 'everyone']: AclTable | undefined };
+      readonly roles: readonly Role[];
+      readonly facts: Facts;
+    },
   ): PolicySpec {
+    const { tables, roles, facts } = parts;
     const settings = this.#reads.settings();
+    const { access } = credential;
+    const mapped =
+      access.kind === 'mapping' ? mapCertificate(access, facts.certificate) : undefined;
     const key = [
-      ownKey(credential),
+      ownKey(credential, mapped),
       rolesKey(roles),
       credential.superuser,
       ...Object.values(tables).map((table) => partKey(table)),
@@ -101,6 +111,7 @@ export class PolicyResolver {
     const { client, username, everyone } = tables;
     const assembled = assemblePolicy({
       credential,
+      mapped,
       tables: {
         ...(client && { client }),
         ...(username && { username }),
@@ -127,8 +138,13 @@ export class PolicyResolver {
 }
 
 /** What of a credential its rules are made from: its kind of access, or, where it has rules of its own, itself. */
-function ownKey({ id, updatedRevision, access }: Credential): string {
+function ownKey(
+  { id, updatedRevision, access }: Credential,
+  mapped: MappedPatterns | undefined,
+): string {
   switch (access.kind) {
+    case 'mapping':
+      return `${id}@${updatedRevision}/${JSON.stringify(mapped)}`;
     case 'acl':
     case 'unrestricted':
       return access.kind;
@@ -156,11 +172,14 @@ function aclTargetsOf(facts: Facts): { client: AclTarget; username: AclTarget | 
   };
 }
 
-/** Whether a credential still admits who came in by it: there, enabled, matching, and its secret not ended. */
+/** Names the rules of the credential itself; a keyword that gives the same patterns is the same. */
+/** Whether a credential still admits who came in by it: matching, as it must be, and its secret not ended. */
 function mayStay(credential: Credential, principal: Principal, at: number): boolean {
-  if (!credential.enabled) return false;
-  if (!loginKeysOf(principal.facts).includes(loginKey(credential.match))) return false;
-  if (principal.secretId === undefined) return !credential.passwordRequired;
-  const secret = credential.secrets.find((one) => one.secretId === principal.secretId);
+  const { facts, secretId } = principal;
+  if (!loginKeysOf(facts).includes(loginKey(credential.match))) return false;
+  const entry = entryOf(credential, facts, at);
+  if (!entry.ok) return false;
+  if (secretId === undefined) return !entry.secret;
+  const secret = credential.secrets.find((one) => one.secretId === secretId);
   return secret !== undefined && isLive(secret, at);
 }

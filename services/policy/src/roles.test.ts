@@ -37,7 +37,8 @@ async function connect(username: string) {
 
 const allowed = async (username: string, topic: string): Promise<boolean> => {
   const { principal } = await connect(username);
-  const question = { principal, action: 'publish', topic, minRevision: 0 } as const;
+  const terms = { qos: 0, retain: false } as const;
+  const question = { principal, action: 'publish', topic, terms, minRevision: 0 } as const;
   return (await world.policy.explain(question)).allowed;
 };
 

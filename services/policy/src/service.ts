@@ -31,6 +31,7 @@ import { compilePolicy, explain, type Facts, type PolicySpec } from '@sallyport/
 import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
 import { Authenticator } from './authenticator.ts';
 import type { Verified } from './candidates.ts';
+import type { ImportedSecrets } from './imported-secrets.ts';
 import { PolicyResolver } from './policy-resolver.ts';
 import { ScramAuthenticator } from './scram/scram-authenticator.ts';
 
@@ -46,6 +47,8 @@ export interface PolicyPorts {
   readonly hasher: SecretHasher;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
+  /** Takes imported hashes that were proven; they stay as they are without it. */
+  readonly imported?: ImportedSecrets;
 }
 
 /** The policy service: answers from the read model, never from a state older than it is asked for. */
@@ -57,11 +60,11 @@ export class PolicyService implements PolicyClient {
   readonly #scram: ScramAuthenticator;
   readonly #resolver: PolicyResolver;
 
-  constructor({ model, box, hasher, clock }: PolicyPorts) {
+  constructor({ model, box, hasher, clock, imported }: PolicyPorts) {
     this.#model = model;
     this.#box = box;
     this.#clock = clock;
-    this.#authenticator = new Authenticator({ lookup: model, box, hasher });
+    this.#authenticator = new Authenticator({ lookup: model, box, hasher, imported });
     this.#scram = new ScramAuthenticator({ lookup: model, box, hasher });
     this.#resolver = new PolicyResolver(model.reads);
   }
@@ -77,12 +80,11 @@ export class PolicyService implements PolicyClient {
   }
 
   async authenticate(request: AuthenticateRequest): Promise<AuthenticateAnswer> {
-    const { facts, password } = request;
     await this.#reach(request.minRevision);
     for (let attempt = 0; attempt < VERIFY_ATTEMPTS_MAX; attempt++) {
       const revision = this.#model.revision;
-      if (this.#ban(facts) !== undefined) return { ok: false, revision, reason: 'banned' };
-      const verified = await this.#authenticator.verify(facts, password, this.#clock());
+      if (this.#ban(request.facts) !== undefined) return { ok: false, revision, reason: 'banned' };
+      const verified = await this.#authenticator.verify(request, this.#clock(), request.stores);
       if (!verified.ok) return { ok: false, revision, reason: verified.reason };
       // Verifying took time: the credential must still be the one that was proven.
       const { credential } = verified;

@@ -130,12 +130,18 @@ function randomPolicy(dice: Dice): PolicySpec {
   };
 }
 
+const certificateOf = (commonName: string) => ({
+  fingerprintSha256: '00'.repeat(32),
+  chainCommonNames: [commonName],
+  commonName,
+});
+
 function randomFacts(dice: Dice): Facts {
   return {
     clientId: dice.pick(IDENTITIES),
     listener: 'tcp:default',
     ...(dice.chance(70) && { username: dice.pick(IDENTITIES) }),
-    ...(dice.chance(60) && { certificate: { commonName: dice.pick(IDENTITIES) } }),
+    ...(dice.chance(60) && { certificate: certificateOf(dice.pick(IDENTITIES)) }),
     ...(dice.chance(60) && { attributes: { site: dice.pick(IDENTITIES) } }),
   };
 }

@@ -74,7 +74,7 @@ describe('the comparison with the document', () => {
   it('finds what is not documented, in status, media type and shape', async () => {
     const world = await World.open();
     const answer = { method: 'GET', url: '/api/v1/status', status: 200, type: 'application/json' };
-    const body = { revision: 1, hash: '' };
+    const body = { revision: 1, hash: '', importedSecrets: {} };
     world.conformance.check({ ...answer, body });
     for (const wrong of [
       { ...answer, body: { revision: '1', hash: '' } },

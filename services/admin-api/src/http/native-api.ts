@@ -8,6 +8,7 @@ import { credentialRoutes } from '../routes/credentials/routes.ts';
 import { explainRoutes } from '../routes/explain/routes.ts';
 import { nodeRoutes } from '../routes/nodes/routes.ts';
 import { operatorRoutes } from '../routes/operators/routes.ts';
+import { roleRoutes } from '../routes/roles/routes.ts';
 import { settingRoutes } from '../routes/settings/routes.ts';
 import { statusRoutes } from '../routes/status/routes.ts';
 import { commitIdentityOf } from './commit-identity.ts';
@@ -30,6 +31,7 @@ const resources: readonly Routes[] = [
   explainRoutes,
   statusRoutes,
   certificateRoutes,
+  roleRoutes,
 ];
 
 /** The routes below `/api/v1`, with what all of them have in common. */

@@ -12,6 +12,7 @@ export const RESOURCES = [
   'policy',
   'status',
   'certificates',
+  'roles',
 ] as const;
 export type Resource = (typeof RESOURCES)[number];
 

@@ -47,6 +47,8 @@ export interface AnswerBody {
   readonly credentialsValue: string;
   readonly errors: AtLeast<{ readonly pointer: string; readonly detail: string }>;
   readonly id: string;
+  readonly imported: string;
+  readonly importedSecrets: Readonly<Record<string, number>>;
   readonly instance: string;
   readonly items: readonly AnswerBody[];
   readonly match: object;
@@ -57,14 +59,17 @@ export interface AnswerBody {
   readonly refreshToken: string;
   readonly result: AnswerBody;
   readonly revision: number;
+  readonly permissions: AtLeast<{ readonly id: string; readonly resource: string }>;
   readonly role: string;
   readonly rules: AtLeast<{ readonly ruleId: string; readonly topicFilter: string }>;
+  readonly scram: readonly string[];
   readonly secret: string;
   readonly serverKeyStored: boolean;
   readonly secrets: AtLeast<{ readonly secretId: string }>;
   readonly target: { readonly kind: string; readonly name?: string };
   readonly timestamp: string;
   readonly token: string;
+  readonly validity: object;
 }
 
 export interface Answered {

@@ -137,6 +137,38 @@ async function append(...commits: NewCommit[]): Promise<void> {
 const reached = (revision: number) =>
   vi.waitFor(() => expect(enforced.at(-1)?.revision).toBe(revision), 5_000);
 
+describe('a ban', () => {
+  const ban = (commitId: string, value: string): NewCommit => ({
+    ...changed(commitId),
+    events: [{ type: 'BanAdded', data: { id: commitId, kind: 'client_id', value, by: 'test' } }],
+  });
+
+  it('has ended the live session concerned before its revision is said to be enforced, and no other', async () => {
+    startEnforcer();
+    const { session, closed } = connect('thief');
+    const other = connect('other');
+    // Many, so that they are looked through in more than one slice.
+    for (let index = 0; index < 2500; index++) connect(`c${index}`);
+    const last = connect('last');
+    await append(ban('1', 'thief'), ban('2', 'last'));
+    await reached(2);
+    expect(closed).toEqual(['banned']);
+    expect(last.closed).toEqual(['banned']);
+    expect(session.mayPublish('t', 0, false).allowed).toBe(false);
+    expect(other.closed).toEqual([]);
+    expect(policy.requests).toEqual([]);
+  });
+
+  it('that has run out when it is heard of ends nobody', async () => {
+    startEnforcer();
+    const { closed } = connect('thief');
+    const data = { id: '1', kind: 'client_id', value: 'thief', by: 'test', until: now } as const;
+    await append({ ...changed('1'), events: [{ type: 'BanAdded', data }] });
+    await reached(1);
+    expect(closed).toEqual([]);
+  });
+});
+
 describe('Enforcer', () => {
   it('does not say that a change is enforced while the policy service is away, and says it after', async () => {
     startEnforcer();

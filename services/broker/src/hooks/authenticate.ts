@@ -7,6 +7,7 @@ import { attributes, count, type LogThrottle, withSpan } from '@sallyport/teleme
 import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
 import type { Doorkeeper } from '../access/doorkeeper.ts';
 import { LiveSession, type LiveSessions } from '../access/live-sessions.ts';
+import { type ClientCertificate, identityOf } from '../listeners/client-certificate.ts';
 
 /** Longest password of a CONNECT, in bytes. */
 export const PASSWORD_BYTES_MAX = 4096;
@@ -24,6 +25,8 @@ export interface ConnectRequest {
   readonly willTerms?: Terms | undefined;
   readonly listener: string;
   readonly peer: string;
+  /** What the listener found in the client's certificate. */
+  readonly certificate?: ClientCertificate | undefined;
 }
 
 export type ConnectVerdict =
@@ -90,8 +93,8 @@ async function decide(
   if (staleness !== undefined) return refused('server_unavailable', staleness);
   const objection = context.door.objection(request);
   if (objection !== undefined) return refused(objection.verdict, objection.reason);
-  const { clientId, username, password, listener, peer } = request;
-  const facts: Facts = { clientId, listener, peer, ...(username !== undefined && { username }) };
+  const { password } = request;
+  const facts = factsOf(request);
   let admission: Admission;
   try {
     admission = await admit(context.cache, { facts, password });
@@ -106,6 +109,20 @@ async function decide(
     return refused(verdict, admission.reason, 'policy');
   }
   return enter(context, request, admission.admitted, admission.source, close);
+}
+
+/** What a connection is judged by, on every listener and for every way of logging in. */
+export function factsOf(
+  request: Pick<ConnectRequest, 'clientId' | 'username' | 'listener' | 'peer' | 'certificate'>,
+): Facts {
+  const { clientId, username, listener, peer, certificate } = request;
+  return {
+    clientId,
+    listener,
+    peer,
+    ...(username !== undefined && { username }),
+    ...(certificate !== undefined && { certificate: identityOf(certificate) }),
+  };
 }
 
 async function admit(

@@ -16,7 +16,7 @@ import { levelsOf } from '@sallyport/topic';
 import { authenticate, type AuthenticateContext, refusalOf } from './authenticate.ts';
 import type { LiveSession } from '../access/live-sessions.ts';
 import { ClientRights } from './client-rights.ts';
-import { EnhancedLogin } from './enhanced-login.ts';
+import { certificateOf, EnhancedLogin } from './enhanced-login.ts';
 
 /** Tries to learn the rights of somebody who is not connected, and the pause between two. */
 const STORED_RIGHTS_ATTEMPTS_MAX = 5;
@@ -44,7 +44,9 @@ export class BrokerHooks implements MqttHooks {
   async authenticate(client: MqttClient, request: ConnectRequest): Promise<ConnectVerdict> {
     const { clientId, username, password, willTopic, willTerms, origin } = request;
     const { listener, peer } = origin;
-    const facts = { clientId, username, password, willTopic, willTerms, listener, peer };
+    const certificate = certificateOf(origin);
+    const asked = { clientId, username, password, willTopic, willTerms, listener, peer };
+    const facts = { ...asked, certificate };
     const { verdict, session } = await authenticate(this.#options, facts, (reason) =>
       this.#close(client, reason),
     );

@@ -5,17 +5,18 @@ import type {
   ConnectVerdict,
   EnhancedAuthentication,
   EnhancedStep,
+  Origin,
 } from '@sallyport/mqtt-session';
 import {
   type Admission,
   type EnhancedExchange,
   startEnhancedAuthentication,
 } from '@sallyport/policy-client';
-import type { Facts } from '@sallyport/rules';
 import { count } from '@sallyport/telemetry';
 import type { Objection } from '../access/doorkeeper.ts';
 import type { LiveSession } from '../access/live-sessions.ts';
-import { type AuthenticateContext, enter, refusalOf } from './authenticate.ts';
+import type { ClientCertificate } from '../listeners/client-certificate.ts';
+import { type AuthenticateContext, enter, factsOf, refusalOf } from './authenticate.ts';
 
 export interface EnhancedLoginOptions {
   readonly context: AuthenticateContext;
@@ -26,6 +27,10 @@ export interface EnhancedLoginOptions {
   readonly close: (reason: string) => void;
   readonly accept: (session: LiveSession) => ConnectVerdict;
 }
+
+/** What the listener found in the client's certificate. The engine passes on what it was given with the socket. */
+export const certificateOf = ({ certificate }: Origin): ClientCertificate | undefined =>
+  certificate as ClientCertificate | undefined; // An AcceptedConnection.
 
 /** What happens on AUTH, and on a CONNECT with an authentication method. Never throws: whatever cannot be decided is refused. */
 export class EnhancedLogin implements EnhancedAuthentication {
@@ -43,7 +48,8 @@ export class EnhancedLogin implements EnhancedAuthentication {
     const { context, request, method } = options;
     const { clientId, username, origin } = request;
     const { listener, peer } = origin;
-    const facts: Facts = { clientId, listener, peer, ...(username !== undefined && { username }) };
+    const certificate = certificateOf(origin);
+    const facts = factsOf({ clientId, username, listener, peer, certificate });
     const exchange = startEnhancedAuthentication(context.cache, facts, method);
     return exchange && new EnhancedLogin(options, exchange);
   }

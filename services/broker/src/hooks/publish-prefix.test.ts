@@ -14,6 +14,7 @@ import { TOPIC_BYTES_MAX } from '@sallyport/topic';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LiveSession, LiveSessions, VERDICTS_MAX } from '../access/live-sessions.ts';
 import { enter } from './authenticate.ts';
+import { openDoor } from '../../test-support/open-door.ts';
 import { BrokerHooks } from './broker-hooks.ts';
 
 const policyOf = (publishPrefix: string | undefined, ...writable: string[]): PolicySpec => ({
@@ -91,9 +92,11 @@ describe('a live session', () => {
 
   it('is guarded by the final topic: a $ that is not leading any more is a level like others', () => {
     const prefixed = live(policyOf('p/', '#'));
-    expect(prefixed.mayPublish(prefixed.publishedTopic('$SYS/x') ?? '').allowed).toBe(true);
+    expect(prefixed.mayPublish(prefixed.publishedTopic('$SYS/x') ?? '', 0, false).allowed).toBe(
+      true,
+    );
     const plain = live(policyOf(undefined, '#'));
-    expect(plain.mayPublish(plain.publishedTopic('$SYS/x') ?? '')).toMatchObject({
+    expect(plain.mayPublish(plain.publishedTopic('$SYS/x') ?? '', 0, false)).toMatchObject({
       allowed: false,
       ruleId: 'guard',
     });
@@ -104,7 +107,7 @@ describe('the will of a CONNECT', () => {
   const outcome = (spec: PolicySpec, willTopic: string) => {
     const sessions = new LiveSessions();
     const { answer, reason } = enter(
-      { sessions },
+      { sessions, door: openDoor() },
       { willTopic },
       admitted(spec),
       'policy',
@@ -144,6 +147,7 @@ describe('the will of somebody who is not connected', () => {
       policy: client,
       cache: new PolicyCache({ client, log, revision: 0, clock: () => 0 }),
       sessions: new LiveSessions(),
+      door: openDoor(),
       staleness: () => undefined,
       logger: createLogThrottle({ logger: silentLogger() }),
       deniedPublish: () => undefined,
@@ -159,7 +163,7 @@ describe('the will of somebody who is not connected', () => {
 
   it('goes out under the prefix that the principal has now, judged with it', async () => {
     const topicOf = (spec: PolicySpec | undefined, topic = 'gone') =>
-      answering(spec).storedWillTopic(record, topic);
+      answering(spec).storedWillTopic(record, { topic, qos: 0, retain: false });
     expect(await topicOf(policyOf('p/', 'p/#'))).toBe('p/gone');
     expect(await topicOf(policyOf(undefined, 'gone'))).toBe('gone');
     expect(await topicOf(policyOf('p/', 'gone'))).toBeUndefined();
@@ -175,7 +179,7 @@ describe('the will of somebody who is not connected', () => {
       asked++;
       throw new OperationalError('policy_not_ready', 'away');
     });
-    const topic = hooks.storedWillTopic(record, 'gone');
+    const topic = hooks.storedWillTopic(record, { topic: 'gone', qos: 0, retain: false });
     await vi.advanceTimersByTimeAsync(10_000);
     expect(await topic).toBeUndefined();
     expect(asked).toBe(5);

@@ -1,4 +1,5 @@
 import type { X509Certificate } from 'node:crypto';
+import { type CertificateIdentity, mayName } from '@sallyport/domain';
 
 /** What is kept of a client certificate that our authorities vouch for. */
 export interface ClientCertificate {
@@ -131,5 +132,17 @@ export function readClientCertificate(
     serialNumber: leaf.serialNumber,
     validTo,
     chainCns: chain.map(onlyName),
+  };
+}
+
+/** What of it the access model judges by. @source compat A2.2.10 */
+export function identityOf(certificate: ClientCertificate): CertificateIdentity {
+  const { fingerprintSha256, subjectCn, subjectDn, validTo, chainCns } = certificate;
+  return {
+    fingerprintSha256,
+    ...(mayName(subjectCn) && { commonName: subjectCn }),
+    chainCommonNames: chainCns,
+    ...(subjectDn !== '' && { subjectDn }),
+    validUntil: validTo,
   };
 }

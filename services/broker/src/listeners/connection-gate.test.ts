@@ -35,6 +35,30 @@ function setUp(changed: Partial<ConnectionLimits> = {}) {
   return { gate, one, enter };
 }
 
+describe('a banned address', () => {
+  it('is sent away before any rate is asked, and takes nobody a permit', () => {
+    const gate = new ConnectionGate({
+      limits: { ...limits, acceptsPerSecond: 1 },
+      isBanned: (address) => address === '192.0.2.66',
+    });
+    expect(gate.admit('192.0.2.66', 'tcp:default')).toBe('banned');
+    expect(gate.admit('192.0.2.1', 'tcp:default')).toBeUndefined();
+    expect(gate.admit('192.0.2.1', 'tcp:default')).toBe('accept_rate');
+  });
+});
+
+describe('the rate of a listener', () => {
+  it('ends at its limit, and is of that listener only', () => {
+    const { gate } = setUp({ acceptsPerSecondOf: new Map([['ws:default', 2]]) });
+    expect(gate.admit('192.0.2.1', 'ws:default')).toBeUndefined();
+    expect(gate.admit('192.0.2.2', 'ws:default')).toBeUndefined();
+    expect(gate.admit('192.0.2.3', 'ws:default')).toBe('listener_rate');
+    expect(gate.admit('192.0.2.3', 'tcp:default')).toBeUndefined();
+    vi.advanceTimersByTime(500);
+    expect(gate.admit('192.0.2.3', 'ws:default')).toBeUndefined();
+  });
+});
+
 describe('the number of connections', () => {
   it('ends at its limit, and a place that becomes free is taken', () => {
     const { gate, one, enter } = setUp();

@@ -98,7 +98,12 @@ describe('the gRPC service', () => {
       ['u', 'wrong'],
       ['nobody', 'p'],
     ] as const) {
-      const who = { ...facts('c', username), certificate: { commonName: 'cn' } };
+      const certificate = {
+        fingerprintSha256: '00'.repeat(32),
+        chainCommonNames: ['cn'],
+        commonName: 'cn',
+      };
+      const who = { ...facts('c', username), certificate };
       const request = { facts: who, password: bytes(password), minRevision: 0 };
       const direct = await world.policy.authenticate(request);
       expect(await client.authenticate(request)).toEqual(direct);

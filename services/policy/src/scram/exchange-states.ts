@@ -65,10 +65,11 @@ export class ExchangeStates {
       const limit = `exchangeId must have ${SCRAM_EXCHANGE_ID_BYTES} bytes, it has ${exchangeId.length}`;
       throw new OperationalError('invalid_request', limit);
     }
-    const { clientId, username = null, listener, peer = null } = facts;
+    const { clientId, username = null, listener, peer = null, certificate } = facts;
+    const shown = certificate?.fingerprintSha256 ?? null;
     const id = Buffer.from(exchangeId).toString('base64');
     // One JSON array of texts: no two different lists have the same.
-    const bound = JSON.stringify([id, clientId, username, listener, peer, body]);
+    const bound = JSON.stringify([id, clientId, username, listener, peer, shown, body]);
     return createHmac('sha256', this.#key).update(bound).digest();
   }
 }

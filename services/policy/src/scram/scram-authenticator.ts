@@ -7,10 +7,11 @@ import {
   saslprep,
   type ScramMechanism,
   type Secret,
+  type Store,
 } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { RefusalReason, ScramFinalRequest, ScramFirstRequest } from '@sallyport/policy-client';
-import type { Facts } from '@sallyport/rules';
+import type { Facts, ProofMethod } from '@sallyport/rules';
 import {
   checkScramProof,
   formatScramVerifier,
@@ -23,6 +24,7 @@ import {
   type SecretHasher,
 } from '@sallyport/secrets';
 import { admitted, type CredentialLookup, findCandidates, type Verified } from '../candidates.ts';
+import { entryOf } from '../entry.ts';
 import { ExchangeStates } from './exchange-states.ts';
 import { type ClientFirst, parseClientFinal, parseClientFirst } from './messages.ts';
 
@@ -36,13 +38,24 @@ type Provable =
   | {
       readonly verifier: ScramVerifier;
       readonly refusal?: undefined;
-      readonly holder: { readonly credential: Credential; readonly secret: Secret };
+      readonly holder: {
+        readonly credential: Credential;
+        readonly secret: Secret;
+        /** Whether the certificate is one of the proofs. */
+        readonly certificate: boolean;
+      };
     }
   | {
       readonly verifier: ScramVerifier;
       /** Why a right proof opens nothing. */
       readonly refusal: RefusalReason;
     };
+
+interface Asked {
+  readonly mechanism: ScramMechanism;
+  readonly facts: Facts & { readonly username: string };
+  readonly at: number;
+}
 
 interface Claim {
   readonly ok: true;
@@ -89,15 +102,16 @@ export class ScramAuthenticator {
 
   /** @throws OperationalError `sealing_key_mismatch`, `invalid_request` for an `exchangeId` of another length */
   first(request: Omit<ScramFirstRequest, 'minRevision'>, at: number): Challenged {
-    const { facts, mechanism, exchangeId } = request;
+    const { facts, mechanism, exchangeId, stores } = request;
     const parsed = parseClientFirst(request.message);
     if (!parsed.ok) return parsed;
     const { header, bare, nonce } = parsed.value;
     const username = usernameOf(parsed.value);
     if (username === undefined) return refused('malformed');
     if (!agrees(facts, username)) return refused('username_mismatch');
-    const candidates = this.#candidates({ ...facts, username });
-    const provable = this.#provable(candidates, { mechanism, username, at });
+    const proving = { ...facts, username };
+    const candidates = this.#candidates(proving, stores);
+    const provable = this.#provable(candidates, { mechanism, facts: proving, at });
     const asked = provable.find((one) => one.refusal === undefined) ?? provable[0];
     const serverNonce = randomBytes(NONCE_BYTES).toString('base64');
     const serverFirst = `r=${nonce}${serverNonce}${challengeText(asked.verifier)}`;
@@ -115,17 +129,18 @@ export class ScramAuthenticator {
     if (!claim.ok) return claim;
     const { mechanism, username } = claim;
     const facts = { ...request.facts, username };
-    const candidates = this.#candidates(facts);
+    const candidates = this.#candidates(facts, request.stores);
     // A proof depends on the salt: it fits no keys but those of the challenge. All are checked, whatever becomes of them.
-    const judged = this.#provable(candidates, { mechanism, username, at }).map((one) => ({
+    const judged = this.#provable(candidates, { mechanism, facts, at }).map((one) => ({
       ...one,
       signature: checkScramProof(one.verifier, claim),
     }));
     for (const one of judged) {
       if (one.signature === undefined || one.refusal !== undefined) continue;
-      const { credential, secret } = one.holder;
+      const { credential, secret, certificate } = one.holder;
       const message = Buffer.from(`v=${one.signature.toString('base64')}`);
-      return { ...admitted(candidates, credential, facts, secret), message };
+      const methods: ProofMethod[] = certificate ? ['scram', 'certificate'] : ['scram'];
+      return { ...admitted(candidates, credential, facts, { methods, secret }), message };
     }
     return refused(judged.find((one) => one.refusal !== undefined)?.refusal ?? 'wrong_secret');
   }
@@ -152,8 +167,8 @@ export class ScramAuthenticator {
     return { ok: true, mechanism, username, authMessage, proof };
   }
 
-  #candidates(facts: Facts): readonly Credential[] {
-    const candidates = findCandidates(this.#lookup, facts);
+  #candidates(facts: Facts, stores: readonly Store[] | undefined): readonly Credential[] {
+    const candidates = findCandidates(this.#lookup, facts, stores);
     const [found] = candidates;
     if (found !== undefined) this.#foundKey = loginKey(found.match);
     // Reading a credential takes a few microseconds more than finding none, so one is read in any case.
@@ -161,13 +176,11 @@ export class ScramAuthenticator {
     return candidates;
   }
 
-  #provable(
-    candidates: readonly Credential[],
-    { mechanism, username, at }: { mechanism: ScramMechanism; username: string; at: number },
-  ): readonly [Provable, ...Provable[]] {
-    const salt = this.#hasher.scramSalt(mechanism, username);
+  #provable(candidates: readonly Credential[], asked: Asked): readonly [Provable, ...Provable[]] {
+    const { mechanism, facts } = asked;
+    const salt = this.#hasher.scramSalt(mechanism, facts.username);
     const found = candidates.flatMap((credential) =>
-      credential.secrets.flatMap((secret) => this.#open(credential, secret, mechanism, at)),
+      credential.secrets.flatMap((secret) => this.#open(credential, secret, asked)),
     );
     const [one, ...more] = found;
     return one === undefined ? [this.#decoy(mechanism, salt)] : [one, ...more];
@@ -176,17 +189,17 @@ export class ScramAuthenticator {
   #open(
     credential: Credential,
     secret: Secret,
-    mechanism: ScramMechanism,
-    at: number,
+    { mechanism, facts, at }: Asked,
   ): readonly Provable[] {
     const keys = secret.scram?.find((one) => one.mechanism === mechanism);
     if (keys === undefined) return [];
     const context = sealingContext({ kind: 'credential', id: credential.id });
     const verifier = parseScramVerifier(this.#box.open(keys.verifier, context));
     if (verifier?.mechanism !== mechanism) return [];
-    if (!credential.enabled) return [{ verifier, refusal: 'disabled' }];
+    const entry = entryOf(credential, facts, at);
+    if (!entry.ok) return [{ verifier, refusal: entry.reason }];
     if (!isLive(secret, at)) return [{ verifier, refusal: 'wrong_secret' }];
-    return [{ verifier, holder: { credential, secret } }];
+    return [{ verifier, holder: { credential, secret, certificate: entry.certificate } }];
   }
 
   /** What a name is challenged with that nobody has: opened and checked as keys are, and opened by no proof. */

@@ -172,7 +172,8 @@ describe('a SCRAM exchange', () => {
     if (!answer.ok || !plain.ok) throw new Error('refused');
     expect(answer.policy).toEqual(plain.policy);
     expect(answer.resolved).toEqual(plain.resolved);
-    expect(answer.principal).toEqual(plain.principal);
+    const proven = { ...plain.principal.facts, methods: ['scram'] };
+    expect(answer.principal).toEqual({ ...plain.principal, facts: proven });
     const resolved = await world.policy.resolve({ principals: [answer.principal], minRevision: 0 });
     expect(resolved.results[0]?.policyId).toBe(plain.policy.policyId);
   });

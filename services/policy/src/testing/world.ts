@@ -6,6 +6,7 @@ import type {
   AclRule,
   AclTarget,
   Command,
+  Credential,
   CredentialFields,
   ScramMechanism,
   Secret,
@@ -15,8 +16,20 @@ import { assert } from '@sallyport/errors';
 import { CommandExecutor, MemoryEventLog } from '@sallyport/event-log';
 import { ReadModel } from '@sallyport/read-model';
 import type { Facts } from '@sallyport/rules';
-import { SecretBox, SecretHasher, sealingContext } from '@sallyport/secrets';
+import {
+  importedVerifier,
+  type PasswordHash,
+  SecretBox,
+  SecretHasher,
+  sealingContext,
+} from '@sallyport/secrets';
+import type { ImportedSecrets } from '../imported-secrets.ts';
 import { PolicyService } from '../service.ts';
+
+type More = Partial<CredentialFields> & {
+  readonly store?: Store;
+  readonly kind?: Credential['kind'];
+};
 
 /** A whole control plane in memory: log, executor, read model and policy service; time stands still until it is moved. */
 export class World implements AsyncDisposable {
@@ -27,6 +40,8 @@ export class World implements AsyncDisposable {
   model!: ReadModel;
   policy!: PolicyService;
   #executor!: CommandExecutor;
+  /** Imported hashes that were proven, `<credential>/<secret>:<password>`. */
+  readonly proven: string[] = [];
   now = 1_700_000_000_000;
 
   static async open(): Promise<World> {
@@ -38,7 +53,12 @@ export class World implements AsyncDisposable {
     });
     world.#executor = new CommandExecutor({ log: world.log, model: world.model });
     const { model, box, hasher } = world;
-    world.policy = new PolicyService({ model, box, hasher, clock: () => world.now });
+    const imported: ImportedSecrets = {
+      proven: ({ id, secretId }, password) => {
+        world.proven.push(`${id}/${secretId}:${Buffer.from(password).toString()}`);
+      },
+    };
+    world.policy = new PolicyService({ model, box, hasher, imported, clock: () => world.now });
     return world;
   }
 
@@ -55,13 +75,19 @@ export class World implements AsyncDisposable {
   }
 
   /** Adds a credential with a machine secret that is the text given; none = no password needed. Answers the revision. */
-  addCredential(
-    id: string,
-    secret: string | undefined,
-    more: Partial<CredentialFields> & { readonly store?: Store } = {},
-  ): Promise<number> {
+  addCredential(id: string, secret: string | undefined, more: More = {}): Promise<number> {
     const secrets = secret === undefined ? [] : [this.secret(id, 's1', secret)];
     return this.#add(id, secrets, more);
+  }
+
+  /** Adds a credential whose secret is a hash that somebody else has made. */
+  addImported(id: string, hash: PasswordHash, more: More = {}): Promise<number> {
+    const parsed = importedVerifier(hash);
+    assert(parsed.ok, 'the hash is one that is taken');
+    const context = sealingContext({ kind: 'credential', id });
+    const verifier = this.box.seal(parsed.verifier, context);
+    const imported = hash.algorithm;
+    return this.#add(id, [{ secretId: 's1', verifier, imported, createdAt: this.now }], more);
   }
 
   /** The same with SCRAM keys for the name that it matches, which is its id unless `more` says otherwise. */
@@ -79,11 +105,7 @@ export class World implements AsyncDisposable {
     return this.#add(id, [secret], fields);
   }
 
-  #add(
-    id: string,
-    secrets: readonly Secret[],
-    more: Partial<CredentialFields> & { readonly store?: Store },
-  ): Promise<number> {
+  #add(id: string, secrets: readonly Secret[], more: More): Promise<number> {
     const data = {
       id,
       store: 'native',

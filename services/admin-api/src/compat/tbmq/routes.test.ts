@@ -439,7 +439,7 @@ async function opens(id: string, password: string): Promise<boolean> {
   const secrets = world.model.reads.credential(id)?.secrets ?? [];
   const live = secrets.filter((one) => one.expiresAt === undefined || one.expiresAt > world.now);
   const results = live.map((one) =>
-    world.hasher.verify(world.box.open(one.verifier, context), Buffer.from(password)),
+    world.hasher.verify(world.box.open(one.verifier ?? '', context), Buffer.from(password)),
   );
   return (await Promise.all(results)).includes(true);
 }

@@ -7,7 +7,9 @@ import { refused } from '../../http/problems.ts';
 import { createChecker } from '../../http/validation.ts';
 import type { CommandInputs } from '../../http/write.ts';
 import { createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
+import { storedFields, type ValidityView, validityView } from './proof-schema.ts';
 import { type JsonObject, mergePatch } from './merge-patch.ts';
+import { withWholeAccess } from './roles-access.ts';
 import {
   credentialView,
   fieldsSchema,
@@ -63,7 +65,7 @@ function change(
       const ifRevision =
         ifRevisionOf(request, current.updatedRevision) ??
         (optimistic ? current.updatedRevision : undefined);
-      const wanted = changes(current);
+      const wanted = withWholeAccess(changes(current), inputs);
       const secret = await newSecret(context, wantedSecret, { current, next: wanted }, inputs);
       return {
         type: 'ChangeCredential',
@@ -107,7 +109,7 @@ export function registerReplace(app: TypedApp, context: ApiContext): void {
       const { password, scram, ...fields } = request.body;
       return change(context, request, reply, {
         id: request.params.id,
-        changes: () => fields,
+        changes: () => storedFields(fields),
         optimistic: false,
         password,
         scram,
@@ -116,12 +118,18 @@ export function registerReplace(app: TypedApp, context: ApiContext): void {
   );
 }
 
+type WrittenFields = Partial<Omit<CredentialFields, 'validity'> & { validity: ValidityView }>;
+
 const checkFields = createChecker(fieldsSchema);
 
 /** The fields that a merge patch changes, as they are after it. @throws RefusedError `invalid_request` when they are none any more */
 function patched(current: Credential, patch: JsonObject): Partial<CredentialFields> {
   const { name, match, enabled, superuser, passwordRequired, attributes, access } = current;
-  const before = { name, match, enabled, superuser, passwordRequired, attributes, access };
+  const { grants = [], validity = {} } = current;
+  const before = {
+    ...{ name, match, enabled, superuser, passwordRequired, attributes, access, grants },
+    validity: validityView(validity),
+  };
   const wanted = patch['access'] as { readonly kind?: unknown } | null | undefined; // Checked below, merged.
   const otherKind = wanted?.kind !== undefined && wanted.kind !== access.kind;
   const after = mergePatch(otherKind ? { ...before, access: {} } : before, patch);
@@ -132,8 +140,8 @@ function patched(current: Credential, patch: JsonObject): Partial<CredentialFiel
   }
   const problems = checkFields(after);
   if (problems.length > 0) throw refused('invalid_request', { problems });
-  const touched = Object.entries(after as CredentialFields).filter(([key]) => key in patch); // `checkFields` has found that it is.
-  return Object.fromEntries(touched);
+  const touched = Object.entries(after as object).filter(([key]) => key in patch);
+  return storedFields(Object.fromEntries(touched) as WrittenFields); // `checkFields` has found that it is.
 }
 
 export function registerPatch(app: TypedApp, context: ApiContext): void {

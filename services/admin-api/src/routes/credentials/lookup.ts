@@ -7,7 +7,13 @@ import {
   type ScramMechanism,
   type Secret,
 } from '@sallyport/domain';
-import { SECRET_BYTES_MAX, sealingContext } from '@sallyport/secrets';
+import { assert } from '@sallyport/errors';
+import {
+  importedVerifier,
+  type PasswordHash,
+  SECRET_BYTES_MAX,
+  sealingContext,
+} from '@sallyport/secrets';
 import type { ApiContext } from '../../http/context.ts';
 import { refused } from '../../http/problems.ts';
 import type { CommandInputs } from '../../http/write.ts';
@@ -28,9 +34,13 @@ export interface NewSecret {
   readonly credentialId: string;
   /** Chosen by a person; one is generated when it is absent. */
   readonly password: string | undefined;
+  /** Kept by somebody else, instead of a password. */
+  readonly passwordHash?: PasswordHash | undefined;
   readonly mechanisms: readonly ScramMechanism[];
   /** The user name that is proven with it. */
   readonly username: string | undefined;
+  /** Nothing but the SCRAM keys is kept. */
+  readonly scramOnly?: boolean;
 }
 
 /** Mechanisms of the present secret: what a new one has unless it is said. */
@@ -45,12 +55,11 @@ export async function createSecret(
   wanted: NewSecret,
   inputs: CommandInputs,
 ): Promise<{ readonly secret: Secret; readonly generated?: string }> {
-  const { credentialId, password, mechanisms, username = '' } = wanted;
+  const { credentialId, password, mechanisms, username = '', scramOnly = false } = wanted;
+  checkCombination(wanted);
+  if (wanted.passwordHash !== undefined) return importedSecret(ports, wanted, inputs);
   if (password !== undefined) checkPassword(password, mechanisms);
-  const { secret: text, verifier } =
-    password === undefined
-      ? ports.hasher.generateSecret()
-      : { secret: password, verifier: await ports.hasher.hashPassword(password) };
+  const { secret: text, verifier } = await textOf(ports, wanted);
   const context = sealingContext({ kind: 'credential', id: credentialId });
   const scram: ScramKeys[] = [];
   for (const mechanism of mechanisms) {
@@ -59,11 +68,57 @@ export async function createSecret(
   }
   const secret = {
     secretId: inputs.id('secret'),
-    verifier: ports.secretBox.seal(verifier, context),
+    ...(scramOnly ? {} : { verifier: ports.secretBox.seal(verifier, context) }),
     ...(scram.length === 0 ? {} : { scram }),
     createdAt: inputs.at,
   };
   return password === undefined ? { secret, generated: text } : { secret };
+}
+
+/** The text of the secret and what it is verified by; nothing is computed that is not kept. */
+async function textOf(
+  { hasher }: ApiContext['ports'],
+  { password, scramOnly }: NewSecret,
+): Promise<{ readonly secret: string; readonly verifier: string }> {
+  if (password === undefined) return hasher.generateSecret();
+  const verifier = scramOnly === true ? '' : await hasher.hashPassword(password);
+  return { secret: password, verifier };
+}
+
+function checkCombination({ password, passwordHash, mechanisms, scramOnly }: NewSecret): void {
+  const refuse = (pointer: string, detail: string): Error =>
+    refused('invalid_request', { problems: [{ pointer, detail }] });
+  if (passwordHash !== undefined && password !== undefined) {
+    throw refuse('/passwordHash', 'cannot be combined with a password');
+  }
+  if (passwordHash !== undefined && mechanisms.length > 0) {
+    throw refuse('/scram', 'cannot be made from a hash; an empty scram does without');
+  }
+  if (scramOnly === true && mechanisms.length === 0) {
+    throw refuse('/scramOnly', 'needs a mechanism in scram');
+  }
+}
+
+function importedSecret(
+  { secretBox }: ApiContext['ports'],
+  { credentialId, passwordHash }: NewSecret,
+  inputs: CommandInputs,
+): { readonly secret: Secret } {
+  assert(passwordHash !== undefined, 'the caller has found one');
+  const parsed = importedVerifier(passwordHash);
+  if (!parsed.ok) {
+    const pointer = `/passwordHash/${parsed.member}`;
+    throw refused('credential_invalid', { problems: [{ pointer, detail: parsed.problem }] });
+  }
+  const context = sealingContext({ kind: 'credential', id: credentialId });
+  return {
+    secret: {
+      secretId: inputs.id('secret'),
+      verifier: secretBox.seal(parsed.verifier, context),
+      imported: passwordHash.algorithm,
+      createdAt: inputs.at,
+    },
+  };
 }
 
 function checkPassword(password: string, mechanisms: readonly ScramMechanism[]): void {

@@ -8,6 +8,8 @@ import { refused } from '../../http/problems.ts';
 import type { Done } from '../../http/write.ts';
 import { registerPatch, registerReplace } from './change.ts';
 import { createSecret, currentOf, found } from './lookup.ts';
+import { withWholeAccess } from './roles-access.ts';
+import { storedFields } from './proof-schema.ts';
 import {
   createBody,
   credentialPageSchema,
@@ -51,10 +53,11 @@ function registerReads(app: TypedApp, context: ApiContext): void {
     },
     (request) => {
       const wanted = pageRequestOf<'name' | 'createdAt' | 'updatedAt'>(request.query);
-      const { store } = request.query;
+      const { store, role } = request.query;
       const page = model.lists.credentials({
         ...wanted,
         ...(store === undefined ? {} : { store }),
+        ...(role === undefined ? {} : { role }),
       });
       const at = clock();
       return {
@@ -110,10 +113,14 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { password, generateSecret, scram: mechanisms = [], ...fields } = request.body;
-      if (password !== undefined && generateSecret) throw eitherSecret();
-      const withSecret = password !== undefined || generateSecret;
+      const { store, kind, password, passwordHash, generateSecret, scramOnly, ...rest } =
+        request.body;
+      const { scram: mechanisms = [], ...fields } = rest;
+      const given = password ?? passwordHash;
+      if (given !== undefined && generateSecret) throw eitherSecret();
+      const withSecret = given !== undefined || generateSecret;
       if (mechanisms.length > 0 && !withSecret) throw scramOfNothing();
+      const how = { password, passwordHash, mechanisms, scramOnly };
       let secret: string | undefined;
       return context.writer.respond(request, reply, {
         command: async (inputs) => {
@@ -121,15 +128,22 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
           const secrets: Secret[] = [];
           if (withSecret) {
             const { username } = fields.match;
-            const wanted = { credentialId: id, password, mechanisms, username };
-            const created = await createSecret(context, wanted, inputs);
+            const created = await createSecret(
+              context,
+              { credentialId: id, username, ...how },
+              inputs,
+            );
             secret = created.generated;
             secrets.push(created.secret);
           }
-          return {
-            type: 'AddCredential',
-            data: { ...fields, id, store: 'native', kind: 'password', secrets },
+          const data = {
+            ...storedFields(withWholeAccess(fields, inputs)),
+            id,
+            store,
+            kind,
+            secrets,
           };
+          return { type: 'AddCredential', data };
         },
         answer: (done) => {
           const credential = added(done);

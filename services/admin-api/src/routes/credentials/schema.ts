@@ -2,17 +2,32 @@ import {
   type AccessSpec,
   ATTRIBUTES_MAX,
   type Credential,
+  type Grant,
+  IMPORTED_ALGORITHMS,
   isLive,
   PATTERN_BYTES_MAX,
   PATTERNS_MAX,
+  ROLE_ID_BYTES_MAX,
   SCRAM_MECHANISMS,
   type ScramMechanism,
+  type Store,
   STORES,
 } from '@sallyport/domain';
 import { SECRET_BYTES_MAX } from '@sallyport/secrets';
 import { Type } from 'typebox';
 import { defaulted, instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
+import { rolesAccessSchema } from './roles-access.ts';
+import {
+  grantsSchema,
+  mappingSchema,
+  matchSchema,
+  passwordHashSchema,
+  scramOnlySchema,
+  validitySchema,
+  type ValidityView,
+  validityView,
+} from './proof-schema.ts';
 
 const closed = { additionalProperties: false };
 
@@ -44,16 +59,10 @@ export const accessSchema = Type.Unsafe<AccessSpec>({
       },
       { ...closed, description: 'Whole-match regular expressions, in linear time.' },
     ),
+    rolesAccessSchema,
+    mappingSchema,
   ],
 });
-
-const matchSchema = Type.Object(
-  {
-    username: Type.Optional(Type.String()),
-    clientId: Type.Optional(Type.String()),
-  },
-  { ...closed, description: 'What a CONNECT must carry; at least one of the two.' },
-);
 
 /** Members of a credential that an administrator decides. */
 const fields = {
@@ -76,7 +85,12 @@ const fields = {
     }),
   ),
   access: defaulted(Type.Unsafe<AccessSpec>({ ...accessSchema, default: { kind: 'acl' } })),
+  grants: defaulted(Type.Unsafe<Grant[]>({ ...grantsSchema, default: [] })),
+  validity: defaulted(Type.Unsafe<ValidityView>({ ...validitySchema, default: {} })),
 };
+
+const kind = Type.Enum(['password', 'certificate']);
+const store = Type.Enum([...STORES]);
 
 export const passwordSchema = Type.String({
   minLength: 1,
@@ -115,7 +129,16 @@ const generateSecret = defaulted(
 export const fieldsSchema = Type.Object(fields, closed);
 
 export const createBody = Type.Object(
-  { ...fields, password: Type.Optional(passwordSchema), generateSecret, scram: scram('none') },
+  {
+    store: defaulted(Type.Unsafe<Store>({ ...store, default: 'native' })),
+    kind: defaulted(Type.Unsafe<Credential['kind']>({ ...kind, default: 'password' })),
+    ...fields,
+    password: Type.Optional(passwordSchema),
+    passwordHash: Type.Optional(passwordHashSchema),
+    generateSecret,
+    scram: scram('none'),
+    scramOnly: scramOnlySchema,
+  },
   closed,
 );
 
@@ -143,7 +166,9 @@ export const RETIRE_SECONDS_MAX = 30 * 24 * 60 * 60;
 export const rotateBody = Type.Object(
   {
     password: Type.Optional(passwordSchema),
+    passwordHash: Type.Optional(passwordHashSchema),
     scram: scramSchema,
+    scramOnly: scramOnlySchema,
     retireOldAfterSeconds: defaulted(
       Type.Integer({
         minimum: 0,
@@ -159,14 +184,20 @@ export const rotateBody = Type.Object(
 const secretSchema = Type.Object({
   secretId: Type.String(),
   scram: Type.Optional(mechanisms),
+  scramOnly: Type.Optional(Type.Boolean()),
+  imported: Type.Optional(
+    Type.Enum([...IMPORTED_ALGORITHMS], {
+      description: 'How it is still kept: as it was imported, because nobody has come with it yet.',
+    }),
+  ),
   createdAt: instantSchema('When it was set.'),
   expiresAt: Type.Optional(instantSchema('From when on it opens nothing.')),
 });
 
 const viewMembers = {
   id: Type.String({ format: 'uuid' }),
-  store: Type.Enum([...STORES]),
-  kind: Type.Literal('password'),
+  store,
+  kind,
   ...fields,
   secrets: Type.Array(secretSchema, { description: 'Without what would open anything.' }),
   createdAt: instantSchema('When the credential was added.'),
@@ -198,6 +229,12 @@ export const listQuery = Type.Object(
   {
     ...pageQuery(['name', 'createdAt', 'updatedAt']),
     store: Type.Optional(Type.Enum([...STORES])),
+    role: Type.Optional(
+      Type.String({
+        maxLength: ROLE_ID_BYTES_MAX,
+        description: 'Id of a role: only credentials that have it.',
+      }),
+    ),
   },
   closed,
 );
@@ -222,6 +259,8 @@ export function credentialView(credential: Credential, at: number): Record<strin
     passwordRequired,
     attributes: credential.attributes,
     access: credential.access,
+    grants: credential.grants ?? [],
+    validity: validityView(credential.validity ?? {}),
     secrets: credential.secrets.filter((one) => isLive(one, at)).map(secretView),
     createdAt: instant(credential.createdAt),
     updatedAt: instant(credential.updatedAt),
@@ -230,10 +269,12 @@ export function credentialView(credential: Credential, at: number): Record<strin
 }
 
 export function secretView(secret: Credential['secrets'][number]): Record<string, unknown> {
-  const { secretId, createdAt, expiresAt, scram = [] } = secret;
+  const { secretId, createdAt, expiresAt, scram = [], imported, verifier } = secret;
   return {
     secretId,
     ...(scram.length === 0 ? {} : { scram: scram.map((one) => one.mechanism) }),
+    ...(verifier === undefined ? { scramOnly: true } : {}),
+    ...(imported === undefined ? {} : { imported }),
     createdAt: instant(createdAt),
     ...(expiresAt === undefined ? {} : { expiresAt: instant(expiresAt) }),
   };

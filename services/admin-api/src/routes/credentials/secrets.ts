@@ -66,15 +66,18 @@ function registerRotate(app: TypedApp, context: ApiContext): void {
     },
     (request, reply) => {
       const { id } = request.params;
-      const { password, scram, retireOldAfterSeconds } = request.body;
+      const { password, passwordHash, scram, scramOnly, retireOldAfterSeconds } = request.body;
       let shown: string | undefined;
       return context.writer.respond(request, reply, {
         command: async (inputs) => {
           const current = found(context, id);
           const ifRevision = ifRevisionOf(request, current.updatedRevision);
-          const mechanisms = scram ?? presentMechanisms(current, inputs.at);
+          // No keys can be made from a hash, so it does not take over those of the present secret.
+          const inherited = passwordHash === undefined ? presentMechanisms(current, inputs.at) : [];
+          const mechanisms = scram ?? inherited;
           const { username } = current.match;
-          const wanted = { credentialId: id, password, mechanisms, username };
+          const how = { password, passwordHash, mechanisms, scramOnly };
+          const wanted = { credentialId: id, username, ...how };
           const { secret, generated } = await createSecret(context, wanted, inputs);
           shown = generated;
           const retireAt = inputs.at + retireOldAfterSeconds * 1000;

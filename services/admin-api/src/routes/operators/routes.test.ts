@@ -137,7 +137,8 @@ describe('settings', () => {
 describe('status, nodes and explanations', () => {
   it('tell the revision and the hash', async () => {
     const { revision, hash } = world.model;
-    expect((await admin.get('/api/v1/status')).body).toEqual({ revision, hash });
+    const status = { revision, hash, importedSecrets: {} };
+    expect((await admin.get('/api/v1/status')).body).toEqual(status);
     const membership = await world.registry.join({
       nodeId: 'n',
       revision,

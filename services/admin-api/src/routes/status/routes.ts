@@ -15,7 +15,11 @@ export const statusRoutes: Routes = (app, { ports }) => {
         response: answers({ 200: statusSchema }, READ_PROBLEMS),
       },
     },
-    () => ({ revision: ports.model.revision, hash: ports.model.hash }),
+    () => ({
+      revision: ports.model.revision,
+      hash: ports.model.hash,
+      importedSecrets: ports.model.lists.importedSecrets(),
+    }),
   );
   app.get(
     '/openapi.json',
