@@ -8,7 +8,7 @@ import {
   type Role,
   type SettingValues,
 } from '@sallyport/domain';
-import type { Action, PolicySources } from '@sallyport/rules';
+import type { Action, PolicySources, Qos, Terms } from '@sallyport/rules';
 
 /** One question and its answer. */
 export interface Expectation {
@@ -20,6 +20,10 @@ export interface Expectation {
   readonly ruleId?: string;
   /** Only for `subscribe`, where it matters. */
   readonly checkDeliveries?: boolean;
+  /** Of the message, or asked for by the SUBSCRIBE; 0 when left out. */
+  readonly qos?: Qos;
+  /** Of the message; false when left out. */
+  readonly retain?: boolean;
 }
 
 /** A row of a table; its rule id is its number, from 1. */
@@ -32,7 +36,11 @@ export type Row = Omit<AclRule, 'ruleId'>;
 export interface DecisionCase {
   readonly title: string;
   /** Absent: access by ACL tables, and no superuser. */
-  readonly credential?: { readonly access?: AccessSpec; readonly superuser?: boolean };
+  readonly credential?: {
+    readonly access?: AccessSpec;
+    readonly superuser?: boolean;
+    readonly attributes?: Readonly<Record<string, string>>;
+  };
   /** Roles that exist; the credential has those that its access names. */
   readonly roles?: readonly Pick<Role, 'id' | 'permissions'>[];
   /** For the client id and the username of `facts`, and for everyone. */
@@ -43,7 +51,13 @@ export interface DecisionCase {
   };
   /** What differs from the defaults. */
   readonly settings?: Partial<SettingValues>;
-  readonly facts: { readonly clientId: string; readonly username?: string };
+  readonly facts: {
+    readonly clientId: string;
+    readonly username?: string;
+    readonly certificate?: { readonly commonName?: string };
+  };
+  /** Why it cannot be asked over MQTT, where that is so. */
+  readonly mqtt?: string;
   readonly expectations: readonly Expectation[];
 }
 
@@ -51,9 +65,9 @@ export interface DecisionCase {
 export const CASE_CREDENTIAL_ID = 'credential-1';
 
 const keysOf: Readonly<Record<'case' | 'expectation' | 'row', readonly string[]>> = {
-  case: ['title', 'credential', 'roles', 'tables', 'settings', 'facts', 'expectations'],
-  expectation: ['action', 'topic', 'allowed', 'ruleId', 'checkDeliveries'],
-  row: ['effect', 'action', 'topicFilter'],
+  case: ['title', 'credential', 'roles', 'tables', 'settings', 'facts', 'mqtt', 'expectations'],
+  expectation: ['action', 'topic', 'allowed', 'ruleId', 'checkDeliveries', 'qos', 'retain'],
+  row: ['effect', 'action', 'topicFilter', 'literal', 'any', 'qos', 'retain'],
 };
 
 /** All cases of this folder, each with the file that it comes from. */
@@ -81,6 +95,12 @@ function checkKeys(one: DecisionCase, file: string): void {
   for (const rows of Object.values(one.tables)) for (const row of rows) check('row', row);
   if (one.expectations.length === 0) throw new Error(`${file}: ${one.title}: expects nothing`);
 }
+
+/** How an expectation publishes or subscribes. */
+export const termsOfExpectation = ({ qos = 0, retain = false }: Expectation): Terms => ({
+  qos,
+  retain,
+});
 
 /** What the policy of a case is assembled from. */
 export function policySources(one: DecisionCase): PolicySources {

@@ -35,6 +35,7 @@ export {
   type Admitted,
   COMPILED_POLICIES_MAX,
   type ConnectProof,
+  DROPPED_AT_ONCE_MAX,
   PolicyCache,
   type ScramChallenge,
   type ScramStep,

@@ -19,6 +19,9 @@ export const VERIFIED_ENTRIES_MAX = 100_000;
 /** Most compiled policies that a node keeps beside those in use. */
 export const COMPILED_POLICIES_MAX = 10_000;
 
+/** Most entries that a change drops at once; of more, a few in each turn of the event loop, and none is handed out meanwhile. */
+export const DROPPED_AT_ONCE_MAX = 256;
+
 /** Most answers that are thrown away because they were stale on arrival, before a CONNECT fails. */
 const STALE_ANSWERS_MAX = 5;
 
@@ -88,6 +91,8 @@ export class PolicyCache {
   readonly #key = randomBytes(32);
   readonly #verified = new Map<string, Admitted>();
   readonly #byTag = new Map<string, Set<string>>();
+  /** Keys of entries that are stale and not dropped yet. */
+  readonly #stale: Set<string>[] = [];
   readonly #compiled = new Map<string, CompiledPolicy>();
   readonly #inFlight = new Map<string, Promise<Admission>>();
   readonly #recent: RecentChanges;
@@ -127,8 +132,26 @@ export class PolicyCache {
     this.#revision = revision;
     this.#recent.add(revision, tags);
     for (const tag of tags) {
-      for (const key of this.#byTag.get(tag) ?? []) this.#drop(key);
+      const keys = this.#byTag.get(tag);
+      if (keys === undefined) continue;
+      if (keys.size <= DROPPED_AT_ONCE_MAX) for (const key of keys) this.#drop(key);
+      else {
+        this.#byTag.delete(tag);
+        if (this.#stale.push(keys) === 1) setImmediate(() => this.#dropSome());
+      }
     }
+  }
+
+  #dropSome(): void {
+    const [keys] = this.#stale;
+    if (keys === undefined) return;
+    let dropped = 0;
+    for (const key of keys) {
+      if (dropped++ === DROPPED_AT_ONCE_MAX) break;
+      this.#drop(key);
+    }
+    if (keys.size === 0) this.#stale.shift();
+    if (this.#stale.length > 0) setImmediate(() => this.#dropSome());
   }
 
   /** Whether an answer made at `revision` is stale for what it depends on. */
@@ -142,7 +165,8 @@ export class PolicyCache {
     const entry = this.#verified.get(key);
     if (entry === undefined) return undefined;
     const { secretExpiresAt } = entry.resolved;
-    if (secretExpiresAt !== undefined && this.#clock() >= secretExpiresAt) {
+    const ended = secretExpiresAt !== undefined && this.#clock() >= secretExpiresAt;
+    if (ended || this.#stale.some((keys) => keys.has(key))) {
       this.#drop(key);
       return undefined;
     }
@@ -267,6 +291,7 @@ export class PolicyCache {
     const entry = this.#verified.get(key);
     if (entry === undefined) return;
     this.#verified.delete(key);
+    for (const keys of this.#stale) keys.delete(key);
     for (const tag of entry.resolved.tags) {
       const keys = this.#byTag.get(tag);
       keys?.delete(key);

@@ -18,6 +18,7 @@ import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FOLD_COMMITS_MAX, ReadModel } from './index.ts';
 import { DatabaseSync } from './sqlite.ts';
+import { ROLES_KEPT_MAX } from './tables.ts';
 
 const AT = 1_700_000_000_000;
 
@@ -235,6 +236,31 @@ describe('roles', () => {
     expect(names({ order: 'desc', pageSize: 1, page: 1 })).toEqual([['alpha'], 3]);
     expect(names({ search: 'ETA' })).toEqual([['Beta'], 1]);
     expect(names({ search: '%' })).toEqual([['100%'], 1]);
+  });
+
+  it('are what they were when a commit that changes them cannot be folded', async () => {
+    await append(commitOf('1', role('r1', 'before'), added(credential('a'))));
+    const model = await openModel();
+    expect(model.reads.role('r1')?.name).toBe('before');
+    const data = { id: 'r1', changes: { name: 'after' } };
+    const clash = credential('b', { match: { username: 'user-a' } });
+    const stopped = model.waitFor(2, 5_000);
+    await append(commitOf('2', { type: 'RoleChanged', data }, added(clash)));
+    await expect(stopped).rejects.toBeDefined();
+    expect(model.reads.role('r1')?.name).toBe('before');
+    expect(model.reads.roleIdByName('after')).toBeUndefined();
+  });
+
+  it('are found, each as it is now, when there are more than are kept parsed', async () => {
+    const ids = Array.from({ length: ROLES_KEPT_MAX + 1 }, (_, index) => `r${index}`);
+    await append(commitOf('1', ...ids.map((id) => role(id, id))));
+    const model = await openModel();
+    for (let round = 0; round < 2; round++) {
+      expect(ids.map((id) => model.reads.role(id)?.name)).toEqual(ids);
+    }
+    await append(commitOf('2', { type: 'RoleRemoved', data: { id: 'r0' } }));
+    await model.waitFor(2, 5_000);
+    expect(model.reads.role('r0')).toBeUndefined();
   });
 
   it('lead to the credentials that have them, as these change and go', async () => {

@@ -43,6 +43,7 @@ import {
   type TrustEvent,
 } from '@sallyport/domain';
 import { ImportedSecretCounts } from './imported-secret-counts.ts';
+import { KnownKeys, RowCache } from './row-caches.ts';
 import type { Database, Statement } from './sqlite.ts';
 
 interface DocRow {
@@ -51,6 +52,9 @@ interface DocRow {
 
 /** A name as it is searched and sorted by: without case, independent of any locale. */
 export const nameKey = (name: string): string => name.toLowerCase();
+
+/** Most roles that are kept parsed. */
+export const ROLES_KEPT_MAX = 1000;
 
 /** The aggregates in SQLite: each row holds the state that the domain's `evolve` gave, and columns to find it by. */
 export class Tables implements DecisionReads {
@@ -62,6 +66,14 @@ export class Tables implements DecisionReads {
   #everyone: AclTable | undefined | null = null;
   // Asked at every CONNECT; filled when it is asked for first.
   #bans: BanIndex | null = null;
+  // Few roles are of many credentials: parsed once a change, and not once a credential.
+  readonly #roles = new Map<string, Role>();
+  readonly #credentials = new RowCache<Credential>();
+  readonly #aclTargets = new KnownKeys((limit) =>
+    (
+      this.#prepared('SELECT target FROM acl_tables LIMIT ?').all(limit) as { target: string }[]
+    ).map(({ target }) => target),
+  );
 
   constructor(db: Database) {
     this.#db = db;
@@ -103,6 +115,9 @@ export class Tables implements DecisionReads {
   forget(): void {
     this.#everyone = null;
     this.#bans = null;
+    this.#roles.clear();
+    this.#credentials.clear();
+    this.#aclTargets.clear();
     this.#settings = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1') ?? {
       ...DEFAULT_SETTINGS,
       updatedRevision: 0,
@@ -165,6 +180,7 @@ export class Tables implements DecisionReads {
   }
 
   #putRole(id: string, next: Role | undefined): void {
+    this.#roles.delete(id);
     if (next === undefined) {
       this.#run('DELETE FROM roles WHERE id = ?', id);
       return;
@@ -180,6 +196,7 @@ export class Tables implements DecisionReads {
   }
 
   #putCredential(id: string, next: Credential | undefined): void {
+    this.#credentials.drop(id);
     if (next === undefined) {
       this.#run('DELETE FROM credentials WHERE id = ?', id);
       return;
@@ -208,6 +225,7 @@ export class Tables implements DecisionReads {
     else {
       const values = [key, nameKey(key), JSON.stringify(next)] as const;
       this.#run('INSERT OR REPLACE INTO acl_tables VALUES (?, ?, ?)', ...values);
+      this.#aclTargets.add(key);
     }
   }
 
@@ -265,7 +283,8 @@ export class Tables implements DecisionReads {
   }
 
   credential(id: string): Credential | undefined {
-    return this.#doc<Credential>('SELECT doc FROM credentials WHERE id = ?', id);
+    const sql = 'SELECT doc FROM credentials WHERE id = ?';
+    return this.#credentials.get(id, () => this.#doc<Credential>(sql, id));
   }
 
   /** Credentials of every store under a login key. */
@@ -286,7 +305,10 @@ export class Tables implements DecisionReads {
 
   aclTable(target: AclTarget): AclTable | undefined {
     const sql = 'SELECT doc FROM acl_tables WHERE target = ?';
-    if (target.kind !== 'everyone') return this.#doc<AclTable>(sql, aclTargetKey(target));
+    if (target.kind !== 'everyone') {
+      const key = aclTargetKey(target);
+      return this.#aclTargets.mayHave(key) ? this.#doc<AclTable>(sql, key) : undefined;
+    }
     if (this.#everyone === null) this.#everyone = this.#doc<AclTable>(sql, 'everyone');
     return this.#everyone;
   }
@@ -327,7 +349,13 @@ export class Tables implements DecisionReads {
   }
 
   role(id: string): Role | undefined {
-    return this.#doc<Role>('SELECT doc FROM roles WHERE id = ?', id);
+    const known = this.#roles.get(id);
+    if (known !== undefined) return known;
+    const role = this.#doc<Role>('SELECT doc FROM roles WHERE id = ?', id);
+    if (role === undefined) return undefined;
+    if (this.#roles.size >= ROLES_KEPT_MAX) this.#roles.clear();
+    this.#roles.set(id, role);
+    return role;
   }
 
   roleIdByName(name: string): string | undefined {

@@ -1,12 +1,19 @@
 import { levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
 import { describe, expect, test } from 'vitest';
-import { loadDecisionCases, policySources } from '../../../test/cases/load.ts';
+import {
+  type Expectation,
+  loadDecisionCases,
+  policySources,
+  termsOfExpectation,
+} from '../../../test/cases/load.ts';
 import { assemblePolicy } from './assemble.ts';
 import { check } from './check.ts';
 import { type CompiledPolicy, compilePolicy } from './compile.ts';
 import { checkSubscribe } from './coverage.ts';
 import { explain } from './explain.ts';
-import type { Action, Decision, Facts } from './policy-spec.ts';
+import type { Decision, Facts, Terms } from './policy-spec.ts';
+
+type Asked = Pick<Expectation, 'action' | 'topic'>;
 
 function filterOf(text: string): TopicFilter {
   const parsed = parseTopicFilter(text);
@@ -14,28 +21,48 @@ function filterOf(text: string): TopicFilter {
   return parsed.value;
 }
 
-function ask(policy: CompiledPolicy, facts: Facts, action: Action, topic: string): Decision {
-  if (action === 'subscribe') return checkSubscribe(policy, facts, filterOf(topic));
-  return check(policy, facts, action, levelsOf(topic), topic);
+function ask(
+  policy: CompiledPolicy,
+  facts: Facts,
+  { action, topic }: Asked,
+  terms: Terms,
+): Decision {
+  if (action === 'subscribe') return checkSubscribe(policy, facts, filterOf(topic), terms.qos);
+  return check(policy, facts, action, levelsOf(topic), topic, terms);
 }
+
+/** A case names what decides; the rest of a certificate does not. */
+const certificateFacts = (named: { readonly commonName?: string }) => ({
+  fingerprintSha256: '00'.repeat(32),
+  chainCommonNames: [],
+  ...named,
+});
 
 const cases = loadDecisionCases();
 
 test('the cases are found', () => {
-  expect(cases.length).toBeGreaterThanOrEqual(40);
+  expect(cases.length).toBeGreaterThanOrEqual(300);
   expect(new Set(cases.map((one) => one.title)).size).toBe(cases.length);
 });
 
 describe.each(cases)('$file: $title', (one) => {
   const spec = { policyId: 'case', ...assemblePolicy(policySources(one)) };
   const policy = compilePolicy(spec);
-  const facts: Facts = { listener: 'tcp:default', ...one.facts };
+  const { attributes } = one.credential ?? {};
+  const { certificate, ...known } = one.facts;
+  const facts: Facts = {
+    listener: 'tcp:default',
+    ...known,
+    ...(certificate && { certificate: certificateFacts(certificate) }),
+    ...(attributes && { attributes }),
+  };
 
   test.each(one.expectations)('$action $topic: $allowed', (expectation) => {
-    const { action, topic, ...answer } = expectation;
-    const decision = ask(policy, facts, action, topic);
+    const { action, topic, qos: _qos, retain: _retain, ...answer } = expectation;
+    const terms = termsOfExpectation(expectation);
+    const decision = ask(policy, facts, { action, topic }, terms);
     expect(decision).toMatchObject(answer);
-    const { opinions: _opinions, ...explained } = explain(policy, facts, action, topic);
+    const { opinions: _opinions, ...explained } = explain(policy, facts, action, topic, terms);
     expect(explained).toEqual(decision);
   });
 });

@@ -200,14 +200,23 @@ describe('the work limit of coverage', () => {
     );
 
   test('a question that costs too much is refused as such', () => {
-    const policy = compilePolicy(wide(COVERAGE_STEPS_MAX / 4));
-    expect(subscribe(policy, 't/+/x')).toEqual({
+    const count = COVERAGE_STEPS_MAX / 4;
+    const many = Array.from({ length: count }, (_, index) => rule('allow', `t/${index}/x`));
+    // No one of the last three is as wide as the filter, so that all the others have to be looked at.
+    const wider = ['t', 't/+', 't/+/+/#'].map((filter) => rule('allow', filter));
+    const policy = compilePolicy(policyOf(authority('deny', ...many, ...wider)));
+    expect(subscribe(policy, 't/#')).toEqual({
       allowed: false,
       ruleId: 'coverage_limit',
       checkDeliveries: false,
     });
     // The limit is per question: topics themselves are still decided.
-    expect(receive(policy, 't/7/x')).toBe('allow r14');
+    expect(receive(policy, 't/7/x')).toBe('allow r7');
+  });
+
+  test('a grant whose holes cost too much to look for is checked at every delivery', () => {
+    const policy = compilePolicy(wide(COVERAGE_STEPS_MAX / 4));
+    expect(subscribe(policy, 't/+/x')).toMatchObject({ allowed: true, checkDeliveries: true });
   });
 
   test('a question of the same shape below the limit is answered', () => {

@@ -57,6 +57,9 @@ export interface TrieNode {
   readonly denyRankMin: number;
   /** The lower of the two. */
   readonly rankMin: number;
+  /** Fewest and most levels that a topic has beyond this node to match a filter at or below it; `#` needs none and takes all. */
+  readonly levelsMin: number;
+  readonly levelsMax: number;
 }
 
 interface MutableNode {
@@ -72,18 +75,14 @@ interface MutableNode {
   allowRankMin: number;
   denyRankMin: number;
   rankMin: number;
+  levelsMin: number;
+  levelsMax: number;
 }
 
 /** The child that a plain level leads to. */
 export function literalChild(node: TrieNode, level: string): TrieNode | undefined {
   if (node.only !== undefined) return node.onlyLevel === level ? node.only : undefined;
   return node.literals?.get(level);
-}
-
-/** The plain levels that lead on from a node. */
-export function literalLevels(node: TrieNode): Iterable<string> {
-  if (node.onlyLevel !== undefined) return [node.onlyLevel];
-  return node.literals?.keys() ?? [];
 }
 
 /** The rules of one authority that speak about one action. */
@@ -304,6 +303,8 @@ const emptyNode = (id: number, authority: number): MutableNode => ({
   allowRankMin: NO_RANK,
   denyRankMin: NO_RANK,
   rankMin: NO_RANK,
+  levelsMin: Infinity,
+  levelsMax: -1,
 });
 
 /** Takes the rules of one authority about one action, in order of rank. */
@@ -356,16 +357,20 @@ class AuthorityBuilder {
 
   #insert(levels: readonly FilterLevel[], rank: number, effect: RuleSpec['effect']): void {
     let node = this.#root;
-    note(node, rank, effect);
-    for (const level of levels) {
-      if (level === '#') {
-        node.hashRank = Math.min(node.hashRank, rank);
-        return;
-      }
-      node = this.#child(node, level, effect);
+    const open = levels.at(-1) === '#';
+    const end = open ? levels.length - 1 : levels.length;
+    for (let depth = 0; ; depth++) {
       note(node, rank, effect);
+      const left = end - depth;
+      if (left < node.levelsMin) node.levelsMin = left;
+      if (open) node.levelsMax = Infinity;
+      else if (left > node.levelsMax) node.levelsMax = left;
+      const level = levels[depth];
+      if (left === 0 || level === undefined) break;
+      node = this.#child(node, level, effect);
     }
-    node.rank = Math.min(node.rank, rank);
+    if (open) node.hashRank = Math.min(node.hashRank, rank);
+    else node.rank = Math.min(node.rank, rank);
   }
 
   #child(node: MutableNode, level: FilterLevel, effect: RuleSpec['effect']): MutableNode {

@@ -4,7 +4,6 @@ import {
   type CompiledAuthority,
   type CompiledPolicy,
   literalChild,
-  literalLevels,
   NO_RANK,
   type RuleTables,
   type TrieNode,
@@ -16,7 +15,6 @@ export const COVERAGE_STEPS_MAX = 10_000;
 
 /** A token that no rule mentions. */
 const FRESH = undefined;
-type Token = string | typeof FRESH;
 
 const LIMIT: Decision = Object.freeze({ allowed: false, ruleId: 'coverage_limit' });
 
@@ -36,21 +34,34 @@ export function checkSubscribe(
   const immediate = immediateDecision(policy, 'subscribe', isReserved(filter));
   if (immediate !== undefined) return { ...immediate, checkDeliveries: false };
   const tables = policy.tables(termsOf(qos, false));
-  const whole = cover(policy, tables.subscribe, facts, filter);
+  // Most questions are settled by the first topic that is denied: what it takes to be granted in spite of it is looked at after.
+  const whole = cover({ policy, authorities: tables.subscribe, facts, filter }, 'denied');
   if (whole.denied === undefined && !whole.exhausted) {
     const { ruleId } = whole.allowed ?? LIMIT;
     const checkDeliveries = needsCheck(policy, tables, facts, filter);
     return { allowed: true, ruleId, checkDeliveries };
   }
-  const nothing = whole.allowed === undefined && !whole.exhausted;
-  // In part: allowed only if nothing but deny rules stands in the way.
-  if (nothing || tables.grants === tables.subscribe) return refused(whole.denied);
-  return withHoles(cover(policy, tables.grants, facts, filter));
+  if (tables.grants === tables.subscribe) return refused(whole.denied);
+  return inPart(policy, tables, facts, filter, whole);
 }
 
-function withHoles({ allowed, denied, exhausted }: Covered): SubscribeDecision {
-  if (denied !== undefined || exhausted) return refused(denied);
-  return { allowed: true, ruleId: allowed?.ruleId ?? 'default', checkDeliveries: true };
+/** Allowed only if nothing but deny rules stands in the way, and these leave something. */
+function inPart(
+  policy: CompiledPolicy,
+  { grants, subscribe }: RuleTables,
+  facts: Facts,
+  filter: TopicFilter,
+  whole: Covered,
+): SubscribeDecision {
+  const granted = cover({ policy, authorities: grants, facts, filter }, 'denied');
+  if (granted.denied !== undefined || granted.exhausted) {
+    return refused(whole.denied ?? granted.denied);
+  }
+  if (whole.allowed === undefined) {
+    const left = cover({ policy, authorities: subscribe, facts, filter }, 'allowed');
+    if (left.allowed === undefined && !left.exhausted) return refused(whole.denied);
+  }
+  return { allowed: true, ruleId: granted.allowed?.ruleId ?? 'default', checkDeliveries: true };
 }
 
 const refused = (denied: Decision = LIMIT): SubscribeDecision => ({
@@ -68,7 +79,7 @@ function needsCheck(
   const wildcard = filter.includes('+') || filter.includes('#');
   if (policy.opaque && (wildcard || receive !== subscribe)) return true;
   if (receive === subscribe) return false;
-  const deliveries = cover(policy, receive, facts, filter);
+  const deliveries = cover({ policy, authorities: receive, facts, filter }, 'denied');
   return deliveries.denied !== undefined || deliveries.exhausted;
 }
 
@@ -80,20 +91,20 @@ interface Covered {
   readonly exhausted: boolean;
 }
 
+/** Until the first topic that is what is `wanted`. */
 function cover(
-  policy: CompiledPolicy,
-  authorities: readonly CompiledAuthority[],
-  facts: Facts,
-  filter: TopicFilter,
+  question: CoverageQuestion & { readonly policy: CompiledPolicy },
+  wanted: 'allowed' | 'denied',
 ): Covered {
+  const { policy, authorities, filter } = question;
   const reserved = isReserved(filter);
   let allowed: Decision | undefined;
   let denied: Decision | undefined;
-  const exhausted = !visitVerdicts({ authorities, facts, filter }, (ranks) => {
+  const exhausted = !visitVerdicts(question, (ranks) => {
     const decision = combine(policy, authorities, ranks, reserved);
     if (decision.allowed) allowed ??= decision;
     else denied ??= decision;
-    return allowed === undefined || denied === undefined;
+    return (wanted === 'allowed' ? allowed : denied) === undefined;
   });
   return { allowed, denied, exhausted };
 }
@@ -112,17 +123,57 @@ export function visitVerdicts(
   question: CoverageQuestion,
   visit: (ranks: readonly number[]) => boolean,
 ): boolean {
-  const { authorities, filter } = question;
+  const { authorities, facts, filter } = question;
   const reserved = isReserved(filter);
-  const best = authorities.map((one) => patternRank(one, filter, false, reserved, NO_RANK));
-  const walk = new Walk(question, visit);
-  walk.from(
-    authorities.map((one) => one.root),
-    0,
-    best,
-    true,
+  const asked: FilterWalk = { facts, levels: levelsOf(filter), reserved };
+  const best = authorities.map((one) =>
+    coveringRank(asked, one.root, 0, patternRank(one, filter, false, reserved, NO_RANK)),
   );
+  const walk = new Walk(question, asked, visit);
+  const roots = authorities.map((one) => one.root);
+  walk.from(roots, 0, best, true);
   return !walk.exhausted;
+}
+
+/** What a walk along one filter needs at every node. */
+interface FilterWalk {
+  readonly facts: Facts;
+  readonly levels: readonly string[];
+  readonly reserved: boolean;
+}
+
+/**
+ * The lowest rank of a rule that alone matches every topic of the filter, if lower than `best`. It only saves work: rules of
+ * higher ranks decide nothing then.
+ */
+function coveringRank(walk: FilterWalk, node: TrieNode, depth: number, bestSoFar: number): number {
+  if (node.rankMin >= bestSoFar) return bestSoFar;
+  const wildcards = depth > 0 || !walk.reserved;
+  let best = wildcards ? Math.min(bestSoFar, node.hashRank) : bestSoFar;
+  const level = walk.levels[depth];
+  if (level === undefined) return Math.min(best, node.rank);
+  if (level === '#') return best;
+  // A `+` is matched by what matches a level that no rule mentions.
+  forEachNext(node, level === '+' ? FRESH : level, walk.facts, wildcards, (next) => {
+    best = coveringRank(walk, next, depth + 1, best);
+  });
+  return best;
+}
+
+/** The nodes that one level of a topic leads to; `wildcards` is false at the first level of a reserved topic. */
+function forEachNext(
+  node: TrieNode,
+  level: string | typeof FRESH,
+  facts: Facts,
+  wildcards: boolean,
+  visit: (next: TrieNode) => void,
+): void {
+  const literal = level === FRESH ? undefined : literalChild(node, level);
+  if (literal !== undefined) visit(literal);
+  if (wildcards && node.plus !== undefined) visit(node.plus);
+  for (const edge of node.placeholders ?? []) {
+    if (follows(edge, facts, level, wildcards)) visit(edge.node);
+  }
 }
 
 /**
@@ -136,19 +187,25 @@ class Walk {
   readonly #reserved: boolean;
   /** How many levels every topic has: all levels of the filter but a final `#`. */
   readonly #end: number;
+  /** Whether topics may have more. */
+  readonly #longer: boolean;
   readonly #visit: (ranks: readonly number[]) => boolean;
   readonly #seen = new Set<string>();
   #steps = 0;
   #done = false;
   exhausted = false;
 
-  constructor(question: CoverageQuestion, visit: (ranks: readonly number[]) => boolean) {
-    const filter = levelsOf(question.filter);
-    this.#authorities = question.authorities;
-    this.#facts = question.facts;
-    this.#filter = filter;
-    this.#reserved = filter[0]?.startsWith('$') ?? false;
-    this.#end = filter.at(-1) === '#' ? filter.length - 1 : filter.length;
+  constructor(
+    { authorities }: CoverageQuestion,
+    { facts, levels, reserved }: FilterWalk,
+    visit: (ranks: readonly number[]) => boolean,
+  ) {
+    this.#authorities = authorities;
+    this.#facts = facts;
+    this.#filter = levels;
+    this.#reserved = reserved;
+    this.#longer = levels.at(-1) === '#';
+    this.#end = this.#longer ? levels.length - 1 : levels.length;
     this.#visit = visit;
   }
 
@@ -162,7 +219,7 @@ class Walk {
     best: readonly number[],
     emptyText: boolean,
   ): void {
-    if (this.#done || this.#tooMuch(1)) return;
+    if (this.#stopped(1 + reached.length)) return;
     const passed = this.#passHashes(reached, depth, best);
     const nodes = this.#undecided(reached, passed);
     const level = this.#filter[Math.min(depth, this.#end)];
@@ -174,12 +231,34 @@ class Walk {
       return;
     }
     if (mayEnd) this.#leaf(lower(passed, nodes, (one) => one.rank));
-    if (level === undefined) return;
-    const ids = nodes.map((one) => one.id);
-    const key = `${Math.min(depth, this.#end)}|${ids.join()}|${passed.join()}`;
-    if (this.#seen.has(key)) return;
+    if (level !== undefined) this.#further(nodes, level, depth, passed);
+  }
+
+  #stopped(steps: number): boolean {
+    this.#steps += steps;
+    if (this.#steps > COVERAGE_STEPS_MAX) this.exhausted = true;
+    return this.#done || this.exhausted;
+  }
+
+  #further(
+    nodes: readonly TrieNode[],
+    level: string,
+    depth: number,
+    passed: readonly number[],
+  ): void {
+    if (this.#done || this.#repeats(nodes, passed)) return;
+    if (level === '+' || level === '#') this.#branch(nodes, depth, passed);
+    else this.#along(nodes, level, depth, passed);
+  }
+
+  /** The depth is in the ids: a node has but one. */
+  #repeats(nodes: readonly TrieNode[], passed: readonly number[]): boolean {
+    let key = '';
+    for (const { id } of nodes) key += `${id},`;
+    for (const rank of passed) key += `|${rank}`;
+    if (this.#seen.has(key)) return true;
     this.#seen.add(key);
-    this.#branch(nodes, level, depth, passed);
+    return false;
   }
 
   #passHashes(
@@ -210,61 +289,74 @@ class Walk {
     return open.includes(false) ? nodes.filter((one) => open[one.authority] === true) : nodes;
   }
 
-  #branch(
+  #leaf(ranks: readonly number[]): void {
+    if (!this.#done && !this.#visit(ranks)) this.#done = true;
+  }
+
+  /** Whether a node can still change anything: by its ranks, and by the lengths of the topics below it. */
+  #matters(node: TrieNode, depth: number, passed: readonly number[]): boolean {
+    if (node.rankMin >= (passed[node.authority] ?? 0)) return false;
+    const left = this.#end - depth;
+    return node.levelsMax >= left && (this.#longer || node.levelsMin <= left);
+  }
+
+  /** A level that the filter itself says. */
+  #along(
     nodes: readonly TrieNode[],
     level: string,
     depth: number,
     passed: readonly number[],
   ): void {
-    if (level !== '+' && level !== '#') return this.#step(nodes, level, depth, passed);
-    for (const token of this.#tokens(nodes, depth)) this.#step(nodes, token, depth, passed);
-  }
-
-  #leaf(ranks: readonly number[]): void {
-    if (!this.#done && !this.#visit(ranks)) this.#done = true;
-  }
-
-  #tooMuch(steps: number): boolean {
-    this.#steps += steps;
-    if (this.#steps > COVERAGE_STEPS_MAX) {
-      this.exhausted = true;
-      this.#done = true;
-    }
-    return this.#done;
-  }
-
-  #step(nodes: readonly TrieNode[], token: Token, depth: number, passed: readonly number[]): void {
-    if (this.#done || this.#tooMuch(nodes.length)) return;
     const wildcards = depth > 0 || !this.#reserved;
     const next: TrieNode[] = [];
-    // Nodes that hold only ranks above what matches already cannot change anything.
-    const reach = (node: TrieNode | undefined): void => {
-      if (node !== undefined && node.rankMin < (passed[node.authority] ?? 0)) next.push(node);
+    const reach = (node: TrieNode): void => {
+      if (this.#matters(node, depth + 1, passed)) next.push(node);
     };
-    for (const node of nodes) {
-      if (token !== FRESH) reach(literalChild(node, token));
-      if (wildcards) reach(node.plus);
-      for (const edge of node.placeholders ?? []) {
-        if (follows(edge, this.#facts, token, wildcards)) reach(edge.node);
-      }
-    }
-    this.from(next, depth + 1, passed, depth === 0 && token === '');
+    for (const node of nodes) forEachNext(node, level, this.#facts, wildcards, reach);
+    this.from(next, depth + 1, passed, depth === 0 && level === '');
   }
 
-  /** Everything that a level may be and that some rule tells apart. */
-  #tokens(nodes: readonly TrieNode[], depth: number): Set<Token> {
-    const tokens = new Set<Token>([FRESH]);
+  /**
+   * A wildcard of the filter: a level that no rule mentions, and each one that leads somewhere else than that. Its wildcard does
+   * not match reserved topics. [MQTT-4.7.2-1]
+   */
+  #branch(nodes: readonly TrieNode[], depth: number, passed: readonly number[]): void {
+    const fresh: TrieNode[] = [];
+    const mentioned = new Map<string, TrieNode[]>();
     for (const node of nodes) {
-      for (const literal of literalLevels(node)) tokens.add(literal);
-      for (const edge of node.placeholders ?? []) {
-        tokens.add(factValue(this.#facts, edge.placeholder));
-      }
+      this.#forEachEdge(node, (level, next) => {
+        if (!this.#matters(next, depth + 1, passed)) return;
+        if (level === FRESH) fresh.push(next);
+        else if (depth > 0 || !level.startsWith('$')) append(mentioned, level, next);
+      });
     }
-    if (depth > 0) return tokens;
-    // The filter's wildcard does not match reserved topics. [MQTT-4.7.2-1]
-    for (const token of tokens) if (token?.startsWith('$') === true) tokens.delete(token);
-    return tokens;
+    this.from(fresh, depth + 1, passed, false);
+    for (const [level, more] of mentioned) {
+      if (this.#stopped(1)) return;
+      const next = fresh.length === 0 ? more : [...fresh, ...more];
+      this.from(next, depth + 1, passed, depth === 0 && level === '');
+    }
   }
+
+  /** Every edge with the level that it needs; `FRESH` where any level will do. */
+  #forEachEdge(
+    node: TrieNode,
+    visit: (level: string | typeof FRESH, next: TrieNode) => void,
+  ): void {
+    if (node.plus !== undefined) visit(FRESH, node.plus);
+    if (node.onlyLevel !== undefined && node.only !== undefined) visit(node.onlyLevel, node.only);
+    for (const [level, next] of node.literals ?? []) visit(level, next);
+    for (const { placeholder, effect, node: next } of node.placeholders ?? []) {
+      const value = factValue(this.#facts, placeholder);
+      if (value !== undefined || effect === 'deny') visit(value, next);
+    }
+  }
+}
+
+function append(lists: Map<string, TrieNode[]>, level: string, node: TrieNode): void {
+  const others = lists.get(level);
+  if (others === undefined) lists.set(level, [node]);
+  else others.push(node);
 }
 
 /** What an authority says when nothing below `rank` matches; undefined when it would abstain. */

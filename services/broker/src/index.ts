@@ -1,4 +1,6 @@
-export { LiveSession } from './access/live-sessions.ts';
+export { BanList } from './access/ban-list.ts';
+export { Enforcer, type EnforcerOptions } from './access/enforcer.ts';
+export { LiveSession, LiveSessions } from './access/live-sessions.ts';
 export {
   type BrokerConfig,
   brokerConfigSchema,

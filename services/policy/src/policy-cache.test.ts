@@ -1,7 +1,12 @@
 import { affects, type Command } from '@sallyport/domain';
-import { type AuthenticateAnswer, PolicyCache, type PolicyClient } from '@sallyport/policy-client';
+import {
+  type AuthenticateAnswer,
+  DROPPED_AT_ONCE_MAX,
+  PolicyCache,
+  type PolicyClient,
+} from '@sallyport/policy-client';
 import * as fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { bytes, facts, World } from './testing/world.ts';
 
 const worlds: World[] = [];
@@ -67,6 +72,30 @@ describe('PolicyCache', () => {
     expect((await cache.authenticate(proof('c', 'u', 'wrong'))).ok).toBe(false);
     expect(heads).toEqual([revision]);
     expect((await cache.authenticate(proof('c', 'u', 'secret'))).ok).toBe(true);
+  });
+
+  it('hands out nothing that a change has made stale, also of more than it drops at once', async () => {
+    const { world, cache, hear } = await node();
+    await world.addCredential('u', undefined);
+    const proofs = Array.from({ length: 3 * DROPPED_AT_ONCE_MAX }, (_, index) =>
+      proof(`c${index}`, 'u'),
+    );
+    await hear();
+    for (const one of proofs) await cache.authenticate(one);
+    expect(cache.size).toBe(proofs.length);
+    await world.rules({ kind: 'everyone' }, { effect: 'deny', action: 'all', topicFilter: '#' });
+    await hear();
+    expect(cache.size).toBe(proofs.length);
+    expect(proofs.map((one) => cache.cached(one)).filter((one) => one !== undefined)).toEqual([]);
+    // Asked for by the lookups above, they are gone; those that nobody asks for go by themselves.
+    for (const one of proofs) await cache.authenticate(one);
+    await world.rules({ kind: 'everyone' }, { effect: 'allow', action: 'all', topicFilter: '#' });
+    await hear();
+    const [first = proof('c')] = proofs;
+    await cache.authenticate(first);
+    expect(cache.cached(first)).toBeDefined();
+    await vi.waitFor(() => expect(cache.size).toBe(1));
+    expect(cache.cached(first)).toBeDefined();
   });
 
   it('drops a verified secret at the millisecond at which it ends', async () => {

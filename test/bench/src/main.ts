@@ -5,6 +5,7 @@ import { benchFold, benchVerdicts } from './decisions.ts';
 import { benchLog } from './log.ts';
 import { benchMqtt } from './mqtt.ts';
 import { allComparisons, allDetails, allFigures } from './report.ts';
+import { benchRules } from './rules.ts';
 
 const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   log: benchLog,
@@ -12,9 +13,13 @@ const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   verdicts: benchVerdicts,
   cluster: benchCluster,
   mqtt: benchMqtt,
+  rules: () => benchRules(args),
 };
 
-const wanted = process.argv.slice(2);
+const args = process.argv.slice(2);
+// The first option ends the list of parts; the rest is for whichever part knows it.
+const options = args.findIndex((one) => one.startsWith('--'));
+const wanted = options < 0 ? args : args.slice(0, options);
 const unknown = wanted.find((name) => !Object.hasOwn(parts, name));
 if (unknown !== undefined) {
   console.error(`unknown part ${unknown}; parts are ${Object.keys(parts).join(', ')}`);

@@ -3,6 +3,9 @@ export interface Figure {
   readonly name: string;
   readonly value: number;
   readonly unit: string;
+  readonly target?: Omit<Target, 'of'>;
+  /** Absent without a target. */
+  readonly met?: boolean;
 }
 
 const figures: Figure[] = [];
@@ -13,6 +16,28 @@ export function figure(name: string, value: number, unit: string): void {
   const digits = value >= 100 ? 0 : value >= 1 ? 2 : 3;
   const number = value.toLocaleString('en', { maximumFractionDigits: digits });
   console.log(`  ${name.padEnd(64)} ${number.padStart(12)} ${unit}`);
+}
+
+/** A figure that is held against a target. */
+export function measured(
+  name: string,
+  value: number,
+  unit: string,
+  bound: Target['bound'],
+  target: number,
+): void {
+  const met = bound === '≥' ? value >= target : value <= target;
+  figures.push({ name, value, unit, target: { bound, value: target }, met });
+  console.log(
+    columns([
+      `${name} (${unit})`,
+      '',
+      short(value),
+      '',
+      `${bound} ${target}`,
+      met ? '  met' : '  MISSED',
+    ]),
+  );
 }
 
 export function heading(text: string): void {

@@ -1,18 +1,16 @@
 import { OperationalError } from '@sallyport/errors';
 import { affects } from '@sallyport/domain';
 import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
-import {
-  type PolicyCache,
-  type PolicyClient,
-  type PolicyStatus,
-  RESOLVE_PRINCIPALS_MAX,
-} from '@sallyport/policy-client';
+import type { PolicyCache, PolicyClient, PolicyStatus } from '@sallyport/policy-client';
 import { attributes as keys, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
 import type { BanList } from './ban-list.ts';
 import type { LiveSession, LiveSessions } from './live-sessions.ts';
 
 /** Pause before a re-evaluation that failed is tried again. */
 export const RETRY_DELAY_MS = 100;
+
+/** Most sessions that are re-evaluated before others get their turn: a few milliseconds of work, here and where it is asked. */
+export const REEVALUATED_SESSIONS_MAX = 100;
 
 /** How often staleness and ended secrets are looked for. */
 export const SWEEP_INTERVAL_MS = 500;
@@ -149,16 +147,19 @@ export class Enforcer implements AsyncDisposable {
 
   /** Until it succeeds: a change that was heard of is never skipped. */
   async #reevaluate(tags: ReadonlySet<string>, revision: number): Promise<void> {
-    let affected = [...this.#options.sessions.withTags(tags)];
-    while (affected.length > 0 && !this.#closed) {
-      const batch = affected.slice(0, RESOLVE_PRINCIPALS_MAX);
+    const affected = [...this.#options.sessions.withTags(tags)];
+    let done = 0;
+    while (done < affected.length && !this.#closed) {
+      const batch = affected.slice(done, done + REEVALUATED_SESSIONS_MAX);
       try {
         await this.#resolve(batch, revision);
-        affected = affected.slice(batch.length);
+        done += batch.length;
+        // In one process nothing above has waited for anything.
+        if (done < affected.length) await new Promise((resolve) => setImmediate(resolve));
       } catch (error) {
         if (!(error instanceof OperationalError)) throw error;
         this.#options.logger.warn(
-          { code: error.code, revision, sessions: affected.length },
+          { code: error.code, revision, sessions: affected.length - done },
           'live sessions could not be re-evaluated; trying again',
         );
         await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY_MS));

@@ -134,6 +134,10 @@ function remember(known: Map<string, Decision>, key: string, decision: Decision)
   return decision;
 }
 
+function sameTexts(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((text, index) => text === other[index]);
+}
+
 /** They have no order; both are absent for most policies. */
 function sameAttributes(one: Resolved['attributes'], other: Resolved['attributes']): boolean {
   if (one === other) return true;
@@ -174,9 +178,10 @@ export class LiveSessions {
     revision: Revision,
   ): void {
     if (!this.#all.has(session)) return;
-    this.#unindex(session);
+    const moved = !sameTexts(session.tags, resolved.tags);
+    if (moved) this.#unindex(session);
     session.adopt(resolved, policy, revision);
-    this.#index(session);
+    if (moved) this.#index(session);
   }
 
   /** Every session that depends on one of the tags. */

@@ -77,7 +77,7 @@ describe('a live session', () => {
       ['p/', 'p/a'],
     ] as const) {
       const { resolved, policy } = admitted(policyOf(prefix, '#'));
-      session.adopt(resolved, policy);
+      session.adopt(resolved, policy, 1);
       expect(session.publishedTopic('a')).toBe(expected);
     }
   });
