@@ -2,6 +2,7 @@ import type { Rejection } from '@sallyport/errors';
 import type { AclTableEvent } from './acl-table.ts';
 import type { BanEvent } from './ban.ts';
 import type { CredentialEvent } from './credential.ts';
+import type { ImportEvent } from './import.ts';
 import type { OperatorEvent } from './operator.ts';
 import type { RoleEvent } from './role.ts';
 import type { SettingEvent } from './setting.ts';
@@ -17,7 +18,8 @@ export type DomainEvent =
   | OperatorEvent
   | TrustEvent
   | RoleEvent
-  | BanEvent;
+  | BanEvent
+  | ImportEvent;
 
 /** Who caused a commit. */
 export interface Actor {

@@ -212,6 +212,15 @@ export interface CredentialReads {
   credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined;
   /** Asked whether a role exists. */
   role(id: string): unknown;
+  /** The same three lookups for many credentials at once, where that is cheaper than one by one. */
+  takenBy?(added: readonly NewCredential[]): TakenIdentities;
+}
+
+/** Ids, names and matches that credentials have, and whose they are. Names and matches are under `<store>:<name or login key>`. */
+export interface TakenIdentities {
+  readonly ids: ReadonlyMap<string, string>;
+  readonly names: ReadonlyMap<string, string>;
+  readonly logins: ReadonlyMap<string, string>;
 }
 
 interface Conditional {

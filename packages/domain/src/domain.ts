@@ -15,12 +15,23 @@ import {
   decideCredential,
   loginKey,
 } from './credential.ts';
+import { addedBy, decideImport, type ImportCommand, type ImportReads } from './import.ts';
 import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
 import { decideRole, type Role, type RoleCommand, type RoleReads } from './role.ts';
 import { rolesOf } from './roles-access.ts';
 import { decideRehash, type RehashCommand } from './rehash.ts';
+import { Overlay } from './overlay.ts';
 import { decideSetting, type SettingCommand, type SettingReads } from './setting.ts';
 import { decideTrust, type TrustCommand, type TrustReads } from './trust.ts';
+
+/** Commands that take effect together or not at all, each decided on what the ones before it do. */
+export interface TogetherCommand {
+  readonly type: 'ChangeTogether';
+  readonly data: { readonly commands: readonly PlannedCommand[] };
+}
+
+/** What may be part of a `ChangeTogether`: whatever an `Overlay` knows. */
+export type PlannedCommand = CredentialCommand | AclTableCommand | SettingCommand;
 
 export type Command =
   | CredentialCommand
@@ -30,7 +41,9 @@ export type Command =
   | TrustCommand
   | RoleCommand
   | BanCommand
-  | RehashCommand;
+  | RehashCommand
+  | ImportCommand
+  | TogetherCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads
@@ -41,7 +54,8 @@ export interface DecisionReads
     SettingReads,
     OperatorReads,
     TrustReads,
-    BanReads {
+    BanReads,
+    ImportReads {
   role(id: string): Role | undefined;
 }
 
@@ -85,9 +99,41 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
       return decideBan(reads, command, at);
     case 'RehashSecrets':
       return decideRehash(reads, command);
+    case 'StoreImportRows': {
+      const overlay = new Overlay(reads, at);
+      overlay.foresee(addedBy(command.data.rows));
+      return decideImport(overlay, command.data, (one) => decideOn(overlay, one, at));
+    }
+    case 'ChangeTogether':
+      return decideTogether(new Overlay(reads, at), command.data.commands, at);
     default:
       return unreachable(command);
   }
+}
+
+/** Decides on the overlay and, unless it is refused, puts the events on top of it. */
+export function decideOn<C extends PlannedCommand>(
+  overlay: Overlay,
+  command: C,
+  at: number,
+): Decided<C extends CredentialCommand ? CredentialEvent : DomainEvent> {
+  const decided = decide(overlay, command, at);
+  if (decided.ok) for (const event of decided.events) overlay.apply(event, streamOf(event));
+  return decided as Decided<C extends CredentialCommand ? CredentialEvent : DomainEvent>; // A command's events are of its aggregate.
+}
+
+function decideTogether(
+  overlay: Overlay,
+  commands: readonly PlannedCommand[],
+  at: number,
+): Decided<DomainEvent> {
+  const events: DomainEvent[] = [];
+  for (const [index, command] of commands.entries()) {
+    const decided = decideOn(overlay, command, at);
+    if (!decided.ok) return { ok: false, rejection: { ...decided.rejection, commandIndex: index } };
+    events.push(...decided.events);
+  }
+  return { ok: true, events };
 }
 
 /**
@@ -153,6 +199,9 @@ export function scopeOf(command: Command): readonly string[] {
       return ['bans'];
     case 'RehashSecrets':
       return command.data.secrets.map(({ id }) => `credential:${id}`);
+    case 'StoreImportRows':
+    case 'ChangeTogether':
+      return ['*'];
     default:
       return unreachable(command);
   }
@@ -160,7 +209,7 @@ export function scopeOf(command: Command): readonly string[] {
 
 export interface StreamId {
   readonly aggregate:
-    'credential' | 'acl-table' | 'setting' | 'operator' | 'trust' | 'role' | 'ban';
+    'credential' | 'acl-table' | 'setting' | 'operator' | 'trust' | 'role' | 'ban' | 'import';
   readonly key: string;
 }
 
@@ -202,6 +251,8 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'BanAdded':
     case 'BanRemoved':
       return { aggregate: 'ban', key: event.data.id };
+    case 'ImportRowsStored':
+      return { aggregate: 'import', key: event.data.importId };
     default:
       return unreachable(event);
   }
@@ -247,6 +298,7 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'ApiKeyAdded':
     case 'ApiKeyChanged':
     case 'ApiKeyRemoved':
+    case 'ImportRowsStored':
       return [];
     case 'TrustReplaced':
     case 'TrustRemoved':

@@ -51,6 +51,7 @@ export {
   type Secret,
   type Store,
   STORES,
+  type TakenIdentities,
 } from './credential.ts';
 export {
   aclTag,
@@ -58,10 +59,12 @@ export {
   type Command,
   credentialTag,
   decide,
+  decideOn,
   type DecisionReads,
   isLoginTag,
   loginTag,
   roleTag,
+  type PlannedCommand,
   scopeOf,
   SETTINGS_TAG,
   TRUST_TAG,
@@ -77,6 +80,20 @@ export {
   parseIpAddress,
   parseIpNetwork,
 } from './ip-address.ts';
+export {
+  decideImport,
+  evolveImport,
+  type Import,
+  type ImportCommand,
+  type ImportEvent,
+  IMPORT_COMMIT_ROWS_MAX,
+  IMPORT_MODES,
+  type ImportMode,
+  type ImportRow,
+  type RowFailure,
+  rowFailureOf,
+  type RowNote,
+} from './import.ts';
 export { MemoryState } from './memory-state.ts';
 export {
   type ApiKey,
@@ -115,6 +132,7 @@ export {
   rolesOf,
 } from './roles-access.ts';
 export { parsePlaceholder, type Placeholder, PLACEHOLDERS } from './placeholder.ts';
+export { Overlay } from './overlay.ts';
 export { saslprep } from './saslprep.ts';
 export { SCRAM_MECHANISMS, type ScramKeys, type ScramMechanism } from './scram.ts';
 export {

@@ -17,6 +17,7 @@ import {
   type Store,
 } from './credential.ts';
 import { type DecisionReads, streamOf } from './domain.ts';
+import { evolveImport, type Import, type ImportEvent } from './import.ts';
 import {
   type ApiKey,
   type ApiKeyEvent,
@@ -40,6 +41,7 @@ export class MemoryState implements DecisionReads {
   readonly #trust = new Map<string, Trust>();
   readonly #roles = new Map<string, Role>();
   readonly #bans = new Map<string, Ban>();
+  readonly #imports = new Map<string, Import>();
   #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
 
   apply(commit: Pick<Commit, 'revision' | 'at' | 'events'>): void {
@@ -77,6 +79,9 @@ export class MemoryState implements DecisionReads {
         break;
       case 'ban':
         put(this.#bans, key, evolveBan(this.#bans.get(key), event as BanEvent, context));
+        break;
+      case 'import':
+        this.#imports.set(key, evolveImport(this.#imports.get(key), event as ImportEvent, context));
         break;
       default:
         unreachable(aggregate);
@@ -183,6 +188,10 @@ export class MemoryState implements DecisionReads {
       .filter((one) => isOver(one, at))
       .sort((a, b) => (a.until ?? 0) - (b.until ?? 0) || (a.id < b.id ? -1 : 1))
       .slice(0, most);
+  }
+
+  import(id: string): Import | undefined {
+    return this.#imports.get(id);
   }
 }
 

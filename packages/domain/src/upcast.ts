@@ -34,6 +34,7 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   BanAdded: true,
   BanRemoved: true,
   CredentialSecretRehashed: true,
+  ImportRowsStored: true,
 };
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */

@@ -114,6 +114,13 @@ export const errorFacts = {
   ban_exists: facts(409, 'ALREADY_EXISTS', 'A ban with this id exists already'),
   ban_invalid: facts(422, 'INVALID_ARGUMENT', 'The ban is not valid'),
   too_many_bans: facts(409, 'FAILED_PRECONDITION', 'There are as many bans as there may be'),
+  // Bulk work
+  import_not_found: facts(404, 'NOT_FOUND', 'There is no such import'),
+  import_moved: facts(409, 'ABORTED', 'Another request goes on with this import'),
+  too_many_rows: facts(413, 'INVALID_ARGUMENT', 'There are too many rows'),
+  too_many_imports: facts(429, 'RESOURCE_EXHAUSTED', 'Too many imports are running', {
+    retryable: true,
+  }),
 
   // Devices
   device_not_authenticated: facts(401, 'UNAUTHENTICATED', 'The client could not be authenticated', {

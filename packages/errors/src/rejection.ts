@@ -14,4 +14,6 @@ export interface Rejection {
   /** What a person needs to know beyond the title of the code. */
   readonly detail?: string;
   readonly problems?: readonly FieldProblem[];
+  /** Which of the commands that were to take effect together is refused, from 0. */
+  readonly commandIndex?: number;
 }

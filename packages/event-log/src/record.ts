@@ -12,6 +12,9 @@ export interface StoredRecord {
 /** Most commits that a tail hands over at once. */
 export const FOLLOW_BATCH_COMMITS_MAX = 500;
 
+/** Texts of commits that are on their way into a log: they are measured when they are decided, and stored a moment later. */
+const encoded = new WeakMap<NewCommit, string>();
+
 const COMMIT_ID = /^[\x21-\x7e]{1,128}$/;
 
 /**
@@ -19,6 +22,8 @@ const COMMIT_ID = /^[\x21-\x7e]{1,128}$/;
  * @throws OperationalError `commit_too_large` past `COMMIT_BYTES_MAX`; `invalid_request` for an id that is no visible ASCII
  */
 export function encodeForLog(commit: NewCommit): string {
+  const known = encoded.get(commit);
+  if (known !== undefined) return known;
   assert(commit.events.length > 0, 'a commit has at least one event');
   if (!COMMIT_ID.test(commit.commitId)) {
     throw new OperationalError(
@@ -34,6 +39,7 @@ export function encodeForLog(commit: NewCommit): string {
       `commit ${commit.commitId} has ${bytes} bytes of at most ${COMMIT_BYTES_MAX}`,
     );
   }
+  encoded.set(commit, text);
   return text;
 }
 

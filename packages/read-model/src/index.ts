@@ -6,6 +6,7 @@ export type {
   Page,
   PageRequest,
   RoleSort,
+  Snapshot,
 } from './lists.ts';
-export { FOLD_COMMITS_MAX, ReadModel, type ReadModelOptions } from './read-model.ts';
+export { FOLD_COMMITS_MAX, ReadModel, type ReadModelOptions, SNAPSHOTS_MAX } from './read-model.ts';
 export { SCHEMA_VERSION } from './schema.ts';

@@ -5,7 +5,9 @@ import type {
   BanKind,
   Credential,
   Operator,
+  Revision,
   Role,
+  Settings,
   Store,
 } from '@sallyport/domain';
 
@@ -48,4 +50,16 @@ export interface Lists {
   bans(request: PageRequest<BanSort> & { readonly kind?: BanKind }): Page<Ban>;
   /** Secrets that are still kept as they were imported, by algorithm; none that is zero. O(algorithms). */
   importedSecrets(): Readonly<Record<string, number>>;
+  /** Revisions of the commits of an import, oldest first. */
+  importCommits(importId: string): readonly Revision[];
+}
+
+/** Everything at one revision, however long it takes to read. Holds the file's old pages until it is disposed. */
+export interface Snapshot extends Disposable {
+  readonly revision: Revision;
+  /** Credentials in the order of their ids, from the first one behind `after`. */
+  credentials(after: string, limit: number): readonly Credential[];
+  /** Lists of rules in the order of `aclTargetKey`. */
+  aclTables(after: string, limit: number): readonly AclTable[];
+  settings(): Settings;
 }

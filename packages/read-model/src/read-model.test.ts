@@ -16,7 +16,7 @@ import type { OperationalError } from '@sallyport/errors';
 import { MemoryEventLog, nextHash } from '@sallyport/event-log';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FOLD_COMMITS_MAX, ReadModel } from './index.ts';
+import { FOLD_COMMITS_MAX, ReadModel, SNAPSHOTS_MAX } from './index.ts';
 import { DatabaseSync } from './sqlite.ts';
 import { ROLES_KEPT_MAX } from './tables.ts';
 
@@ -408,6 +408,22 @@ describe('the same state as the reference', () => {
       })
       .map((data) => ({ type: 'AddBan' as const, data: { ...data, by: 'test' } })),
     id.map((one) => ({ type: 'RemoveBan' as const, data: { id: one } })),
+    // Rows that meet each other and what is there; looked up at once here, and one by one by the reference.
+    fc
+      .record({
+        importId: fc.constantFrom('i', '__proto__'),
+        first: fc.constantFrom(1, 3),
+        rows: fc.array(fc.record({ id, name: id, match }), { minLength: 2, maxLength: 4 }),
+      })
+      .map(({ importId, first, rows }) => ({
+        type: 'StoreImportRows' as const,
+        data: {
+          ...{ importId, first, mode: 'partial' as const, fingerprint: 'f', done: false },
+          rows: rows.map(({ id, name, match }) => ({
+            command: { type: 'AddCredential' as const, data: credential(id, { name, match }) },
+          })),
+        },
+      })),
   );
 
   it('after any commands, cut and reopened at any point', async () => {
@@ -448,6 +464,9 @@ describe('the same state as the reference', () => {
         for (const one of [{ kind: 'everyone' }, { kind: 'client', name: 'c' }] as const) {
           expect(model.reads.aclTable(one)).toEqual(reference.aclTable(one));
         }
+        for (const one of ['i', '__proto__']) {
+          expect(model.reads.import(one)).toEqual(reference.import(one));
+        }
         expect(model.reads.settings()).toEqual(reference.settings());
         expect(model.reads.banCount()).toBe(reference.banCount());
         expect(model.reads.expiredBans(AT + 1, 9)).toEqual(reference.expiredBans(AT + 1, 9));
@@ -456,6 +475,60 @@ describe('the same state as the reference', () => {
       }),
       { numRuns: 60 },
     );
+  });
+});
+
+describe('pages', () => {
+  it('count all that is found, whether the page is the last one or not', async () => {
+    const names = Array.from({ length: 7 }, (_, index) => added(credential(`${index}`)));
+    await append(commitOf('1', ...names));
+    const model = await openModel();
+    for (const sort of ['name', 'createdAt', 'updatedAt'] as const) {
+      for (const search of [undefined, 'name', 'user']) {
+        for (let page = 0; page < 5; page++) {
+          const wanted = { sort, order: 'asc', page, pageSize: 3, store: 'native' } as const;
+          const found = model.lists.credentials({ ...wanted, ...(search && { search }) });
+          const total = search === 'user' ? 0 : 7;
+          expect(found.total).toBe(total);
+          expect(found.items).toHaveLength(Math.max(0, Math.min(3, total - 3 * page)));
+        }
+      }
+    }
+  });
+});
+
+describe('a snapshot', () => {
+  it('stays at its revision, and tells everything page by page', async () => {
+    const target = { kind: 'everyone' } as const;
+    const rules = [{ ruleId: 'r', effect: 'allow', action: 'all', topicFilter: 'a' }] as const;
+    await append(
+      commitOf('1', added(credential('a')), added(credential('b'))),
+      commitOf('2', { type: 'AclRulesReplaced', data: { target, rules } }),
+    );
+    const model = await openModel();
+    using snapshot = model.snapshot();
+    await append(
+      commitOf('3', { type: 'CredentialRemoved', data: { id: 'a' } }),
+      commitOf('4', { type: 'SettingsChanged', data: { changes: { noMatch: 'allow' } } }),
+    );
+    await model.waitFor(4, 5_000);
+    expect(snapshot.revision).toBe(2);
+    expect(snapshot.credentials('', 1).map((one) => one.id)).toEqual(['a']);
+    expect(snapshot.credentials('a', 5).map((one) => one.id)).toEqual(['b']);
+    expect(snapshot.aclTables('', 5)).toHaveLength(1);
+    expect(snapshot.settings()).toMatchObject({ noMatch: 'deny', updatedRevision: 0 });
+    using later = model.snapshot();
+    expect(later.settings()).toMatchObject({ noMatch: 'allow', updatedRevision: 4 });
+  });
+
+  it('ends with its model, and there are not too many', async () => {
+    const model = await openModel();
+    const all = Array.from({ length: SNAPSHOTS_MAX }, () => model.snapshot());
+    expect(() => model.snapshot()).toThrow(/snapshots are open/);
+    all[0]?.[Symbol.dispose]();
+    expect(model.snapshot().revision).toBe(0);
+    await model[Symbol.asyncDispose]();
+    expect(() => all[1]?.credentials('', 1)).toThrow();
   });
 });
 

@@ -10,17 +10,24 @@ import {
   type Tail,
 } from '@sallyport/event-log';
 import { attributes as keys, setGauge, withSpan } from '@sallyport/telemetry';
-import type { Lists } from './lists.ts';
+import type { Lists, Snapshot } from './lists.ts';
 import { SCHEMA, SCHEMA_VERSION } from './schema.ts';
 import { type Database, DatabaseSync } from './sqlite.ts';
 import { SqliteLists } from './sqlite-lists.ts';
+import { SqliteSnapshot } from './sqlite-snapshot.ts';
 import { Tables } from './tables.ts';
 
 /** Most commits of one transaction of the fold; the event loop is held for as long as one takes. */
 export const FOLD_COMMITS_MAX = 256;
 
+/** Most snapshots that are open at the same time. */
+export const SNAPSHOTS_MAX = 8;
+
 /** How much of the file is mapped into memory at most; what lies beyond is read. */
 const MAPPED_BYTES_MAX = 2 ** 31;
+
+/** Pages of 4 KiB in the write-ahead log after which they are written to the file. */
+const CHECKPOINT_PAGES = 8_000;
 
 interface Checkpoint {
   readonly revision: Revision;
@@ -49,13 +56,16 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   readonly #db: Database;
   readonly #lock: Database;
   readonly #tables: Tables;
+  readonly #path: string;
+  readonly #snapshots = new Set<Snapshot>();
   readonly lists: Lists;
   readonly #waiters = new Set<Waiter>();
   #checkpoint: Checkpoint;
   #tail: Tail | undefined;
   #failure: OperationalError | undefined;
 
-  private constructor({ db, lock, checkpoint }: Opened) {
+  private constructor(path: string, { db, lock, checkpoint }: Opened) {
+    this.#path = path;
     this.#db = db;
     this.#lock = lock;
     this.#checkpoint = checkpoint;
@@ -68,7 +78,7 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
    * @throws OperationalError `log_truncated`, `log_diverged`, `log_unreadable`, `log_unavailable`, `read_model_unavailable`
    */
   static async open(options: ReadModelOptions): Promise<ReadModel> {
-    const model = new ReadModel(openDatabase(options.path));
+    const model = new ReadModel(options.path, openDatabase(options.path));
     try {
       await model.#start(options);
     } catch (error) {
@@ -131,6 +141,20 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   /** Who is banned; not to be changed. Held in memory. */
   get banIndex(): BanIndex {
     return this.#tables.banIndex;
+  }
+
+  /** @throws OperationalError `read_model_unavailable` past `SNAPSHOTS_MAX`, or when the file cannot be read */
+  snapshot(): Snapshot {
+    if (this.#snapshots.size >= SNAPSHOTS_MAX) {
+      throw new OperationalError('read_model_unavailable', `${SNAPSHOTS_MAX} snapshots are open`);
+    }
+    try {
+      const snapshot = new SqliteSnapshot(this.#path, () => this.#snapshots.delete(snapshot));
+      this.#snapshots.add(snapshot);
+      return snapshot;
+    } catch (cause) {
+      throw new OperationalError('read_model_unavailable', 'no snapshot', { cause });
+    }
   }
 
   commitRevision(commitId: string): Revision | undefined {
@@ -223,6 +247,7 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#tail?.[Symbol.asyncDispose]();
     this.#fail(new OperationalError('read_model_unavailable', 'the read model is closed'));
+    for (const snapshot of this.#snapshots) snapshot[Symbol.dispose]();
     if (this.#db.isOpen) this.#db.close();
     if (!this.#lock.isOpen) return;
     this.#lock.exec('ROLLBACK');
@@ -264,6 +289,8 @@ function connect(path: string): Database {
   const db = new DatabaseSync(path);
   // A crash may lose the newest transactions, never mix them; they are folded again from the log.
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;');
+  // A hot page that is changed by many transactions is written to the file once, not for each thousand pages.
+  db.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
   // A lookup among a million credentials touches pages all over the file: mapped, it costs a third less.
   db.exec(`PRAGMA mmap_size = ${MAPPED_BYTES_MAX}`);
   return db;

@@ -25,9 +25,9 @@ CREATE TABLE credentials (
 );
 CREATE UNIQUE INDEX credentials_login ON credentials (login_key, store);
 CREATE UNIQUE INDEX credentials_name ON credentials (store, name);
-CREATE INDEX credentials_by_name ON credentials (name_key, id);
-CREATE INDEX credentials_by_created ON credentials (created_at, id);
-CREATE INDEX credentials_by_updated ON credentials (updated_at, id);
+CREATE INDEX credentials_by_name ON credentials (name_key, id, store);
+CREATE INDEX credentials_by_created ON credentials (created_at, id, name_key, store);
+CREATE INDEX credentials_by_updated ON credentials (updated_at, id, name_key, store);
 CREATE TABLE acl_tables (
   target TEXT PRIMARY KEY,
   target_key TEXT NOT NULL,
@@ -70,4 +70,10 @@ CREATE UNIQUE INDEX bans_value ON bans (kind, value);
 CREATE INDEX bans_by_value ON bans (value_key, id);
 CREATE INDEX bans_by_until ON bans (until, id);
 CREATE TABLE imported_secrets (algorithm TEXT PRIMARY KEY, secrets INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE imports (id TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE import_commits (
+  import_id TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  PRIMARY KEY (import_id, revision)
+) WITHOUT ROWID;
 `;

@@ -1,4 +1,13 @@
-import type { AclTable, ApiKey, Ban, BanKind, Credential, Operator, Role } from '@sallyport/domain';
+import type {
+  AclTable,
+  ApiKey,
+  Ban,
+  BanKind,
+  Credential,
+  Operator,
+  Revision,
+  Role,
+} from '@sallyport/domain';
 import { importedSecrets } from './imported-secret-counts.ts';
 import type {
   BanSort,
@@ -96,6 +105,12 @@ export class SqliteLists implements Lists {
     return importedSecrets(this.#db);
   }
 
+  importCommits(importId: string): readonly Revision[] {
+    const sql = 'SELECT revision FROM import_commits WHERE import_id = ? ORDER BY revision';
+    const rows = this.#db.prepare(sql).all(importId) as { revision: number }[]; // The column of the statement.
+    return rows.map((row) => row.revision);
+  }
+
   #page<T>(request: PageRequest<string>, query: Query): Page<T> {
     const conditions = [...(query.where ?? [])];
     if (request.search !== undefined && request.search !== '') {
@@ -105,15 +120,24 @@ export class SqliteLists implements Lists {
       conditions.length === 0 ? '' : `WHERE ${conditions.map((one) => one.sql).join(' AND ')}`;
     const values = conditions.map((one) => one.value);
     const direction = request.order === 'asc' ? 'ASC' : 'DESC';
-    const counted = this.#db
-      .prepare(`SELECT count(*) AS n FROM ${query.table} ${where}`)
-      .get(...values) as { n: number }; // The one column that the SQL names.
+    const order = `ORDER BY ${query.sorted} ${direction}, ${query.tieBreak} ${direction}`;
+    const offset = request.page * request.pageSize;
+    // The inner query is answered by an index alone: a search that finds little looks at every row, and rows are large.
     const items = this.#docs<T>(
-      `SELECT doc FROM ${query.table} ${where}
-       ORDER BY ${query.sorted} ${direction}, ${query.tieBreak} ${direction} LIMIT ? OFFSET ?`,
-      [...values, request.pageSize, request.page * request.pageSize],
+      `SELECT doc FROM ${query.table} WHERE rowid IN (
+         SELECT rowid FROM ${query.table} ${where} ${order} LIMIT ? OFFSET ?
+       ) ${order}`,
+      [...values, request.pageSize, offset],
     );
-    return { items, total: counted.n };
+    // A page that is not full is the last one, so that either the page or the count is cheap.
+    const last = items.length < request.pageSize && (items.length > 0 || offset === 0);
+    return { items, total: last ? offset + items.length : this.#count(query, where, values) };
+  }
+
+  #count({ table }: Query, where: string, values: readonly string[]): number {
+    const sql = `SELECT count(*) AS n FROM ${table} ${where}`;
+    const counted = this.#db.prepare(sql).get(...values) as { n: number }; // The one column that the SQL names.
+    return counted.n;
   }
 
   #docs<T>(sql: string, values: readonly (string | number)[]): T[] {

@@ -22,11 +22,15 @@ import {
   evolveApiKey,
   evolveBan,
   evolveCredential,
+  evolveImport,
   evolveOperator,
   evolveRole,
   evolveSettings,
   evolveTrust,
+  type Import,
+  type ImportEvent,
   loginKey,
+  type NewCredential,
   type Operator,
   type OperatorEvent,
   type OperatorOnlyEvent,
@@ -41,6 +45,7 @@ import {
   type TlsListener,
   type Trust,
   type TrustEvent,
+  type TakenIdentities,
 } from '@sallyport/domain';
 import { ImportedSecretCounts } from './imported-secret-counts.ts';
 import { KnownKeys, RowCache } from './row-caches.ts';
@@ -154,13 +159,17 @@ export class Tables implements DecisionReads {
       case 'ban':
         this.#applyBan(event as BanEvent, key, context);
         break;
+      case 'import':
+        this.#applyImport(event as ImportEvent, context);
+        break;
       default:
         unreachable(aggregate);
     }
   }
 
   #applyCredential(event: CredentialEvent, id: string, context: EventContext): void {
-    const before = this.credential(id);
+    // What is new has no state before it; a lookup for each of a million would be a tenth of their fold.
+    const before = event.type === 'CredentialAdded' ? undefined : this.credential(id);
     const next = evolveCredential(before, event, context);
     this.#imported.replace(before, next);
     this.#putCredential(id, next);
@@ -282,6 +291,13 @@ export class Tables implements DecisionReads {
     );
   }
 
+  #applyImport(event: ImportEvent, context: EventContext): void {
+    const { importId } = event.data;
+    const next = evolveImport(this.import(importId), event, context);
+    this.#run('INSERT OR REPLACE INTO imports VALUES (?, ?)', importId, JSON.stringify(next));
+    this.#run('INSERT INTO import_commits VALUES (?, ?)', importId, context.revision);
+  }
+
   credential(id: string): Credential | undefined {
     const sql = 'SELECT doc FROM credentials WHERE id = ?';
     return this.#credentials.get(id, () => this.#doc<Credential>(sql, id));
@@ -301,6 +317,30 @@ export class Tables implements DecisionReads {
   credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined {
     const sql = 'SELECT id FROM credentials WHERE login_key = ? AND store = ?';
     return this.#get<{ id: string }>(sql, loginKey(match), store)?.id;
+  }
+
+  takenBy(added: readonly NewCredential[]): TakenIdentities {
+    const found = (sql: string, keys: readonly unknown[]): Map<string, string> => {
+      const rows = this.#prepared(sql).all(JSON.stringify(keys)) as { key: string; id: string }[]; // The columns of every `sql` below.
+      return new Map(rows.map(({ key, id }) => [key, id]));
+    };
+    const keyed = (key: string, condition: string): string =>
+      `SELECT ${key} AS key, c.id AS id FROM json_each(?) j JOIN credentials c ON ${condition}`;
+    const pair = "(j.value ->> 0) || ':' || (j.value ->> 1)";
+    return {
+      ids: found(
+        keyed('j.value', 'c.id = j.value'),
+        added.map((one) => one.id),
+      ),
+      names: found(
+        keyed(pair, 'c.store = j.value ->> 0 AND c.name = j.value ->> 1'),
+        added.map((one) => [one.store, one.name]),
+      ),
+      logins: found(
+        keyed(pair, 'c.store = j.value ->> 0 AND c.login_key = j.value ->> 1'),
+        added.map((one) => [one.store, loginKey(one.match)]),
+      ),
+    };
   }
 
   aclTable(target: AclTarget): AclTable | undefined {
@@ -393,6 +433,10 @@ export class Tables implements DecisionReads {
   /** The same, to look up who is banned. Not to be changed. */
   get banIndex(): BanIndex {
     return (this.#bans ??= new BanIndex(this.bans()));
+  }
+
+  import(id: string): Import | undefined {
+    return this.#doc<Import>('SELECT doc FROM imports WHERE id = ?', id);
   }
 
   commitRevision(commitId: string): Revision | undefined {

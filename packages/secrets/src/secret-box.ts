@@ -1,12 +1,6 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createHmac,
-  hkdfSync,
-  randomBytes,
-} from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync } from 'node:crypto';
 import { OperationalError } from '@sallyport/errors';
+import { RandomPool } from './random-pool.ts';
 
 export const DEPLOYMENT_KEY_BYTES = 32;
 
@@ -32,6 +26,7 @@ export class SecretBox {
   readonly #deploymentKey: Buffer;
   readonly #sealingKey: Uint8Array;
   readonly #fingerprintKey: Uint8Array;
+  readonly #nonces = new RandomPool();
   /** Names the key without telling it; part of everything sealed under it. */
   readonly keyId: string;
 
@@ -60,7 +55,7 @@ export class SecretBox {
 
   /** Seals a verifier with AES-256-GCM. `context` names its object; it opens under no other. */
   seal(plaintext: string, context: string): string {
-    const nonce = randomBytes(NONCE_BYTES);
+    const nonce = this.#nonces.take(NONCE_BYTES);
     const cipher = createCipheriv('aes-256-gcm', this.#sealingKey, nonce);
     cipher.setAAD(Buffer.from(context));
     const body = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()]);

@@ -1,9 +1,10 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, timingSafeEqual } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { hash, verify } from '@node-rs/argon2';
 import type { ScramMechanism } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { importedCost, verifyImportedFast, verifyImportedSlow } from './imported-hash.ts';
+import { RandomPool } from './random-pool.ts';
 import { deriveScram, formatScramVerifier, SCRAM_ITERATIONS, SCRAM_SALT_BYTES } from './scram.ts';
 import type { SecretBox } from './secret-box.ts';
 
@@ -28,6 +29,7 @@ export type VerifierCost = 'fast' | 'slow';
 export class SecretHasher {
   readonly #machineKey: Uint8Array;
   readonly #saltKey: Uint8Array;
+  readonly #random = new RandomPool();
   readonly #concurrencyMax: number;
   readonly #queueMax: number;
   readonly #waiting: (() => void)[] = [];
@@ -56,7 +58,7 @@ export class SecretHasher {
 
   /** A new secret of `MACHINE_SECRET_BYTES` random bytes with its verifier: keyed SHA-256, cheap to check. */
   generateSecret(): { readonly secret: string; readonly verifier: string } {
-    const secret = randomBytes(MACHINE_SECRET_BYTES).toString('base64url');
+    const secret = this.#random.take(MACHINE_SECRET_BYTES).toString('base64url');
     return { secret, verifier: this.machineVerifier(secret) };
   }
 

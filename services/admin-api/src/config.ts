@@ -53,6 +53,18 @@ export const httpSection = Type.Object({
     minimum: 1,
     maximum: 86_400,
   }),
+  importRowsMax: Type.Integer({
+    description: 'Most rows of one import.',
+    default: 100_000,
+    minimum: 1,
+    maximum: 10_000_000,
+  }),
+  importBytesMax: Type.Integer({
+    description: 'Most bytes of one import.',
+    default: 20 * 1024 * 1024,
+    minimum: 1024,
+    maximum: 4 * 1024 * 1024 * 1024,
+  }),
 });
 
 /** What the first start makes; the standalone profile has the same section. */

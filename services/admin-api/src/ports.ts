@@ -1,7 +1,7 @@
 import type { CommandExecutor, DecisionModel, EventLog } from '@sallyport/event-log';
 import type { NodeRegistry } from '@sallyport/node-registry';
 import type { PolicyClient } from '@sallyport/policy-client';
-import type { Lists } from '@sallyport/read-model';
+import type { Lists, Snapshot } from '@sallyport/read-model';
 import type { SecretBox, SecretHasher } from '@sallyport/secrets';
 import type { Logger, OpsHandler } from '@sallyport/telemetry';
 
@@ -10,6 +10,8 @@ export interface AdminReadModel extends DecisionModel {
   /** Running hash of the log at `revision`. */
   readonly hash: string;
   readonly lists: Lists;
+  /** @throws OperationalError `read_model_unavailable` when too many are open */
+  snapshot(): Snapshot;
 }
 
 /** What the API tells of itself while it works. */

@@ -120,6 +120,7 @@ async function createContext(config: HttpConfig, ports: AdminApiPorts): Promise<
   const tokens = new OperatorTokens({ key: secretBox.derive('operator-token'), clock });
   const barrier = new ReadBarrier(ports);
   return {
+    config,
     ports,
     tokens,
     barrier,

@@ -4,8 +4,9 @@ import { benchCluster } from './cluster.ts';
 import { benchFold, benchVerdicts } from './decisions.ts';
 import { benchLog } from './log.ts';
 import { benchMqtt } from './mqtt.ts';
-import { allComparisons, allDetails, allFigures } from './report.ts';
+import { allBoundFigures, allComparisons, allDetails, allFigures } from './report.ts';
 import { benchRules } from './rules.ts';
+import { benchScale, MILLION_OPTION } from './scale.ts';
 
 const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   log: benchLog,
@@ -14,6 +15,7 @@ const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   cluster: benchCluster,
   mqtt: benchMqtt,
   rules: () => benchRules(args),
+  scale: () => benchScale({ million: args.includes(MILLION_OPTION) }),
 };
 
 const args = process.argv.slice(2);
@@ -32,6 +34,7 @@ const path = repositoryPath('bench-results.json');
 const results = {
   node: process.version,
   figures: allFigures(),
+  boundFigures: allBoundFigures(),
   comparisons: allComparisons(),
   details: allDetails(),
 };

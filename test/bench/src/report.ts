@@ -44,6 +44,20 @@ export function heading(text: string): void {
   console.log(`\n${text}`);
 }
 
+/** Notes a figure that is held against a bound, and prints both. */
+export function boundFigure(
+  one: Figure & { readonly bound: '≥' | '≤'; readonly limit: number },
+): void {
+  const { name, value, unit, bound, limit } = one;
+  const met = bound === '≥' ? value >= limit : value <= limit;
+  boundFigures.push({ ...one, met });
+  const cells = [short(value).padStart(10), unit.padEnd(8), bound, short(limit).padStart(7)];
+  console.log(`  ${name.padEnd(64)} ${cells.join(' ')}  ${met ? 'met' : 'MISSED'}`);
+}
+
+const boundFigures: (Figure & { bound: string; limit: number; met: boolean })[] = [];
+export const allBoundFigures = (): readonly Figure[] => boundFigures;
+
 /** What a comparison is held against: the ratio of ours to theirs, or our figure alone. */
 export interface Target {
   readonly of: 'ratio' | 'ours';

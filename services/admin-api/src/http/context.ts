@@ -7,6 +7,7 @@ import type {
   RawRequestDefaultExpression,
   RawServerDefault,
 } from 'fastify';
+import type { HttpConfig } from '../config.ts';
 import type { AdminApiPorts } from '../ports.ts';
 import type { Authenticator } from './authentication.ts';
 import type { CommitIdentity } from './commit-identity.ts';
@@ -19,6 +20,7 @@ import type { Writer } from './write.ts';
 
 /** What routes are made with. */
 export interface ApiContext {
+  readonly config: HttpConfig;
   readonly ports: AdminApiPorts;
   readonly authenticator: Authenticator;
   readonly barrier: ReadBarrier;

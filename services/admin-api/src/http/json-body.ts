@@ -27,7 +27,7 @@ export function parseJson(text: string): unknown {
   return value;
 }
 
-const malformed = (problems: readonly FieldProblem[]): Error =>
+export const malformed = (problems: readonly FieldProblem[]): Error =>
   refused('malformed_body', { problems });
 
 /** Looks at brackets outside of texts only, before anything recursive sees the input. O(length). */
@@ -54,7 +54,7 @@ interface Place {
 }
 
 /** Prototype keys, U+0000 and lone surrogates are refused wherever they stand: no part behind this one has a use for them. */
-function contentProblem(root: unknown): FieldProblem | undefined {
+export function contentProblem(root: unknown): FieldProblem | undefined {
   const open: Place[] = [{ value: root, pointer: '' }];
   let seen = 0;
   for (let place = open.pop(); place !== undefined; place = open.pop()) {

@@ -4,8 +4,10 @@ import { aclRoutes } from '../routes/acl/routes.ts';
 import { apiKeyRoutes } from '../routes/api-keys/routes.ts';
 import { authRoutes } from '../routes/auth/routes.ts';
 import { certificateRoutes } from '../routes/certificates/routes.ts';
+import { configRoutes } from '../routes/config/routes.ts';
 import { credentialRoutes } from '../routes/credentials/routes.ts';
 import { explainRoutes } from '../routes/explain/routes.ts';
+import { importRoutes } from '../routes/imports/routes.ts';
 import { nodeRoutes } from '../routes/nodes/routes.ts';
 import { operatorRoutes } from '../routes/operators/routes.ts';
 import { roleRoutes } from '../routes/roles/routes.ts';
@@ -32,6 +34,8 @@ const resources: readonly Routes[] = [
   statusRoutes,
   certificateRoutes,
   roleRoutes,
+  importRoutes,
+  configRoutes,
 ];
 
 /** The routes below `/api/v1`, with what all of them have in common. */

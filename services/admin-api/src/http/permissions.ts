@@ -13,6 +13,7 @@ export const RESOURCES = [
   'status',
   'certificates',
   'roles',
+  'config',
 ] as const;
 export type Resource = (typeof RESOURCES)[number];
 

@@ -40,7 +40,7 @@ export class Conformance {
   find(method: string, url: string): Documented | undefined {
     const segments = url.split('?', 1)[0]?.split('/') ?? [];
     const wanted = method === 'HEAD' ? 'GET' : method;
-    return this.operations.find((one) => {
+    const fitting = this.operations.filter((one) => {
       const pattern = one.path.split('/');
       return (
         one.method === wanted &&
@@ -48,6 +48,8 @@ export class Conformance {
         pattern.every((part, index) => part.startsWith('{') || part === segments[index])
       );
     });
+    // As the router does: what is written out goes before a parameter.
+    return fitting.find((one) => !one.path.includes('{')) ?? fitting[0];
   }
 
   check(answer: {

@@ -29,6 +29,8 @@ export const HTTP: HttpConfig = {
   loginFailuresMax: 5,
   loginWindowSeconds: 300,
   loginLockSeconds: 600,
+  importRowsMax: 100_000,
+  importBytesMax: 20 * 1024 * 1024,
 };
 
 /** A list whose first entries may be looked at without asking. */
@@ -144,9 +146,17 @@ export class World implements AsyncDisposable {
     this.answers.push(JSON.stringify(answer.headers), answer.payload);
     const type = String(answer.headers['content-type'] ?? '');
     const body: unknown =
-      type.includes('json') && answer.payload !== '' ? JSON.parse(answer.payload) : undefined;
+      /[/+]json/.test(type) && answer.payload !== '' ? JSON.parse(answer.payload) : undefined;
     const { method = 'GET', url } = options;
-    this.conformance.check({ method, url, status: answer.statusCode, type, body });
+    const told = type.startsWith('application/x-ndjson')
+      ? answer.payload
+          .split('\n')
+          .filter((line) => line !== '')
+          .map((line) => JSON.parse(line) as unknown)
+      : [/^text|yaml/.test(type) ? answer.payload : body];
+    for (const one of told) {
+      this.conformance.check({ method, url, status: answer.statusCode, type, body: one });
+    }
     return {
       status: answer.statusCode,
       headers: answer.headers,

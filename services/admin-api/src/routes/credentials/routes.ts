@@ -1,15 +1,14 @@
-import { type Credential, evolveCredential, type Secret } from '@sallyport/domain';
+import { type Credential, evolveCredential } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { etagOf, ifRevisionOf } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
-import { refused } from '../../http/problems.ts';
 import type { Done } from '../../http/write.ts';
 import { registerPatch, registerReplace } from './change.ts';
-import { createSecret, currentOf, found } from './lookup.ts';
-import { withWholeAccess } from './roles-access.ts';
-import { storedFields } from './proof-schema.ts';
+import { registerExport } from './export.ts';
+import { currentOf, found } from './lookup.ts';
+import { prepareCredential } from './prepare.ts';
 import {
   createBody,
   credentialPageSchema,
@@ -35,6 +34,7 @@ export const credentialRoutes: Routes = (app, context) => {
   registerPatch(app, context);
   registerRemove(app, context);
   registerSecrets(app, context);
+  registerExport(app, context);
 };
 
 function registerReads(app: TypedApp, context: ApiContext): void {
@@ -113,37 +113,12 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { store, kind, password, passwordHash, generateSecret, scramOnly, ...rest } =
-        request.body;
-      const { scram: mechanisms = [], ...fields } = rest;
-      const given = password ?? passwordHash;
-      if (given !== undefined && generateSecret) throw eitherSecret();
-      const withSecret = given !== undefined || generateSecret;
-      if (mechanisms.length > 0 && !withSecret) throw scramOfNothing();
-      const how = { password, passwordHash, mechanisms, scramOnly };
       let secret: string | undefined;
       return context.writer.respond(request, reply, {
         command: async (inputs) => {
-          const id = inputs.id('credential');
-          const secrets: Secret[] = [];
-          if (withSecret) {
-            const { username } = fields.match;
-            const created = await createSecret(
-              context,
-              { credentialId: id, username, ...how },
-              inputs,
-            );
-            secret = created.generated;
-            secrets.push(created.secret);
-          }
-          const data = {
-            ...storedFields(withWholeAccess(fields, inputs)),
-            id,
-            store,
-            kind,
-            secrets,
-          };
-          return { type: 'AddCredential', data };
+          const prepared = await prepareCredential(context, request.body, inputs);
+          secret = prepared.generated;
+          return { type: 'AddCredential', data: prepared.credential };
         },
         answer: (done) => {
           const credential = added(done);
@@ -158,16 +133,6 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
     },
   );
 }
-
-const eitherSecret = (): Error =>
-  refused('invalid_request', {
-    problems: [{ pointer: '/generateSecret', detail: 'cannot be combined with a password' }],
-  });
-
-const scramOfNothing = (): Error =>
-  refused('invalid_request', {
-    problems: [{ pointer: '/scram', detail: 'needs a password or a generated secret' }],
-  });
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
   app.delete(

@@ -128,6 +128,8 @@ const generateSecret = defaulted(
 
 export const fieldsSchema = Type.Object(fields, closed);
 
+export const exportedSchema = Type.Object({ store, kind, ...fields });
+
 export const createBody = Type.Object(
   {
     store: defaulted(Type.Unsafe<Store>({ ...store, default: 'native' })),

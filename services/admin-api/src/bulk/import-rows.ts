@@ -1,0 +1,198 @@
+import {
+  type Credential,
+  decide,
+  type ImportRow,
+  isLive,
+  type NewCredential,
+  type RowFailure,
+  rowFailureOf,
+} from '@sallyport/domain';
+import { importedVerifier, type PasswordHash, sealingContext } from '@sallyport/secrets';
+import type { ApiContext } from '../http/context.ts';
+import { createChecker } from '../http/validation.ts';
+import type { CommandInputs } from '../http/write.ts';
+import { createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
+import {
+  checkSecretMembers,
+  type CreateBody,
+  hasSecret,
+  placeholder,
+  prepareCredential,
+} from '../routes/credentials/prepare.ts';
+import { storedFields } from '../routes/credentials/proof-schema.ts';
+import { withWholeAccess } from '../routes/credentials/roles-access.ts';
+import { createBody } from '../routes/credentials/schema.ts';
+import { failureOf, type RawRow } from './raw-rows.ts';
+
+export const EXISTING = ['refuse', 'keep', 'update'] as const;
+
+/** What becomes of a row whose name a credential has already. */
+export type Existing = (typeof EXISTING)[number];
+
+/** A row that is ready to be decided. */
+export interface PreparedRow {
+  readonly row: ImportRow;
+  /** Secret that was generated for it. */
+  readonly generated?: string;
+  /** Bytes that its event has, about. */
+  readonly bytes: number;
+}
+
+const check = createChecker(createBody);
+
+/** Bytes that the event of a row has beyond what was sent, about. */
+const EVENT_BYTES = 200;
+/** The same for a sealed secret, and for each of its SCRAM keys. */
+const SECRET_BYTES = 240;
+const FAILURE_BYTES = 300;
+/** Longest pointer and detail of a failure that is kept. */
+const FAILURE_TEXT_LENGTH_MAX = 256;
+
+/** Makes commands of rows. What a row says is checked as the body of `POST /credentials` is. */
+export class RowPreparer {
+  readonly #context: ApiContext;
+  readonly #existing: Existing;
+  /** Whether secrets are only looked at, not made. */
+  readonly #dry: boolean;
+
+  constructor(
+    context: ApiContext,
+    options: { readonly existing: Existing; readonly dry: boolean },
+  ) {
+    this.#context = context;
+    this.#existing = options.existing;
+    this.#dry = options.dry;
+  }
+
+  /** Never throws what the row is to blame for. @throws OperationalError `hash_pool_full` and what else the world says */
+  async prepare(raw: RawRow, inputs: CommandInputs): Promise<PreparedRow> {
+    if ('failure' in raw) return failed(raw.failure);
+    const [problem] = check(raw.value);
+    if (problem !== undefined) return failed({ code: 'invalid_request', ...problem });
+    const body = raw.value as CreateBody; // `check` has found that it is.
+    try {
+      const prepared = await this.#prepareBody(body, inputs);
+      const secrets = hasSecret(body) ? 1 : 0;
+      const sealed = secrets + (body.scram?.length ?? 0);
+      return { ...prepared, bytes: raw.text.length + EVENT_BYTES + sealed * SECRET_BYTES };
+    } catch (error) {
+      return failed(failureOf(error));
+    }
+  }
+
+  async #prepareBody(body: CreateBody, inputs: CommandInputs): Promise<Omit<PreparedRow, 'bytes'>> {
+    checkSecretMembers(body);
+    const { reads } = this.#context.ports.model;
+    if (this.#existing === 'refuse') return this.#added(body, inputs);
+    const id = reads.credentialIdByName(body.store, body.name);
+    const present = id === undefined ? undefined : reads.credential(id);
+    if (present === undefined) return this.#added(body, inputs);
+    if (this.#existing === 'keep') return { row: { unchanged: present.id } };
+    return this.#changed(present, body, inputs);
+  }
+
+  async #added(body: CreateBody, inputs: CommandInputs): Promise<Omit<PreparedRow, 'bytes'>> {
+    const slow = body.password !== undefined || (body.scram?.length ?? 0) > 0;
+    const failure = slow ? this.#failureWithout(body, inputs) : undefined;
+    if (failure !== undefined) return { row: { failure } };
+    if (slow && this.#dry) return { row: { command: addOf(placeholder(body, inputs)) } };
+    const { credential, generated } = await prepareCredential(this.#context, body, inputs);
+    return {
+      row: { command: addOf(credential) },
+      ...(generated === undefined ? {} : { generated }),
+    };
+  }
+
+  /** What is wrong with a row whatever its secret is: hashing takes milliseconds, and this does not. */
+  #failureWithout(body: CreateBody, inputs: CommandInputs): RowFailure | undefined {
+    const { reads } = this.#context.ports.model;
+    const decided = decide(reads, addOf(placeholder(body, inputs)), inputs.at);
+    return decided.ok ? undefined : rowFailureOf(decided.rejection);
+  }
+
+  async #changed(
+    present: Credential,
+    body: CreateBody,
+    inputs: CommandInputs,
+  ): Promise<Omit<PreparedRow, 'bytes'>> {
+    const { store: _store, kind, password, passwordHash, generateSecret, ...more } = body;
+    const { scram, scramOnly, ...fields } = more;
+    if (kind !== present.kind) return { row: { failure: otherKind } };
+    const changes = storedFields(withWholeAccess(fields, inputs));
+    const live = present.secrets.filter((one) => isLive(one, inputs.at));
+    // A file that is imported again must not take the secrets away that it brought the first time.
+    const given = password !== undefined || passwordHash !== undefined;
+    const wanted = given || (generateSecret && live.length === 0);
+    const same =
+      (password !== undefined && (await proves(this.#context, present, password, inputs.at))) ||
+      (passwordHash !== undefined && isKept(this.#context, present, passwordHash, inputs.at));
+    const needed = wanted && !same;
+    const created = needed
+      ? await createSecret(
+          this.#context,
+          {
+            credentialId: present.id,
+            password,
+            passwordHash,
+            scramOnly,
+            mechanisms: scram ?? presentMechanisms(present, inputs.at),
+            username: fields.match.username,
+          },
+          inputs,
+        )
+      : undefined;
+    const secret = created === undefined ? {} : { secret: created.secret };
+    const generated = created?.generated;
+    return {
+      row: {
+        command: { type: 'ChangeCredential', data: { id: present.id, changes, ...secret } },
+      },
+      ...(generated === undefined ? {} : { generated }),
+    };
+  }
+}
+
+/** Whether a password opens the credential as it is. */
+export async function proves(
+  { ports: { secretBox, hasher } }: ApiContext,
+  credential: Credential,
+  password: string,
+  at: number,
+): Promise<boolean> {
+  const [newest] = credential.secrets.filter((one) => isLive(one, at));
+  if (newest?.verifier === undefined) return false;
+  const context = sealingContext({ kind: 'credential', id: credential.id });
+  return hasher.verify(secretBox.open(newest.verifier, context), Buffer.from(password));
+}
+
+/** Whether the newest secret is kept as this very hash. One that was hashed anew since cannot be told, and counts as another. */
+function isKept(
+  { ports: { secretBox } }: ApiContext,
+  credential: Credential,
+  hash: PasswordHash,
+  at: number,
+): boolean {
+  const [newest] = credential.secrets.filter((one) => isLive(one, at));
+  if (newest?.verifier === undefined) return false;
+  const parsed = importedVerifier(hash);
+  const context = sealingContext({ kind: 'credential', id: credential.id });
+  return parsed.ok && secretBox.open(newest.verifier, context) === parsed.verifier;
+}
+
+const otherKind: RowFailure = {
+  code: 'credential_invalid',
+  pointer: '/kind',
+  detail: 'is not that of the credential, and cannot be changed',
+};
+
+const addOf = (data: NewCredential) => ({ type: 'AddCredential', data }) as const;
+
+function failed({ code, pointer, detail }: RowFailure): PreparedRow {
+  const cut = (text: string): string => text.slice(0, FAILURE_TEXT_LENGTH_MAX);
+  const failure = {
+    code,
+    ...(pointer === undefined ? {} : { pointer: cut(pointer) }),
+    ...(detail === undefined ? {} : { detail: cut(detail) }),
+  };
+  return { row: { failure }, bytes: FAILURE_BYTES };
+}

@@ -1,0 +1,92 @@
+import { createHash } from 'node:crypto';
+import { decideOn, Overlay, type Revision } from '@sallyport/domain';
+import type { Rejection } from '@sallyport/errors';
+import type { ApiContext } from '../http/context.ts';
+import { RefusedError, refused } from '../http/problems.ts';
+import type { CommandInputs } from '../http/write.ts';
+import { OrderedIds } from '../bulk/ordered-id.ts';
+import { type Change, turn } from './section.ts';
+import { SECTIONS } from './sections.ts';
+
+/** Most changes of one plan. */
+export const PLAN_CHANGES_MAX = 10_000;
+
+/** What has to be changed so that everything is as a file says. */
+export interface Plan {
+  /** Deletions, then what is updated and created. */
+  readonly changes: readonly Change[];
+  /** Newest revision that was looked at. */
+  readonly revision: Revision;
+  /** Names exactly this plan: the same changes of the same objects at the same revisions. */
+  readonly tag: string;
+}
+
+type ConfigFile = Readonly<Record<string, unknown>>;
+
+/** @throws RefusedError `invalid_request` for a file that contradicts itself, `too_many_rows` */
+export async function planOf(
+  context: ApiContext,
+  file: ConfigFile,
+  options: { readonly prune: boolean },
+): Promise<Plan> {
+  const { model, clock } = context.ports;
+  const { revision } = model;
+  const made: Change[] = [];
+  const deleted: Change[] = [];
+  for (const section of SECTIONS) {
+    const value = file[section.name];
+    if (value === undefined) continue;
+    const changes = await section.compare(value, { context, at: clock(), prune: options.prune });
+    for (const one of changes) (one.action === 'delete' ? deleted : made).push(one);
+  }
+  // What refers to others goes before them; updates may free what a creation takes.
+  const updated = made.filter((one) => one.action === 'update');
+  const created = made.filter((one) => one.action === 'create');
+  const changes = [...deleted.reverse(), ...updated, ...created];
+  if (changes.length > PLAN_CHANGES_MAX) {
+    throw refused('too_many_rows', { detail: `At most ${PLAN_CHANGES_MAX} changes are made.` });
+  }
+  return { changes, revision, tag: tagOf(changes) };
+}
+
+function tagOf(changes: readonly Change[]): string {
+  const hash = createHash('sha256');
+  for (const { section, action, key, fields, after, updatedRevision, secretTag } of changes) {
+    const parts = [section, action, key, fields, after, updatedRevision, secretTag];
+    hash.update(`${JSON.stringify(parts)}\n`);
+  }
+  return `"plan-${hash.digest('hex').slice(0, 32)}"`;
+}
+
+/** Finds out whether the domain takes the changes, one after the other. @throws RefusedError what it says, with the pointer into the file */
+export async function rehearse(context: ApiContext, { changes }: Plan): Promise<void> {
+  const { model, clock } = context.ports;
+  const at = clock();
+  const ids = new OrderedIds();
+  const inputs: CommandInputs = { at, id: () => ids.next(at) };
+  const overlay = new Overlay(model.reads, at);
+  for (const [index, change] of changes.entries()) {
+    const decided = decideOn(overlay, change.rehearsal(inputs), at);
+    if (!decided.ok) throw new RefusedError(pointedAt(decided.rejection, change));
+    if (index % 100 === 99) await turn();
+  }
+}
+
+/** The rejection of a change, as one of the file. */
+export function pointedAt(rejection: Rejection, { pointer, section, key }: Change): Rejection {
+  const { code, problems = [] } = rejection;
+  const detail = `${section}: ${key}`;
+  const here = problems.map((one) => ({ ...one, pointer: `${pointer}${one.pointer}` }));
+  return { code, detail, problems: here.length > 0 ? here : [{ pointer, detail: 'is refused' }] };
+}
+
+/** A change as it is told to callers. */
+export const changeView = ({ section, action, key, pointer, fields, before, after }: Change) => ({
+  section,
+  action,
+  key,
+  pointer,
+  ...(fields === undefined ? {} : { fields }),
+  ...(before === undefined ? {} : { before }),
+  ...(after === undefined ? {} : { after }),
+});

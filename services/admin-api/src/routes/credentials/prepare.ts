@@ -1,0 +1,79 @@
+import type { NewCredential, Secret } from '@sallyport/domain';
+import type { Static } from 'typebox';
+import type { ApiContext } from '../../http/context.ts';
+import { refused } from '../../http/problems.ts';
+import type { CommandInputs } from '../../http/write.ts';
+import { createSecret } from './lookup.ts';
+import { storedFields } from './proof-schema.ts';
+import { withWholeAccess } from './roles-access.ts';
+import type { createBody } from './schema.ts';
+
+/** A credential as it is sent: the body of `POST /credentials`, a row of an import, an entry of a configuration file. */
+export type CreateBody = Static<typeof createBody>;
+
+/** A credential to add. */
+export interface PreparedCredential {
+  readonly credential: NewCredential;
+  /** The secret that was generated for it; told once. */
+  readonly generated?: string;
+}
+
+/** Whether the credential gets a secret. */
+export const hasSecret = ({ password, passwordHash, generateSecret }: CreateBody): boolean =>
+  password !== undefined || passwordHash !== undefined || generateSecret;
+
+/** @throws RefusedError `invalid_request` for members that contradict each other */
+export function checkSecretMembers(body: CreateBody): void {
+  const { password, passwordHash, generateSecret, scram = [] } = body;
+  if ((password !== undefined || passwordHash !== undefined) && generateSecret) {
+    throw contradiction('/generateSecret', 'cannot be combined with a password');
+  }
+  if (scram.length > 0 && !hasSecret(body)) {
+    throw contradiction('/scram', 'needs a password or a generated secret');
+  }
+}
+
+const contradiction = (pointer: string, detail: string): Error =>
+  refused('invalid_request', { problems: [{ pointer, detail }] });
+
+/** Everything of the body but its secret, as it is stored. */
+function fieldsOf(body: CreateBody, inputs: CommandInputs) {
+  const { password, passwordHash, generateSecret, scramOnly, scram, ...fields } = body;
+  return { ...storedFields(withWholeAccess(fields, inputs)), id: inputs.id('credential') };
+}
+
+/** Makes the secret and all else that is not in the body. @throws RefusedError `invalid_request`, `credential_invalid` */
+export async function prepareCredential(
+  context: ApiContext,
+  body: CreateBody,
+  inputs: CommandInputs,
+): Promise<PreparedCredential> {
+  checkSecretMembers(body);
+  const { password, passwordHash, scramOnly, scram: mechanisms = [] } = body;
+  const fields = fieldsOf(body, inputs);
+  const secrets: Secret[] = [];
+  let generated: string | undefined;
+  if (hasSecret(body)) {
+    const { username } = body.match;
+    const how = { password, passwordHash, mechanisms, scramOnly };
+    const created = await createSecret(
+      context,
+      { credentialId: fields.id, username, ...how },
+      inputs,
+    );
+    secrets.push(created.secret);
+    generated = created.generated;
+  }
+  return {
+    credential: { ...fields, secrets },
+    ...(generated === undefined ? {} : { generated }),
+  };
+}
+
+/** The credential with secrets that open nothing: for finding out whether it would be taken, which needs no hash. */
+export function placeholder(body: CreateBody, inputs: CommandInputs): NewCredential {
+  const keys = (body.scram ?? []).map((mechanism) => ({ mechanism, verifier: '' }));
+  const scram = keys.length === 0 ? {} : { scram: keys };
+  const secret = { secretId: '', verifier: '', createdAt: inputs.at, ...scram };
+  return { ...fieldsOf(body, inputs), secrets: hasSecret(body) ? [secret] : [] };
+}
