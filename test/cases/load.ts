@@ -5,10 +5,20 @@ import {
   type AclTable,
   type AclTarget,
   DEFAULT_SETTINGS,
+  type Group,
+  type GroupPermission,
+  type GroupRule,
   type Role,
   type SettingValues,
 } from '@sallyport/domain';
-import type { Action, PolicySources, Qos, Terms } from '@sallyport/rules';
+import {
+  type Action,
+  type Facts,
+  GroupMembership,
+  type PolicySources,
+  type Qos,
+  type Terms,
+} from '@sallyport/rules';
 
 /** One question and its answer. */
 export interface Expectation {
@@ -54,20 +64,40 @@ export interface DecisionCase {
   readonly facts: {
     readonly clientId: string;
     readonly username?: string;
-    readonly certificate?: { readonly commonName?: string };
+    readonly certificate?: { readonly commonName?: string; readonly fingerprintSha256?: string };
   };
   /** Why it cannot be asked over MQTT, where that is so. */
   readonly mqtt?: string;
+  /** Groups by their ids, and the rules that say who has them; for credentials with access by groups. */
+  readonly groups?: {
+    readonly rows: Readonly<Record<string, readonly GroupPermission[]>>;
+    readonly rules: readonly Omit<GroupRule, 'id'>[];
+  };
   readonly expectations: readonly Expectation[];
 }
 
 /** The id of the credential in every case: rule ids of its patterns hold it. */
 export const CASE_CREDENTIAL_ID = 'credential-1';
 
-const keysOf: Readonly<Record<'case' | 'expectation' | 'row', readonly string[]>> = {
-  case: ['title', 'credential', 'roles', 'tables', 'settings', 'facts', 'mqtt', 'expectations'],
+const keysOf: Readonly<
+  Record<'case' | 'expectation' | 'row' | 'groups' | 'permission' | 'rule', readonly string[]>
+> = {
+  case: [
+    'title',
+    'credential',
+    'roles',
+    'tables',
+    'settings',
+    'facts',
+    'groups',
+    'mqtt',
+    'expectations',
+  ],
   expectation: ['action', 'topic', 'allowed', 'ruleId', 'checkDeliveries', 'qos', 'retain'],
   row: ['effect', 'action', 'topicFilter', 'literal', 'any', 'qos', 'retain'],
+  groups: ['rows', 'rules'],
+  permission: ['permission', 'action', 'topic'],
+  rule: ['matchBy', 'value', 'groups'],
 };
 
 /** All cases of this folder, each with the file that it comes from. */
@@ -93,6 +123,13 @@ function checkKeys(one: DecisionCase, file: string): void {
   check('case', one);
   for (const expectation of one.expectations) check('expectation', expectation);
   for (const rows of Object.values(one.tables)) for (const row of rows) check('row', row);
+  if (one.groups !== undefined) {
+    check('groups', one.groups);
+    for (const rows of Object.values(one.groups.rows)) {
+      for (const row of rows) check('permission', row);
+    }
+    for (const rule of one.groups.rules) check('rule', rule);
+  }
   if (one.expectations.length === 0) throw new Error(`${file}: ${one.title}: expects nothing`);
 }
 
@@ -119,9 +156,32 @@ export function policySources(one: DecisionCase): PolicySources {
         tableOf({ kind: 'username', name: username ?? '' }, one.tables.username),
       everyone: everyone && tableOf({ kind: 'everyone' }, everyone),
     },
+    ...(one.groups && { groups: groupsOf(one, one.groups) }),
     settings: { ...DEFAULT_SETTINGS, ...one.settings },
     roles: one.roles ?? [],
   };
+}
+
+/** The groups that the connection of a case has by its rules. */
+function groupsOf(
+  { facts }: DecisionCase,
+  { rows, rules }: NonNullable<DecisionCase['groups']>,
+): readonly Group[] {
+  const numbered = rules.map((rule, index) => ({ ...rule, id: String(index + 1) }));
+  const ids = new GroupMembership({ rules: numbered }).groupsOf(
+    { listener: 'tcp:default', ...facts },
+    CASE_CREDENTIAL_ID,
+  );
+  return ids.map((id) => ({
+    id,
+    name: id,
+    description: '',
+    permissions: rows[id] ?? [],
+    createdAt: 0,
+    createdRevision: 1,
+    updatedAt: 0,
+    updatedRevision: 1,
+  }));
 }
 
 function tableOf(target: AclTarget, rows: readonly Row[]): AclTable {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { aCredential, aSecret, commit, given } from '../test/given.ts';
-import { type CertificateIdentity, mayName, parseFingerprint } from './certificate.ts';
+import { type CertificateIdentity, mayName } from './certificate.ts';
+import { parseFingerprint } from './fingerprint.ts';
 import {
   type CertificateMapping,
   mapCertificate,

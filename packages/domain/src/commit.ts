@@ -3,6 +3,8 @@ import type { AclTableEvent } from './acl-table.ts';
 import type { BanEvent } from './ban.ts';
 import type { CredentialEvent } from './credential.ts';
 import type { ImportEvent } from './import.ts';
+import type { GroupEvent } from './group.ts';
+import type { GroupRulesEvent } from './group-rules.ts';
 import type { OperatorEvent } from './operator.ts';
 import type { RoleEvent } from './role.ts';
 import type { SettingEvent } from './setting.ts';
@@ -19,7 +21,15 @@ export type DomainEvent =
   | TrustEvent
   | RoleEvent
   | BanEvent
-  | ImportEvent;
+  | ImportEvent
+  | GroupEvent
+  | GroupRulesEvent;
+
+/**
+ * How an administrator wants one change to reach the live sessions that it concerns, whatever their policies say: `live` = they
+ * are judged anew, `kick` = they are disconnected.
+ */
+export type ApplyNow = 'live' | 'kick';
 
 /** Who caused a commit. */
 export interface Actor {
@@ -40,6 +50,8 @@ export interface NewCommit {
   readonly traceparent?: string;
   /** Keyed digest of the request, to tell a retry from the reuse of an idempotency key. */
   readonly fingerprint?: string;
+  /** Absent: each session as its policy says. */
+  readonly apply?: ApplyNow;
   readonly events: readonly DomainEvent[];
 }
 

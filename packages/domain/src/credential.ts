@@ -3,7 +3,7 @@ import { parseTopicPattern } from '@sallyport/topic';
 import { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
 import { type CertificateMapping, checkMapping } from './certificate-mapping.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
-import { checkRolesAccess, type RolesAccess, rolesOf } from './roles-access.ts';
+import { checkRolesAccess, type RolesAccess, rolesOf, withoutRole } from './roles-access.ts';
 import { checkGrants, type Grant, needsSecret } from './grants.ts';
 import { type CredentialRehash, type ImportedAlgorithm, rehashed } from './rehash.ts';
 import { checkScram, type ScramKeys } from './scram.ts';
@@ -64,6 +64,8 @@ export type AccessSpec =
       readonly publish: readonly string[];
       readonly subscribe: readonly string[];
     }
+  /** Only what the groups of the connection allow; group rules say which those are. */
+  | { readonly kind: 'groups' }
   /** Roles, and permissions of its own. */
   | RolesAccess
   | CertificateMapping;
@@ -118,7 +120,12 @@ export type CredentialEvent =
       readonly data: { readonly id: string; readonly secretId: string };
     }
   | { readonly type: 'CredentialRemoved'; readonly data: { readonly id: string } }
-  | { readonly type: 'CredentialSecretRehashed'; readonly data: CredentialRehash };
+  | { readonly type: 'CredentialSecretRehashed'; readonly data: CredentialRehash }
+  /** A role that is removed was taken from it. */
+  | {
+      readonly type: 'CredentialRoleRemoved';
+      readonly data: { readonly id: string; readonly roleId: string };
+    };
 
 /** The key under which a CONNECT finds a credential. Injective: no two matches share a key. */
 export function loginKey(match: CredentialMatch): string {
@@ -195,6 +202,8 @@ export function evolveCredential(
         ...updated,
         secrets: state.secrets.filter((one) => one.secretId !== event.data.secretId),
       };
+    case 'CredentialRoleRemoved':
+      return { ...updated, access: withoutRole(state.access, event.data.roleId) };
     default:
       return unreachable(event);
   }

@@ -9,6 +9,12 @@ import {
   aRole,
   aSecret,
   rolesAccess,
+  aGroup,
+  aGroupRule,
+  anAclRule,
+  anApiKey,
+  anOperator,
+  aSecret,
   stateOf,
 } from '../test/given.ts';
 import type { DomainEvent } from './commit.ts';
@@ -87,6 +93,18 @@ const otherCommand: fc.Arbitrary<Command> = fc.oneof(
     data: { id: one, changes: { enabled: false } },
   })),
   id.map((one): Command => ({ type: 'RemoveApiKey', data: { id: one } })),
+  fc.record({ id, name }).map((changes): Command => ({ type: 'AddGroup', data: aGroup(changes) })),
+  fc.record({ id, name, ifRevision }).map(({ ifRevision: on, ...changes }): Command => ({
+    type: 'ReplaceGroup',
+    data: defined({ ...aGroup(changes), ifRevision: on }) as never,
+  })),
+  id.map((one): Command => ({ type: 'RemoveGroup', data: { id: one } })),
+  fc
+    .record({ groups: fc.uniqueArray(id), credential: id })
+    .map(({ groups, credential: value }): Command => ({
+      type: 'ReplaceGroupRules',
+      data: { rules: [aGroupRule({ matchBy: 'credential', value, groups })] },
+    })),
 );
 const access = fc.uniqueArray(id, { maxLength: 2 }).map((roles) => rolesAccess({ roles }));
 const roleCommand: fc.Arbitrary<Command> = fc.oneof(
@@ -248,6 +266,11 @@ const events: readonly (readonly [DomainEvent, string, readonly string[]])[] = [
   [{ type: 'ApiKeyAdded', data: anApiKey() }, 'operator k1', []],
   [{ type: 'ApiKeyChanged', data: { id: 'k1', changes: {} } }, 'operator k1', []],
   [{ type: 'ApiKeyRemoved', data: { id: 'k1' } }, 'operator k1', []],
+  [
+    { type: 'CredentialRoleRemoved', data: { id: 'c1', roleId: 'role-1' } },
+    'credential c1',
+    ['credential:c1'],
+  ],
   [{ type: 'RoleAdded', data: aRole() }, 'role role-1', ['role:role-1']],
   [
     { type: 'RoleChanged', data: { id: 'role-1', changes: { name: 'x' } } },
@@ -270,6 +293,10 @@ const events: readonly (readonly [DomainEvent, string, readonly string[]])[] = [
     'role role-1',
     ['role:role-1'],
   ],
+  [{ type: 'GroupAdded', data: aGroup() }, 'group g1', ['group:g1']],
+  [{ type: 'GroupReplaced', data: aGroup() }, 'group g1', ['group:g1']],
+  [{ type: 'GroupRemoved', data: { id: 'g1' } }, 'group g1', ['group:g1']],
+  [{ type: 'GroupRulesReplaced', data: { rules: [] } }, 'group-rules group-rules', ['group-rules']],
 ];
 
 test.each(events)(
@@ -285,11 +312,13 @@ test('an event of an aggregate that is gone changes nothing', () => {
   const state = stateOf([
     { events: [{ type: 'CredentialChanged', data: { id: 'c1', changes: { enabled: true } } }] },
     { events: [{ type: 'OperatorSessionsEnded', data: { id: 'o1' } }] },
+    { events: [{ type: 'GroupReplaced', data: aGroup() }] },
     { events: [{ type: 'ApiKeyChanged', data: { id: 'k1', changes: { enabled: true } } }] },
     { events: [{ type: 'RoleChanged', data: { id: 'role-1', changes: { name: 'x' } } }] },
   ]);
   expect(state.credential('c1')).toBeUndefined();
   expect(state.operatorCount()).toBe(0);
+  expect(state.group('g1')).toBeUndefined();
   expect(state.apiKey('k1')).toBeUndefined();
   expect(state.role('role-1')).toBeUndefined();
 });

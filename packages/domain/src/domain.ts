@@ -16,6 +16,8 @@ import {
   loginKey,
 } from './credential.ts';
 import { addedBy, decideImport, type ImportCommand, type ImportReads } from './import.ts';
+import { decideGroup, type GroupCommand, type GroupReads } from './group.ts';
+import { decideGroupRules, type GroupRulesCommand, type GroupRulesReads } from './group-rules.ts';
 import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
 import { decideRole, type Role, type RoleCommand, type RoleReads } from './role.ts';
 import { rolesOf } from './roles-access.ts';
@@ -43,7 +45,9 @@ export type Command =
   | BanCommand
   | RehashCommand
   | ImportCommand
-  | TogetherCommand;
+  | TogetherCommand
+  | GroupCommand
+  | GroupRulesCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads
@@ -55,7 +59,9 @@ export interface DecisionReads
     OperatorReads,
     TrustReads,
     BanReads,
-    ImportReads {
+    ImportReads,
+    GroupReads,
+    GroupRulesReads {
   role(id: string): Role | undefined;
 }
 
@@ -106,6 +112,12 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     }
     case 'ChangeTogether':
       return decideTogether(new Overlay(reads, at), command.data.commands, at);
+    case 'AddGroup':
+    case 'ReplaceGroup':
+    case 'RemoveGroup':
+      return decideGroup(reads, command);
+    case 'ReplaceGroupRules':
+      return decideGroupRules(reads, command);
     default:
       return unreachable(command);
   }
@@ -202,14 +214,35 @@ export function scopeOf(command: Command): readonly string[] {
     case 'StoreImportRows':
     case 'ChangeTogether':
       return ['*'];
+    case 'AddGroup':
+    case 'ReplaceGroup':
+    case 'RemoveGroup':
+      return ['groups'];
+    case 'ReplaceGroupRules':
+      return ['groups', ...credentialsNamed(command)];
     default:
       return unreachable(command);
   }
 }
 
+/** Scopes of the credentials that the rules name: they are looked up. */
+function credentialsNamed({ data }: GroupRulesCommand): string[] {
+  const named = data.rules.filter((rule) => rule.matchBy === 'credential');
+  return named.map((rule) => `credential:${rule.value}`);
+}
+
 export interface StreamId {
   readonly aggregate:
-    'credential' | 'acl-table' | 'setting' | 'operator' | 'trust' | 'role' | 'ban' | 'import';
+    | 'credential'
+    | 'acl-table'
+    | 'setting'
+    | 'operator'
+    | 'trust'
+    | 'role'
+    | 'ban'
+    | 'import'
+    | 'group'
+    | 'group-rules';
   readonly key: string;
 }
 
@@ -222,6 +255,7 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'CredentialSecretRemoved':
     case 'CredentialRemoved':
     case 'CredentialSecretRehashed':
+    case 'CredentialRoleRemoved':
       return { aggregate: 'credential', key: event.data.id };
     case 'AclRulesReplaced':
     case 'AclRuleAdded':
@@ -253,6 +287,12 @@ export function streamOf(event: DomainEvent): StreamId {
       return { aggregate: 'ban', key: event.data.id };
     case 'ImportRowsStored':
       return { aggregate: 'import', key: event.data.importId };
+    case 'GroupAdded':
+    case 'GroupReplaced':
+    case 'GroupRemoved':
+      return { aggregate: 'group', key: event.data.id };
+    case 'GroupRulesReplaced':
+      return { aggregate: 'group-rules', key: 'group-rules' };
     default:
       return unreachable(event);
   }
@@ -272,6 +312,9 @@ export const aclTag = (target: AclTableEvent['data']['target']): string =>
 
 /** Tag of everything that depends on a role. */
 export const roleTag = (id: string): string => `role:${id}`;
+/** The tag of everything that depends on the group rules. */
+export const GROUP_RULES_TAG = 'group-rules';
+export const groupTag = (id: string): string => `group:${id}`;
 
 /** The cache tags that an event makes stale. A cached answer carries the tags of all that it was made from. */
 export function affects(event: DomainEvent): readonly string[] {
@@ -283,6 +326,7 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'CredentialSecretAdded':
     case 'CredentialSecretRemoved':
     case 'CredentialRemoved':
+    case 'CredentialRoleRemoved':
       return [credentialTag(event.data.id)];
     case 'AclRulesReplaced':
     case 'AclRuleAdded':
@@ -316,6 +360,12 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'CredentialSecretRehashed':
       // What a node has verified stays verified: the password is the same.
       return [];
+    case 'GroupAdded':
+    case 'GroupReplaced':
+    case 'GroupRemoved':
+      return [groupTag(event.data.id)];
+    case 'GroupRulesReplaced':
+      return [GROUP_RULES_TAG];
     default:
       return unreachable(event);
   }

@@ -25,6 +25,7 @@ export {
 export { type BanFacts, BanIndex, type BanRule } from './ban-index.ts';
 export type {
   Actor,
+  ApplyNow,
   Commit,
   Decided,
   DomainEvent,
@@ -61,6 +62,8 @@ export {
   decide,
   decideOn,
   type DecisionReads,
+  GROUP_RULES_TAG,
+  groupTag,
   isLoginTag,
   loginTag,
   roleTag,
@@ -94,6 +97,32 @@ export {
   rowFailureOf,
   type RowNote,
 } from './import.ts';
+export { fingerprintText, parseFingerprint } from './fingerprint.ts';
+export {
+  evolveGroup,
+  type Group,
+  GROUP_DESCRIPTION_BYTES_MAX,
+  GROUP_ROWS_BYTES_MAX,
+  GROUP_ROWS_MAX,
+  type GroupCommand,
+  type GroupEvent,
+  type GroupFields,
+  type GroupPermission,
+  GROUPS_MAX,
+  type NewGroup,
+} from './group.ts';
+export {
+  CONNECTION_GROUPS_MAX,
+  evolveGroupRules,
+  GROUP_MATCHES,
+  GROUP_RULES_BYTES_MAX,
+  GROUP_RULES_MAX,
+  type GroupRule,
+  type GroupRules,
+  type GroupRulesCommand,
+  type GroupRulesEvent,
+  NO_GROUP_RULES,
+} from './group-rules.ts';
 export { MemoryState } from './memory-state.ts';
 export {
   type ApiKey,
@@ -160,12 +189,7 @@ export {
   type TrustFields,
 } from './trust.ts';
 export { decodeCommit, encodeCommit, RECORD_VERSION } from './upcast.ts';
-export {
-  type CertificateIdentity,
-  isFingerprint,
-  mayName,
-  parseFingerprint,
-} from './certificate.ts';
+export { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
 export {
   type CertificateMapping,
   COMMON_NAME_PLACEHOLDER,

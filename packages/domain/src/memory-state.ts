@@ -18,6 +18,13 @@ import {
 } from './credential.ts';
 import { type DecisionReads, streamOf } from './domain.ts';
 import { evolveImport, type Import, type ImportEvent } from './import.ts';
+import { evolveGroup, type Group, type GroupEvent } from './group.ts';
+import {
+  evolveGroupRules,
+  type GroupRules,
+  type GroupRulesEvent,
+  NO_GROUP_RULES,
+} from './group-rules.ts';
 import {
   type ApiKey,
   type ApiKeyEvent,
@@ -42,6 +49,8 @@ export class MemoryState implements DecisionReads {
   readonly #roles = new Map<string, Role>();
   readonly #bans = new Map<string, Ban>();
   readonly #imports = new Map<string, Import>();
+  readonly #groups = new Map<string, Group>();
+  #groupRules: GroupRules = NO_GROUP_RULES;
   #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
 
   apply(commit: Pick<Commit, 'revision' | 'at' | 'events'>): void {
@@ -82,6 +91,12 @@ export class MemoryState implements DecisionReads {
         break;
       case 'import':
         this.#imports.set(key, evolveImport(this.#imports.get(key), event as ImportEvent, context));
+        break;
+      case 'group':
+        put(this.#groups, key, evolveGroup(this.#groups.get(key), event as GroupEvent, context));
+        break;
+      case 'group-rules':
+        this.#groupRules = evolveGroupRules(event as GroupRulesEvent, context);
         break;
       default:
         unreachable(aggregate);
@@ -192,6 +207,22 @@ export class MemoryState implements DecisionReads {
 
   import(id: string): Import | undefined {
     return this.#imports.get(id);
+  }
+
+  group(id: string): Group | undefined {
+    return this.#groups.get(id);
+  }
+
+  groupIdByName(name: string): string | undefined {
+    return [...this.#groups.values()].find((one) => one.name === name)?.id;
+  }
+
+  groupCount(): number {
+    return this.#groups.size;
+  }
+
+  groupRules(): GroupRules {
+    return this.#groupRules;
   }
 }
 

@@ -20,6 +20,8 @@ import {
 import type { DecisionReads, StreamId } from './domain.ts';
 import { evolveImport, type Import, type ImportEvent } from './import.ts';
 import type { ApiKey, Operator } from './operator.ts';
+import type { Group } from './group.ts';
+import type { GroupRules } from './group-rules.ts';
 import type { Role } from './role.ts';
 import type { TlsListener, Trust } from './trust.ts';
 import { evolveSettings, type SettingEvent, type Settings } from './setting.ts';
@@ -67,6 +69,8 @@ export class Overlay implements DecisionReads {
       case 'trust':
       case 'role':
       case 'ban':
+      case 'group':
+      case 'group-rules':
         assert(false, `a ${aggregate} is changed by a commit of its own`);
         break;
       default:
@@ -159,6 +163,22 @@ export class Overlay implements DecisionReads {
 
   expiredBans(at: number, most: number): readonly Ban[] {
     return this.#base.expiredBans(at, most);
+  }
+
+  group(id: string): Group | undefined {
+    return this.#base.group(id);
+  }
+
+  groupIdByName(name: string): string | undefined {
+    return this.#base.groupIdByName(name);
+  }
+
+  groupCount(): number {
+    return this.#base.groupCount();
+  }
+
+  groupRules(): GroupRules {
+    return this.#base.groupRules();
   }
 
   operator(id: string): Operator | undefined {

@@ -1,6 +1,6 @@
 import { unreachable } from '@sallyport/errors';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
-import type { Credential, CredentialEvent } from './credential.ts';
+import type { CredentialEvent } from './credential.ts';
 import {
   checkPermission,
   checkPermissions,
@@ -9,7 +9,7 @@ import {
 } from './permission.ts';
 import { Problems } from './text.ts';
 
-/** Most credentials that a role is taken from in the commit that removes it. */
+/** Most credentials that a role is taken from in the commit that removes it; their events fit into one commit. */
 export const DETACHED_CREDENTIALS_MAX = 1000;
 export const ROLE_ID_BYTES_MAX = 64;
 
@@ -94,7 +94,6 @@ export interface RoleReads {
   roleIdByName(name: string): string | undefined;
   /** Ids of credentials that have the role, at most so many, in order of their ids. By an index: there may be a million. */
   credentialIdsByRole(roleId: string, max: number): readonly string[];
-  credential(id: string): Credential | undefined;
 }
 
 interface Targeted {
@@ -227,14 +226,11 @@ function decideRemove(
       detail: `More than ${DETACHED_CREDENTIALS_MAX} credentials have the role; take it from some of them first.`,
     });
   }
-  const changes = holders.flatMap((holder): CredentialEvent[] => {
-    const access = reads.credential(holder)?.access;
-    if (access?.kind !== 'roles') return [];
-    const roles = access.roles.filter((one) => one !== id);
-    const data = { id: holder, changes: { access: { ...access, roles } } };
-    return [{ type: 'CredentialChanged', data }];
-  });
-  return accept<RoleEvent | CredentialEvent>(removed, ...changes);
+  const taken = holders.map((holder): CredentialEvent => ({
+    type: 'CredentialRoleRemoved',
+    data: { id: holder, roleId: id },
+  }));
+  return accept<RoleEvent | CredentialEvent>(removed, ...taken);
 }
 
 function decideAddPermission(current: Role, permission: Permission): Decided<RoleEvent> {

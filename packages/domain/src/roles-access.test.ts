@@ -102,4 +102,13 @@ describe('access by roles', () => {
       .when(add(rolesAccess({ roles: ['r0'] })))
       .thenRejected('credential_invalid');
   });
+
+  test('a role that was taken away from another kind of access changes nothing of it', () => {
+    const taken = { type: 'CredentialRoleRemoved', data: { id: 'c1', roleId: 'r0' } } as const;
+    expect(given(there, commit(taken)).state.credential('c1')).toMatchObject({
+      access: { kind: 'acl' },
+      updatedRevision: 2,
+    });
+    expect(given(commit(taken)).state.credential('c1')).toBeUndefined();
+  });
 });

@@ -45,3 +45,9 @@ function checkPrefix(problems: Problems, pointer: string, prefix: string | undef
 export function rolesOf(access: { readonly kind: string } | undefined): readonly string[] {
   return access?.kind === 'roles' ? (access as RolesAccess).roles : []; // The kind tells.
 }
+
+/** The access spec when a role that it may name is gone. */
+export function withoutRole<A extends { readonly kind: string }>(access: A, roleId: string): A {
+  if (access.kind !== 'roles') return access;
+  return { ...access, roles: rolesOf(access).filter((one) => one !== roleId) };
+}

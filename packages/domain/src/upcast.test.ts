@@ -55,6 +55,8 @@ describe('a record that cannot be understood is never guessed at', () => {
       'an event named like a property of every object',
       record({ events: [{ type: 'toString', data: {} }] }),
     ],
+    ['another way to reach live sessions', record({ apply: 'later' })],
+    ['none at all', record({ apply: null })],
     ['an event named __proto__', record({ events: [{ type: '__proto__', data: {} }] })],
   ])('%s', (_, text) => {
     expect(codeOf(text)).toBe(true);
@@ -70,6 +72,13 @@ describe('a record that cannot be understood is never guessed at', () => {
 
 test('what is stored is read again, with the revision that the log gave it', () => {
   expect(decodeCommit(encodeCommit(commit), 7)).toEqual({ ...commit, revision: 7 });
+});
+
+test('how a change is to reach live sessions is kept', () => {
+  for (const apply of ['live', 'kick'] as const) {
+    expect(decodeCommit(encodeCommit({ ...commit, apply }), 7).apply).toBe(apply);
+  }
+  expect(decodeCommit(encodeCommit(commit), 7)).not.toHaveProperty('apply');
 });
 
 test('a revision inside the record does not matter', () => {

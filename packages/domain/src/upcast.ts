@@ -35,6 +35,11 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   BanRemoved: true,
   CredentialSecretRehashed: true,
   ImportRowsStored: true,
+  CredentialRoleRemoved: true,
+  GroupAdded: true,
+  GroupReplaced: true,
+  GroupRemoved: true,
+  GroupRulesReplaced: true,
 };
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */
@@ -71,7 +76,18 @@ function recordProblem(record: unknown): string | undefined {
   if (!Array.isArray(record['events']) || !isRecord(record['actor'])) {
     return 'events or actor is missing';
   }
-  for (const event of record['events'] as unknown[]) {
+  const applied = applyProblem(record['apply']);
+  if (applied !== undefined) return applied;
+  return eventsProblem(record['events']);
+}
+
+function applyProblem(apply: unknown): string | undefined {
+  if (apply === undefined || apply === 'live' || apply === 'kick') return undefined;
+  return 'what it says of live sessions is not known to this version';
+}
+
+function eventsProblem(events: readonly unknown[]): string | undefined {
+  for (const event of events) {
     if (!isRecord(event) || typeof event['type'] !== 'string' || !isRecord(event['data'])) {
       return 'an event has no type or no data';
     }

@@ -4,6 +4,8 @@ import type { AclRule } from '../src/acl-table.ts';
 import type { DomainEvent } from '../src/commit.ts';
 import type { Credential, NewCredential, Secret } from '../src/credential.ts';
 import { type Command, decide } from '../src/domain.ts';
+import type { NewGroup } from '../src/group.ts';
+import type { GroupRule } from '../src/group-rules.ts';
 import { MemoryState } from '../src/memory-state.ts';
 import type { Permission } from '../src/permission.ts';
 import type { NewRole } from '../src/role.ts';
@@ -148,5 +150,21 @@ export const rolesAccess = (changes: Partial<RolesAccess> = {}): RolesAccess => 
   kind: 'roles',
   roles: [],
   permissions: [],
+  ...changes,
+});
+
+export const aGroup = (changes: Partial<NewGroup> = {}): NewGroup => ({
+  id: 'g1',
+  name: 'pumps',
+  description: '',
+  permissions: [{ permission: 'allow', action: 'publish', topic: 'a/#' }],
+  ...changes,
+});
+
+export const aGroupRule = (changes: Partial<GroupRule> = {}): GroupRule => ({
+  id: 'r1',
+  matchBy: 'client_id',
+  value: 'pump-*',
+  groups: ['g1'],
   ...changes,
 });

@@ -94,6 +94,14 @@ export const errorFacts = {
     'FAILED_PRECONDITION',
     'The role has no room for another permission',
   ),
+  // Groups
+  group_not_found: facts(404, 'NOT_FOUND', 'There is no such group'),
+  group_exists: facts(409, 'ALREADY_EXISTS', 'The group exists already'),
+  group_name_taken: facts(409, 'ALREADY_EXISTS', 'Another group has this name'),
+  group_invalid: facts(422, 'INVALID_ARGUMENT', 'The group is not valid'),
+  too_many_groups: facts(422, 'FAILED_PRECONDITION', 'There are as many groups as there may be'),
+  group_rule_invalid: facts(422, 'INVALID_ARGUMENT', 'The group rules are not valid'),
+  too_many_group_rules: facts(422, 'FAILED_PRECONDITION', 'There are too many group rules'),
 
   // Operators
   operator_not_found: facts(404, 'NOT_FOUND', 'There is no such operator'),

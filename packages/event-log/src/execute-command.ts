@@ -1,6 +1,7 @@
 import { type Context, context } from '@opentelemetry/api';
 import {
   type Actor,
+  type ApplyNow,
   type Command,
   type Commit,
   decide,
@@ -33,6 +34,7 @@ export interface CommandMeta {
   readonly reason?: string;
   readonly traceparent?: string;
   readonly fingerprint?: string;
+  readonly apply?: ApplyNow;
 }
 
 export type Executed =
@@ -230,7 +232,7 @@ export class CommandExecutor {
 
 // Field by field: what else the caller's object holds has no place in a log that is never erased.
 function commitOf(meta: CommandMeta, events: readonly DomainEvent[]): NewCommit {
-  const { commitId, at, actor, reason, traceparent, fingerprint } = meta;
+  const { commitId, at, actor, reason, traceparent, fingerprint, apply } = meta;
   return {
     commitId,
     at,
@@ -238,6 +240,7 @@ function commitOf(meta: CommandMeta, events: readonly DomainEvent[]): NewCommit 
     ...(reason === undefined ? {} : { reason }),
     ...(traceparent === undefined ? {} : { traceparent }),
     ...(fingerprint === undefined ? {} : { fingerprint }),
+    ...(apply === undefined ? {} : { apply }),
     events,
   };
 }

@@ -20,7 +20,7 @@ import type {
   Origin,
 } from './hooks.ts';
 import type { MqttLimits } from './limits.ts';
-import type { Message, MessageProperties, SharedTarget } from './message.ts';
+import type { Message, MessageProperties, Routing } from './message.ts';
 import { Router, type Subscription } from './routing/router.ts';
 import { Sharing } from './routing/sharing.ts';
 import { Takeovers } from './takeovers.ts';
@@ -64,6 +64,7 @@ interface Claim {
   settled: Promise<void>;
 }
 
+const NOWHERE: readonly string[] = [];
 const NOTHING_LEFT = Promise.resolve();
 
 /** All MQTT connections and sessions of a node. Speaks to whatever is a stream; knows no sockets. */
@@ -331,6 +332,7 @@ export class Engine implements AsyncDisposable {
       limits: this.limits,
       clock: this.clock,
       renamed: this.#renamed,
+      refused: (orphan, refusedAt) => this.#sharing.refused(orphan, refusedAt),
     });
   }
 
@@ -516,7 +518,7 @@ export class Engine implements AsyncDisposable {
     }
     const publication = new Publication(withoutRouting(message));
     if (routing.targetsOnly !== true) this.#deliver(publication);
-    this.#deliverShared(publication, routing.targets);
+    this.#deliverShared(publication, routing);
   }
 
   #deliver(publication: Publication): void {
@@ -531,14 +533,15 @@ export class Engine implements AsyncDisposable {
     }
   }
 
-  #deliverShared(publication: Publication, targets: readonly SharedTarget[]): void {
+  #deliverShared(publication: Publication, { targets, refusedAt = NOWHERE }: Routing): void {
     for (const target of targets) {
       const delivery = this.#sharing.deliveryFor(target, publication.message);
       if (delivery === 'elsewhere') continue;
       if (delivery === 'left') {
         this.#sharing.handOn([{ message: publication.message, sharedFilter: target[1] }]);
       } else {
-        delivery.session.outbound.deliver(publication, delivery.terms);
+        const { session, terms } = delivery;
+        session.outbound.deliver(publication, { ...terms, refusedAt });
       }
     }
   }

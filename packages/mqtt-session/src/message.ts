@@ -11,6 +11,8 @@ export interface Routing {
   readonly targets: readonly SharedTarget[];
   /** Only these get it: it was published before, and the member that had it is gone. */
   readonly targetsOnly?: boolean;
+  /** Nodes whose members of the group may not receive it: none of theirs is picked again. */
+  readonly refusedAt?: readonly string[];
 }
 
 export type MessageProperties = Properties & { routing?: Routing };

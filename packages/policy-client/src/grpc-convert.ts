@@ -296,16 +296,23 @@ function principalFromWire(wire: WirePrincipal | undefined): Principal {
 }
 
 function resolvedToWire(resolved: Resolved): WireResolved {
-  const { policyId, tags, secretExpiresAt, attributes } = resolved;
-  return { policyId, tags: [...tags], secretExpiresAt, attributes: { ...attributes } };
+  const { policyId, tags, secretExpiresAt, attributes, groups = [] } = resolved;
+  return {
+    policyId,
+    tags: [...tags],
+    secretExpiresAt,
+    attributes: { ...attributes },
+    groups: [...groups],
+  };
 }
 
 function resolvedFromWire(wire: WireResolved): Resolved {
-  const { policyId, tags, secretExpiresAt, attributes } = wire;
+  const { policyId, tags, secretExpiresAt, attributes, groups } = wire;
   return {
     policyId,
     tags,
     ...(secretExpiresAt !== undefined && { secretExpiresAt }),
     ...(Object.keys(attributes).length > 0 && { attributes }),
+    ...(groups.length > 0 && { groups }),
   };
 }

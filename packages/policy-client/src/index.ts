@@ -34,6 +34,7 @@ export {
   type Admission,
   type Admitted,
   COMPILED_POLICIES_MAX,
+  HEAR_TIMEOUT_MS,
   type ConnectProof,
   DROPPED_AT_ONCE_MAX,
   PolicyCache,

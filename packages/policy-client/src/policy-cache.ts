@@ -22,6 +22,9 @@ export const COMPILED_POLICIES_MAX = 10_000;
 /** Most entries that a change drops at once; of more, a few in each turn of the event loop, and none is handed out meanwhile. */
 export const DROPPED_AT_ONCE_MAX = 256;
 
+/** Longest wait until this node has heard what is in the log already. */
+export const HEAR_TIMEOUT_MS = 2_000;
+
 /** Most answers that are thrown away because they were stale on arrival, before a CONNECT fails. */
 const STALE_ANSWERS_MAX = 5;
 
@@ -98,6 +101,8 @@ export class PolicyCache {
   readonly #recent: RecentChanges;
   #revision: Revision;
   #headQuery: Promise<Revision> | undefined;
+  #nextHeadQuery: Promise<Revision> | undefined;
+  readonly #waiting = new Set<{ readonly revision: Revision; readonly heard: () => void }>();
 
   constructor(options: {
     readonly client: PolicyClient;
@@ -140,6 +145,7 @@ export class PolicyCache {
         if (this.#stale.push(keys) === 1) setImmediate(() => this.#dropSome());
       }
     }
+    for (const waiter of this.#waiting) if (waiter.revision <= revision) waiter.heard();
   }
 
   #dropSome(): void {
@@ -157,6 +163,40 @@ export class PolicyCache {
   /** Whether an answer made at `revision` is stale for what it depends on. */
   isStale(revision: Revision, tags: readonly string[]): boolean {
     return revision < this.#revision && this.#recent.touchedSince(revision, tags);
+  }
+
+  /**
+   * Whether an answer holds at the end of the log as it is now, heard of here or not. For sessions that no later change reaches: what
+   * was acknowledged before their CONNECT must be in their rules. One question of the log serves all that ask meanwhile.
+   * @throws OperationalError when the log cannot be asked, or this node does not hear of its end in time
+   */
+  async isNewest({ revision, resolved }: Admitted): Promise<boolean> {
+    await this.#hear(await this.#headFromNow());
+    return !this.isStale(revision, resolved.tags);
+  }
+
+  /** Resolves when `invalidate` has told of the revision. */
+  #hear(revision: Revision): Promise<void> {
+    if (this.#revision >= revision) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const finish = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(waiter);
+      };
+      const waiter = {
+        revision,
+        heard: () => {
+          finish();
+          resolve();
+        },
+      };
+      const timer = setTimeout(() => {
+        finish();
+        const detail = `revision ${revision} is in the log, and was not heard of within ${HEAR_TIMEOUT_MS} ms`;
+        reject(new OperationalError('policy_not_ready', detail));
+      }, HEAR_TIMEOUT_MS);
+      this.#waiting.add(waiter);
+    });
   }
 
   /** The answer for a CONNECT if it is known: synchronous, microseconds. */
@@ -250,7 +290,7 @@ export class PolicyCache {
       if (!answer.ok) {
         if (askedHead || !CURABLE.has(answer.reason)) return answer;
         askedHead = true;
-        const head = await this.#head();
+        const head = await this.#headFromNow();
         if (head <= answer.revision) return answer;
         minRevision = head;
         continue;
@@ -264,6 +304,16 @@ export class PolicyCache {
   #head(): Promise<Revision> {
     this.#headQuery ??= this.#log.head().finally(() => (this.#headQuery = undefined));
     return this.#headQuery;
+  }
+
+  /** The log's end; not that of a question which was under way already, because its answer may be older than this call. */
+  #headFromNow(): Promise<Revision> {
+    if (this.#headQuery === undefined) return this.#head();
+    const next = (): Promise<Revision> => {
+      this.#nextHeadQuery = undefined;
+      return this.#head();
+    };
+    return (this.#nextHeadQuery ??= this.#headQuery.then(next, next));
   }
 
   #admitted({ principal, resolved, revision, policy }: AdmittedAnswer): Admitted {

@@ -29,6 +29,8 @@ export interface Resolved {
   readonly secretExpiresAt?: number;
   /** Those attributes of the credential that the policy looks at; none when absent. */
   readonly attributes?: Readonly<Record<string, string>>;
+  /** Ids of the groups of the connection, sorted; absent when it has none. */
+  readonly groups?: readonly string[];
 }
 
 export interface AuthenticateRequest {

@@ -4,6 +4,7 @@ import type {
   Ban,
   BanKind,
   Credential,
+  Group,
   Operator,
   Revision,
   Role,
@@ -38,9 +39,11 @@ export interface CredentialPageRequest extends PageRequest<CredentialSort> {
 }
 
 export type BanSort = 'value' | 'until' | 'createdAt' | 'updatedAt';
+export type GroupSort = 'name' | 'createdAt' | 'updatedAt';
 
 /** What administrators list. Synchronous, at the model's revision. */
 export interface Lists {
+  groups(request: PageRequest<GroupSort>): Page<Group>;
   credentials(request: CredentialPageRequest): Page<Credential>;
   aclTables(request: PageRequest<'target'>): Page<AclTable>;
   operators(): readonly Operator[];

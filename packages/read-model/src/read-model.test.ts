@@ -11,6 +11,7 @@ import {
   MemoryState,
   type NewCommit,
   type NewCredential,
+  type NewGroup,
 } from '@sallyport/domain';
 import type { OperationalError } from '@sallyport/errors';
 import { MemoryEventLog, nextHash } from '@sallyport/event-log';
@@ -18,6 +19,7 @@ import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FOLD_COMMITS_MAX, ReadModel, SNAPSHOTS_MAX } from './index.ts';
 import { DatabaseSync } from './sqlite.ts';
+import { SORTED_HOLDERS_MAX } from './sqlite-lists.ts';
 import { ROLES_KEPT_MAX } from './tables.ts';
 
 const AT = 1_700_000_000_000;
@@ -35,6 +37,13 @@ const credential = (id: string, more: Partial<NewCredential> = {}): NewCredentia
   access: { kind: 'acl' },
   secrets: [{ secretId: 's1', verifier: 'sealed', createdAt: AT }],
   ...more,
+});
+
+const group = (changes: Partial<NewGroup> & { readonly id: string }): NewGroup => ({
+  name: changes.id,
+  description: '',
+  permissions: [],
+  ...changes,
 });
 
 const commitOf = (commitId: string, ...events: DomainEvent[]): NewCommit => ({
@@ -207,6 +216,26 @@ describe('lists', () => {
     expect(page.items.map((one) => one.name)).toEqual(['beta', 'ALPHA']);
   });
 
+  it('of groups searches names only, and sorts and pages the whole set', async () => {
+    const names = ['Pumps', 'a_b', 'pump rooms', 'Valves'];
+    await append(
+      commitOf(
+        '1',
+        ...names.map((name, index): DomainEvent => ({
+          type: 'GroupAdded',
+          data: group({ id: `${index}`, name, description: 'pump' }),
+        })),
+      ),
+    );
+    const model = await openModel();
+    const found = (search: string): string[] =>
+      model.lists.groups({ ...firstPage, search }).items.map((one) => one.name);
+    expect(found('PUMP')).toEqual(['pump rooms', 'Pumps']);
+    expect(found('_')).toEqual(['a_b']);
+    const page = model.lists.groups({ ...firstPage, page: 1, pageSize: 3, order: 'desc' });
+    expect([page.total, page.items.map((one) => one.name)]).toEqual([4, ['a_b']]);
+  });
+
   it('answers an empty page past the end, with the real total', async () => {
     await append(commitOf('1', added(credential('a'))));
     const model = await openModel();
@@ -281,6 +310,31 @@ describe('roles', () => {
     await append(commitOf('3', changed, { type: 'CredentialRemoved', data: { id: 'b' } }));
     await model.waitFor(3, 5_000);
     expect([having('r1'), having('r2')]).toEqual([[], ['a']]);
+  });
+
+  it('have the same pages of credentials, whether they are sorted or walked to', async () => {
+    const ids = Array.from({ length: SORTED_HOLDERS_MAX + 2 }, (_, index) => `c${index}`);
+    const holders = ids.map((id, index) =>
+      holder(id, ...(index === 0 ? [] : ['many']), ...(index < 2 ? [] : ['few'])),
+    );
+    await append(commitOf('1', role('many', 'many'), role('few', 'few')));
+    for (let start = 0; start < holders.length; start += 500) {
+      await append(commitOf(`from-${start}`, ...holders.slice(start, start + 500)));
+    }
+    const model = await openModel();
+    const page = (wanted: string, more: object = {}) => {
+      const request = { ...firstPage, role: wanted, pageSize: 3, ...more };
+      const { items, total } = model.lists.credentials(request);
+      return [total, ...items.map(({ id }) => id)];
+    };
+    expect(page('many')).toEqual([SORTED_HOLDERS_MAX + 1, 'c1', 'c10', 'c100']);
+    expect(page('few')).toEqual([SORTED_HOLDERS_MAX, 'c10', 'c100', 'c1000']);
+    for (const wanted of ['many', 'few']) {
+      expect(page(wanted, { page: 1 }).slice(1)).not.toEqual(page(wanted).slice(1));
+      expect(page(wanted, { search: 'C500' })).toEqual([3, 'c500', 'c5000', 'c5001']);
+      expect(page(wanted, { store: 'tbmq' })).toEqual([0]);
+      expect(page(wanted, { store: 'native', page: 9999 })).toEqual([page(wanted)[0]]);
+    }
   });
 
   it('are found at their holders by an index, and not by looking at every credential', async () => {
@@ -424,6 +478,15 @@ describe('the same state as the reference', () => {
           })),
         },
       })),
+    fc.record({ id, name: id }).map((data) => ({ type: 'AddGroup' as const, data: group(data) })),
+    fc
+      .record({ id, name: id, description: fc.constantFrom('', 'text') })
+      .map((data) => ({ type: 'ReplaceGroup' as const, data: group(data) })),
+    id.map((one) => ({ type: 'RemoveGroup' as const, data: { id: one } })),
+    fc
+      .record({ value: id, groups: fc.uniqueArray(id) })
+      .map((one) => ({ id: 'r', matchBy: 'credential' as const, ...one }))
+      .map((rule) => ({ type: 'ReplaceGroupRules' as const, data: { rules: [rule] } })),
   );
 
   it('after any commands, cut and reopened at any point', async () => {
@@ -460,6 +523,8 @@ describe('the same state as the reference', () => {
           expect(model.banIndex.find({ clientId: one }, AT)?.id).toBe(
             reference.banByValue('client_id', one)?.id,
           );
+          expect(model.reads.group(one)).toEqual(reference.group(one));
+          expect(model.reads.groupIdByName(one)).toBe(reference.groupIdByName(one));
         }
         for (const one of [{ kind: 'everyone' }, { kind: 'client', name: 'c' }] as const) {
           expect(model.reads.aclTable(one)).toEqual(reference.aclTable(one));
@@ -470,6 +535,8 @@ describe('the same state as the reference', () => {
         expect(model.reads.settings()).toEqual(reference.settings());
         expect(model.reads.banCount()).toBe(reference.banCount());
         expect(model.reads.expiredBans(AT + 1, 9)).toEqual(reference.expiredBans(AT + 1, 9));
+        expect(model.reads.groupCount()).toBe(reference.groupCount());
+        expect(model.reads.groupRules()).toEqual(reference.groupRules());
         expect(model.reads.administrators()).toBe(reference.administrators());
         await model[Symbol.asyncDispose]();
       }),

@@ -51,6 +51,16 @@ CREATE TABLE roles (
   updated_at INTEGER NOT NULL,
   doc TEXT NOT NULL
 );
+
+
+CREATE TABLE access_groups (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  name_key TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  doc TEXT NOT NULL
+);
 CREATE TABLE bans (
   id TEXT PRIMARY KEY,
   kind TEXT NOT NULL,
@@ -76,4 +86,7 @@ CREATE TABLE import_commits (
   revision INTEGER NOT NULL,
   PRIMARY KEY (import_id, revision)
 ) WITHOUT ROWID;
+CREATE INDEX access_groups_by_name ON access_groups (name_key, id);
+
+CREATE TABLE group_rules (id INTEGER PRIMARY KEY CHECK (id = 1), doc TEXT NOT NULL);
 `;

@@ -4,6 +4,7 @@ import type {
   Ban,
   BanKind,
   Credential,
+  Group,
   Operator,
   Revision,
   Role,
@@ -13,6 +14,7 @@ import type {
   BanSort,
   CredentialPageRequest,
   CredentialSort,
+  GroupSort,
   Lists,
   Page,
   PageRequest,
@@ -21,7 +23,7 @@ import type {
 import type { Database } from './sqlite.ts';
 import { nameKey } from './tables.ts';
 
-const credentialColumns: Readonly<Record<CredentialSort, string>> = {
+const sortColumns: Readonly<Record<CredentialSort & GroupSort, string>> = {
   name: 'name_key',
   createdAt: 'created_at',
   updatedAt: 'updated_at',
@@ -40,6 +42,18 @@ interface Query {
   readonly sorted: string;
   readonly tieBreak: string;
   readonly where?: readonly { readonly sql: string; readonly value: string }[];
+  /** How many there are, where that is known already. */
+  readonly total?: number;
+}
+
+/** Most credentials of a role that are looked up one by one and sorted. */
+export const SORTED_HOLDERS_MAX = 5000;
+
+/** Few are found by the role, and then sorted; of many some are met soon on a walk in the order that is wanted. */
+function havingRole(holders: number): string {
+  return holders <= SORTED_HOLDERS_MAX
+    ? 'id IN (SELECT credential_id FROM credential_roles WHERE role_id = ?)'
+    : 'EXISTS (SELECT 1 FROM credential_roles WHERE role_id = ? AND credential_id = +credentials.id)';
 }
 
 /** Lists over the read model's tables. */
@@ -51,18 +65,23 @@ export class SqliteLists implements Lists {
   }
 
   credentials(request: CredentialPageRequest): Page<Credential> {
-    const { store, role } = request;
-    const having = 'id IN (SELECT credential_id FROM credential_roles WHERE role_id = ?)';
+    const { store, role, search = '' } = request;
+    const holders = role === undefined ? 0 : this.#holders(role);
     return this.#page<Credential>(request, {
       table: 'credentials',
       searched: 'name_key',
-      sorted: credentialColumns[request.sort],
+      sorted: sortColumns[request.sort],
       tieBreak: 'id',
       where: [
         ...(store === undefined ? [] : [{ sql: 'store = ?', value: store }]),
-        ...(role === undefined ? [] : [{ sql: having, value: role }]),
+        ...(role === undefined ? [] : [{ sql: havingRole(holders), value: role }]),
       ],
+      ...(role !== undefined && store === undefined && search === '' && { total: holders }),
     });
+  }
+
+  #holders(role: string): number {
+    return this.#count('credential_roles WHERE role_id = ?', [role]);
   }
 
   aclTables(request: PageRequest<'target'>): Page<AclTable> {
@@ -86,7 +105,16 @@ export class SqliteLists implements Lists {
     return this.#page<Role>(request, {
       table: 'roles',
       searched: 'name_key',
-      sorted: credentialColumns[request.sort],
+      sorted: sortColumns[request.sort],
+      tieBreak: 'id',
+    });
+  }
+
+  groups(request: PageRequest<GroupSort>): Page<Group> {
+    return this.#page<Group>(request, {
+      table: 'access_groups',
+      searched: 'name_key',
+      sorted: sortColumns[request.sort],
       tieBreak: 'id',
     });
   }
@@ -131,13 +159,13 @@ export class SqliteLists implements Lists {
     );
     // A page that is not full is the last one, so that either the page or the count is cheap.
     const last = items.length < request.pageSize && (items.length > 0 || offset === 0);
-    return { items, total: last ? offset + items.length : this.#count(query, where, values) };
+    const total = (): number => query.total ?? this.#count(`${query.table} ${where}`, values);
+    return { items, total: last ? offset + items.length : total() };
   }
 
-  #count({ table }: Query, where: string, values: readonly string[]): number {
-    const sql = `SELECT count(*) AS n FROM ${table} ${where}`;
-    const counted = this.#db.prepare(sql).get(...values) as { n: number }; // The one column that the SQL names.
-    return counted.n;
+  #count(from: string, values: readonly string[]): number {
+    const found: unknown = this.#db.prepare(`SELECT count(*) AS n FROM ${from}`).get(...values);
+    return (found as { n: number }).n; // The one column that the SQL names.
   }
 
   #docs<T>(sql: string, values: readonly (string | number)[]): T[] {

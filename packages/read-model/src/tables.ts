@@ -23,6 +23,8 @@ import {
   evolveBan,
   evolveCredential,
   evolveImport,
+  evolveGroup,
+  evolveGroupRules,
   evolveOperator,
   evolveRole,
   evolveSettings,
@@ -31,6 +33,11 @@ import {
   type ImportEvent,
   loginKey,
   type NewCredential,
+  type Group,
+  type GroupEvent,
+  type GroupRules,
+  type GroupRulesEvent,
+  NO_GROUP_RULES,
   type Operator,
   type OperatorEvent,
   type OperatorOnlyEvent,
@@ -79,6 +86,8 @@ export class Tables implements DecisionReads {
       this.#prepared('SELECT target FROM acl_tables LIMIT ?').all(limit) as { target: string }[]
     ).map(({ target }) => target),
   );
+  // Every CONNECT by groups reads the document; parsed once a change.
+  #groupRules: GroupRules | undefined;
 
   constructor(db: Database) {
     this.#db = db;
@@ -123,6 +132,7 @@ export class Tables implements DecisionReads {
     this.#roles.clear();
     this.#credentials.clear();
     this.#aclTargets.clear();
+    this.#groupRules = undefined;
     this.#settings = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1') ?? {
       ...DEFAULT_SETTINGS,
       updatedRevision: 0,
@@ -161,6 +171,16 @@ export class Tables implements DecisionReads {
         break;
       case 'import':
         this.#applyImport(event as ImportEvent, context);
+        break;
+      case 'group':
+        this.#putGroup(key, evolveGroup(this.group(key), event as GroupEvent, context));
+        break;
+      case 'group-rules':
+        this.#groupRules = evolveGroupRules(event as GroupRulesEvent, context);
+        this.#run(
+          'INSERT OR REPLACE INTO group_rules VALUES (1, ?)',
+          JSON.stringify(this.#groupRules),
+        );
         break;
       default:
         unreachable(aggregate);
@@ -291,11 +311,47 @@ export class Tables implements DecisionReads {
     );
   }
 
+  #putGroup(id: string, next: Group | undefined): void {
+    if (next === undefined) {
+      this.#run('DELETE FROM access_groups WHERE id = ?', id);
+      return;
+    }
+    this.#run(
+      `INSERT INTO access_groups VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
+         updated_at = excluded.updated_at, doc = excluded.doc`,
+      id,
+      next.name,
+      nameKey(next.name),
+      next.createdAt,
+      next.updatedAt,
+      JSON.stringify(next),
+    );
+  }
+
   #applyImport(event: ImportEvent, context: EventContext): void {
     const { importId } = event.data;
     const next = evolveImport(this.import(importId), event, context);
     this.#run('INSERT OR REPLACE INTO imports VALUES (?, ?)', importId, JSON.stringify(next));
     this.#run('INSERT INTO import_commits VALUES (?, ?)', importId, context.revision);
+  }
+
+  group(id: string): Group | undefined {
+    return this.#doc<Group>('SELECT doc FROM access_groups WHERE id = ?', id);
+  }
+
+  groupIdByName(name: string): string | undefined {
+    return this.#get<{ id: string }>('SELECT id FROM access_groups WHERE name = ?', name)?.id;
+  }
+
+  groupCount(): number {
+    return this.#get<{ n: number }>('SELECT count(*) AS n FROM access_groups')?.n ?? 0;
+  }
+
+  groupRules(): GroupRules {
+    this.#groupRules ??=
+      this.#doc<GroupRules>('SELECT doc FROM group_rules WHERE id = 1') ?? NO_GROUP_RULES;
+    return this.#groupRules;
   }
 
   credential(id: string): Credential | undefined {

@@ -3,12 +3,21 @@ import {
   type AclTable,
   aclTargetKey,
   type Credential,
+  type Group,
   type MappedPattern,
   type MappedPatterns,
 } from '@sallyport/domain';
 import type { SettingValues } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
-import type { Action, AuthoritySpec, Matcher, PolicySpec, RuleSpec } from './policy-spec.ts';
+import { groupsAuthority } from './groups.ts';
+import type {
+  Action,
+  ApplyMode,
+  AuthoritySpec,
+  Matcher,
+  PolicySpec,
+  RuleSpec,
+} from './policy-spec.ts';
 import { rolesAuthority, type RoleSource } from './roles-authority.ts';
 
 const ALL_ACTIONS: readonly Action[] = ['publish', 'subscribe', 'receive'];
@@ -25,6 +34,8 @@ export interface PolicySources {
     readonly username?: AclTable | undefined;
     readonly everyone?: AclTable | undefined;
   };
+  /** The groups of the connection; looked at when the credential's access is by groups. */
+  readonly groups?: readonly Group[];
   readonly settings: SettingValues;
   /** Those that the credential's access names, in any order; one that is missing grants nothing. */
   readonly roles?: readonly RoleSource[];
@@ -37,12 +48,14 @@ export interface PolicySources {
 export function assemblePolicy(sources: PolicySources): Omit<PolicySpec, 'policyId'> {
   const authorities = [credentialAuthority(sources), aclAuthority(sources.tables)];
   const publishPrefix = publishPrefixOf(sources.credential.access);
+  const applyMode = applyModeOf(sources.credential.access);
   return {
     superuser: sources.credential.superuser,
     authorities: authorities.filter((one) => one.rules.length > 0 || one.noMatch === 'deny'),
     noMatch: sources.settings.noMatch,
     denyAction: sources.settings.denyAction,
     ...(publishPrefix !== '' && { publishPrefix }),
+    ...(applyMode !== 'live' && { applyMode }),
   };
 }
 
@@ -50,7 +63,17 @@ function publishPrefixOf(access: PolicySources['credential']['access']): string 
   return access.kind === 'roles' ? (access.publishPrefix ?? '') : '';
 }
 
-function credentialAuthority({ credential, roles = [], mapped }: PolicySources): AuthoritySpec {
+/** When changes reach the live sessions of a credential, unless a change says otherwise. */
+function applyModeOf(access: Credential['access']): ApplyMode {
+  return access.kind === 'groups' ? 'pinned' : 'live';
+}
+
+function credentialAuthority({
+  credential,
+  roles = [],
+  mapped,
+  groups = [],
+}: PolicySources): AuthoritySpec {
   const { id, access } = credential;
   const name = 'credential';
   switch (access.kind) {
@@ -91,6 +114,8 @@ function credentialAuthority({ credential, roles = [], mapped }: PolicySources):
       return rolesAuthority(id, access, roles);
     case 'mapping':
       return { name, rules: mappedRules(id, mapped), noMatch: 'deny' };
+    case 'groups':
+      return groupsAuthority(groups);
     default:
       return unreachable(access);
   }
@@ -178,6 +203,8 @@ export function canonicalPolicyText(spec: Omit<PolicySpec, 'policyId'>): string 
     spec.authorities.map(({ name, noMatch, rules }) => [name, noMatch, rules.map(canonicalRule)]),
     // Named, and only where there is one: what is added to a policy does not change the ids of those without it.
     ...(spec.publishPrefix === undefined ? [] : [['publishPrefix', spec.publishPrefix]]),
+    // Last, and only when it is said: the texts of all other policies stay what they were.
+    ...(spec.applyMode === undefined ? [] : [['apply', spec.applyMode]]),
   ]);
 }
 

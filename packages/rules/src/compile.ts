@@ -9,6 +9,7 @@ import {
 } from '@sallyport/topic';
 import type {
   Action,
+  ApplyMode,
   AuthoritySpec,
   Condition,
   Decision,
@@ -111,6 +112,7 @@ export interface CompiledPolicy {
   readonly denyAction: 'ignore' | 'disconnect';
   /** Whether a verdict depends on the terms at all: whether some rule has a condition. */
   readonly conditional: boolean;
+  readonly applyMode: ApplyMode;
   /** Whether a subscription may be judged by the text of its filter only. */
   readonly opaque: boolean;
   /** Put in front of every topic that is published, see `publishedTopic`; empty: nothing. */
@@ -229,6 +231,7 @@ export function compilePolicy(spec: PolicySpec): CompiledPolicy {
     denyAction: spec.denyAction,
     publishPrefix: spec.publishPrefix ?? '',
     conditional,
+    applyMode: spec.applyMode ?? 'live',
     opaque: rules.some(
       (one) =>
         one.matcher.kind === 'pattern' &&

@@ -3,12 +3,14 @@ export { attributeNames } from './attribute-names.ts';
 export { check, type Opinion, PLAIN_TERMS, termsOf } from './check.ts';
 export { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.ts';
 export { checkSubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
+export { CONNECTION_ROWS_MAX, GroupMembership } from './groups.ts';
 export { explain, type Explanation } from './explain.ts';
 export { mayRequest } from './may-request.ts';
 export { publishedTopic } from './published-topic.ts';
 export type { RoleSource } from './roles-authority.ts';
 export {
   type Action,
+  type ApplyMode,
   type AuthoritySpec,
   type Condition,
   type Decision,

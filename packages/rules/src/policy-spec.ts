@@ -3,6 +3,12 @@ import type { CertificateIdentity } from '@sallyport/domain';
 /** What is asked. `receive` is a delivery from the broker to a client. */
 export type Action = 'publish' | 'subscribe' | 'receive';
 
+/** What a connection has proven by a certificate. */
+export interface CertificateFacts {
+  /** SHA-256 of the certificate in DER, 64 lower-case hex digits. */
+  readonly fingerprintSha256?: string;
+}
+
 /** What is known of a connection, fixed at CONNECT. Placeholders are resolved from it while matching. */
 export interface Facts {
   readonly clientId: string;
@@ -68,6 +74,12 @@ export interface AuthoritySpec {
   readonly noMatch: 'allow' | 'deny' | 'abstain';
 }
 
+/**
+ * What a change of its sources does to a live session: `live` = the session is judged by the new rules at once, `pinned` = it keeps
+ * the rules that it came in with, `kick` = it is disconnected when its rules change. A new CONNECT always has the newest rules.
+ */
+export type ApplyMode = 'pinned' | 'live' | 'kick';
+
 /** Everything that decides for the sessions that share it. Plain data: it crosses the wire. */
 export interface PolicySpec {
   /** Digest of all below; equal policies have equal ids and share one compiled object on a node. */
@@ -81,6 +93,8 @@ export interface PolicySpec {
   readonly denyAction: 'ignore' | 'disconnect';
   /** Put in front of every topic that is published, before anything is checked; absent: nothing. Never empty. */
   readonly publishPrefix?: string;
+  /** When a change reaches live sessions; absent means `live`. */
+  readonly applyMode?: ApplyMode;
 }
 
 /** The answer to one question. */

@@ -2,6 +2,7 @@ import { unreachable } from '@sallyport/errors';
 import { SCRAM_MECHANISMS, type ScramMechanism, type Store, STORES } from '@sallyport/domain';
 import type {
   Action,
+  ApplyMode,
   Condition,
   Facts,
   Matcher,
@@ -13,6 +14,7 @@ import { certificateFromWire, certificateToWire, methodFromWire } from './certif
 import { invalid, required } from './required.ts';
 import {
   Action as WireAction,
+  ApplyMode as WireApplyMode,
   type Condition as WireCondition,
   DenyAction as WireDenyAction,
   Effect as WireEffect,
@@ -192,6 +194,7 @@ export function policyToWire(policy: PolicySpec): WirePolicy {
         ? WireDenyAction.DENY_ACTION_IGNORE
         : WireDenyAction.DENY_ACTION_DISCONNECT,
     publishPrefix: policy.publishPrefix,
+    applyMode: applyModes[policy.applyMode ?? 'live'],
     authorities: policy.authorities.map((authority) => ({
       name: authority.name,
       noMatch: effectToWire(authority.noMatch),
@@ -208,12 +211,33 @@ export function policyFromWire(wire: WirePolicy): PolicySpec {
     noMatch: verdictFromWire(wire.noMatch),
     denyAction: denyActionFromWire(wire.denyAction),
     ...(wire.publishPrefix !== undefined && { publishPrefix: wire.publishPrefix }),
+    ...applyModeFromWire(wire.applyMode),
     authorities: wire.authorities.map((authority) => ({
       name: authority.name,
       noMatch: noMatchFromWire(authority.noMatch),
       rules: authority.rules.map(ruleFromWire),
     })),
   };
+}
+
+const applyModes: Readonly<Record<ApplyMode, WireApplyMode>> = {
+  live: WireApplyMode.APPLY_MODE_LIVE,
+  pinned: WireApplyMode.APPLY_MODE_PINNED,
+  kick: WireApplyMode.APPLY_MODE_KICK,
+};
+
+function applyModeFromWire(wire: WireApplyMode): Pick<PolicySpec, 'applyMode'> {
+  switch (wire) {
+    case WireApplyMode.APPLY_MODE_UNSPECIFIED:
+    case WireApplyMode.APPLY_MODE_LIVE:
+      return {};
+    case WireApplyMode.APPLY_MODE_PINNED:
+      return { applyMode: 'pinned' };
+    case WireApplyMode.APPLY_MODE_KICK:
+      return { applyMode: 'kick' };
+    default:
+      throw invalid(`apply mode ${wire} is not known`);
+  }
 }
 
 function denyActionFromWire(wire: WireDenyAction): PolicySpec['denyAction'] {

@@ -7,6 +7,10 @@ import {
   type Credential,
   credentialTag,
   type DecisionReads,
+  type Group,
+  GROUP_RULES_TAG,
+  type GroupRules,
+  groupTag,
   isLive,
   loginKey,
   loginKeysOf,
@@ -24,6 +28,7 @@ import {
   attributeNames,
   canonicalPolicyText,
   type Facts,
+  GroupMembership,
   type PolicySpec,
 } from '@sallyport/rules';
 import { endOf, entryOf } from './entry.ts';
@@ -42,6 +47,7 @@ export class PolicyResolver {
   // Keys hold the revision of every part, so an entry is never stale; equal parts share one policy object.
   readonly #assembled = new Map<string, PolicySpec>();
   readonly #attributeNames = new WeakMap<PolicySpec, readonly string[]>();
+  #membership: { readonly of: GroupRules; readonly compiled: GroupMembership } | undefined;
 
   constructor(reads: DecisionReads) {
     this.#reads = reads;
@@ -65,15 +71,22 @@ export class PolicyResolver {
     };
     const roleIds = rolesOf(credential.access);
     const roles = roleIds.map((id) => this.#reads.role(id)).filter((one) => one !== undefined);
-    const policy = this.#assemble(credential, { tables, roles, facts });
+    const membership = this.#groupsOf(credential, facts);
+    const groups = membership?.groups ?? [];
+    const policy = this.#assemble(credential, { tables, roles, groups, facts });
     const secretExpiresAt = endOf(credential, principal);
     const expiry = secretExpiresAt === undefined ? {} : { secretExpiresAt };
     const tags = [credentialTag(credential.id), SETTINGS_TAG, aclTag({ kind: 'everyone' })];
     tags.push(aclTag(targets.client), ...loginKeysOf(facts).map(loginTag));
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
     tags.push(...roleIds.map(roleTag));
+    if (membership !== undefined) tags.push(GROUP_RULES_TAG, ...membership.ids.map(groupTag));
+    const told = groupsTold(membership);
     const attributes = this.#attributesFor(policy, credential);
-    return { policy, resolved: { policyId: policy.policyId, tags, ...expiry, ...attributes } };
+    return {
+      policy,
+      resolved: { policyId: policy.policyId, tags, ...expiry, ...attributes, ...told },
+    };
   }
 
   /** Only what the policy looks at, so that most sessions carry none. */
@@ -86,15 +99,28 @@ export class PolicyResolver {
     return entries.length === 0 ? {} : { attributes: Object.fromEntries(entries) };
   }
 
+  /** The groups of a connection; undefined when its credential does not ask for any. */
+  #groupsOf(credential: Credential, facts: Facts): Membership | undefined {
+    if (credential.access.kind !== 'groups') return undefined;
+    const rules = this.#reads.groupRules();
+    if (this.#membership?.of !== rules) {
+      this.#membership = { of: rules, compiled: new GroupMembership(rules) };
+    }
+    const ids = this.#membership.compiled.groupsOf(facts, credential.id);
+    const groups = ids.map((id) => this.#reads.group(id)).filter((one) => one !== undefined);
+    return { ids, groups };
+  }
+
   #assemble(
     credential: Credential,
     parts: {
       readonly tables: { [K in 'client' | 'username' | 'everyone']: AclTable | undefined };
       readonly roles: readonly Role[];
+      readonly groups: readonly Group[];
       readonly facts: Facts;
     },
   ): PolicySpec {
-    const { tables, roles, facts } = parts;
+    const { tables, roles, groups, facts } = parts;
     const settings = this.#reads.settings();
     const { access } = credential;
     const mapped =
@@ -105,6 +131,7 @@ export class PolicyResolver {
       credential.superuser,
       ...Object.values(tables).map((table) => partKey(table)),
       settings.updatedRevision,
+      groups.map((group) => `${group.id}@${group.updatedRevision}`).join(),
     ].join('|');
     const known = this.#assembled.get(key);
     if (known !== undefined) return known;
@@ -117,6 +144,7 @@ export class PolicyResolver {
         ...(username && { username }),
         ...(everyone && { everyone }),
       },
+      groups,
       settings,
       roles,
     });
@@ -147,6 +175,7 @@ function ownKey(
       return `${id}@${updatedRevision}/${JSON.stringify(mapped)}`;
     case 'acl':
     case 'unrestricted':
+    case 'groups':
       return access.kind;
     case 'patterns':
       return `${id}@${updatedRevision}`;
@@ -161,6 +190,14 @@ function ownKey(
 /** The same for the same roles in any order. */
 const rolesKey = (roles: readonly Role[]): string =>
   JSON.stringify(roles.map(({ id, updatedRevision }) => `${id}@${updatedRevision}`).sort());
+
+interface Membership {
+  readonly ids: readonly string[];
+  readonly groups: readonly Group[];
+}
+
+const groupsTold = (membership: Membership | undefined): Pick<Resolved, 'groups'> =>
+  membership === undefined || membership.ids.length === 0 ? {} : { groups: membership.ids };
 
 const partKey = (table: AclTable | undefined): string =>
   table === undefined ? '' : `${JSON.stringify(table.target)}@${table.updatedRevision}`;

@@ -102,7 +102,7 @@ describe('what is published', () => {
     });
   });
 
-  test('MQTT-4.3.3-2 comes once with QoS 2, though the prefix changes between two sendings', async () => {
+  test('comes once with QoS 2, though the prefix changes between two sendings', async () => {
     const fixture = prefixing();
     const client = await fixture.node.connect('c', { version: 5 });
     client.publish({ topic: 't', qos: 2, packetId: 5 });

@@ -44,6 +44,10 @@ export class ShareGroup<S> {
     return this.#locals.size + this.#remotes.size;
   }
 
+  hasRemote(clientId: string): boolean {
+    return this.#remotes.has(clientId);
+  }
+
   /**
    * The next member in turn that `accepts` says yes to; so each gets as many as any other that can take them. A member that is
    * passed over does not lose its turn for good: the turn goes on behind the one that was picked.

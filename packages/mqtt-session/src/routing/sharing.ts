@@ -46,6 +46,7 @@ export interface SharingOptions {
 }
 
 const NOBODY: readonly SharedTarget[] = [];
+const NO_FILTERS: ReadonlySet<string> = new Set();
 
 /** Groups of members that are not connected whose turns are remembered. */
 const OFFLINE_TURNS_MAX = 10_000;
@@ -176,12 +177,53 @@ export class Sharing {
   }
 
   async #handOn({ message, sharedFilter }: Orphan, except?: string): Promise<void> {
-    const { groups, store, kernel } = this.#options;
-    const group = groups.get(sharedFilter);
+    const group = this.#options.groups.get(sharedFilter);
     const target = this.pick(message, group === undefined ? [] : [group], except).find(
       ([, picked]) => picked === sharedFilter,
     );
+    if (target !== undefined) await this.#sendOn({ message, sharedFilter }, target);
+  }
+
+  /**
+   * Gives a message that its member may not receive to one that may: here if there is one, else on a node that has not refused it,
+   * else to a stored session that nobody is connected of. Each node refuses once, so it does not go round.
+   * @source MQTT-5.0 §4.8.2: a message goes to one of the members, and not to none because one has lost its right
+   */
+  refused(orphan: Orphan, refusedAt: readonly string[]): void {
+    const { message, sharedFilter } = orphan;
+    const { groups, kernel, observer } = this.#options;
+    const group = groups.get(sharedFilter);
+    const here = group?.next((member) => member.kind === 'local' && may(member, message));
+    const everywhere = [...refusedAt, kernel.brokerId];
+    const picked =
+      here ??
+      group?.next((member) => member.kind === 'remote' && !everywhere.includes(member.nodeId));
+    const target =
+      picked === undefined
+        ? this.#offlineTarget(orphan, group)
+        : this.#targetOf(picked, sharedFilter);
     if (target === undefined) return;
+    const passed = here === undefined ? everywhere : refusedAt;
+    this.#sendOn(orphan, target, passed).catch((error: Error) => observer.problem(error));
+  }
+
+  #offlineTarget(
+    { message, sharedFilter }: Orphan,
+    group: ShareGroup<Session> | undefined,
+  ): SharedTarget | undefined {
+    const stored = this.#storedFor(message, undefined).filter(
+      ({ topic, clientId }) => topic === sharedFilter && group?.hasRemote(clientId) !== true,
+    );
+    const [picked] = this.#pickStored(stored, NO_FILTERS);
+    return picked && [picked.clientId, sharedFilter, ''];
+  }
+
+  async #sendOn(
+    { message, sharedFilter }: Orphan,
+    target: SharedTarget,
+    refusedAt?: readonly string[],
+  ): Promise<void> {
+    const { store, kernel } = this.#options;
     const { routing: _, ...properties } = message.properties ?? {};
     const again = {
       ...message,
@@ -191,14 +233,18 @@ export class Sharing {
       brokerId: kernel.brokerId,
       brokerCounter: kernel.nextCounter(),
     };
-    const subscription = this.#storedFor(message, except).find(
+    const subscription = this.#storedFor(message, undefined).find(
       ({ clientId, topic }) => clientId === target[0] && topic === sharedFilter,
     );
     if (subscription !== undefined) {
       await store.outgoingEnqueueCombi([subscription], again);
     }
     // For the way between nodes only: what is stored goes to a client one day.
-    const routing = { targets: [target], targetsOnly: true };
+    const routing = {
+      targets: [target],
+      targetsOnly: true,
+      ...(refusedAt !== undefined && { refusedAt }),
+    };
     kernel.forward({ ...again, properties: { ...properties, routing } });
   }
 

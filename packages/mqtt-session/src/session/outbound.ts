@@ -30,6 +30,8 @@ export interface DeliveryTerms {
   readonly retainAsPublished: boolean;
   readonly identifiers: readonly number[] | undefined;
   readonly sharedFilter?: string | undefined;
+  /** Of a shared message that has come over the bus: nodes whose members may not receive it. */
+  readonly refusedAt?: readonly string[] | undefined;
 }
 
 /** A message with QoS > 0 on its way to one client. */
@@ -73,6 +75,11 @@ export interface OutboundOptions {
   readonly clock: () => number;
   /** A retained message as a message of its own: the same may be in the session's queue already. */
   readonly renamed: (message: Message) => Message;
+  /** The client may not receive a shared message that was picked for it: another member is to get it. */
+  readonly refused?: (
+    orphan: { readonly message: Message; readonly sharedFilter: string },
+    refusedAt: readonly string[],
+  ) => void;
 }
 
 /** A session may get a message for itself and, as another delivery, for each of its share groups. */
@@ -292,17 +299,23 @@ export class Outbound {
       line.count('delivery_dropped');
       return;
     }
-    if (!this.#mayBeSent(publication.message)) return;
+    if (!this.#mayBeSent(publication, terms)) return;
     if (!line.sendPublish(publication, 0, terms)) line.count('delivery_too_large');
   }
 
-  #mayBeSent(message: Message): boolean {
-    const { line, clock } = this.#options;
+  #mayBeSent(publication: Publication, { sharedFilter, refusedAt }: DeliveryTerms): boolean {
+    const { line, clock, refused } = this.#options;
+    const { message } = publication;
     if (message.messageExpiry !== undefined && isExpired(message, clock())) {
       line.count('delivery_expired');
       return false;
     }
-    return line.mayReceive(message.topic);
+    if (line.mayReceive(message.topic)) return true;
+    // What was read from the store says nothing of who has refused it: handed on, it could go round for ever.
+    if (sharedFilter !== undefined && refusedAt !== undefined) {
+      refused?.({ message: publication.kept.message, sharedFilter }, refusedAt);
+    }
+    return false;
   }
 
   #deliverStored(publication: Publication, qos: 1 | 2, terms: DeliveryTerms): void {
@@ -370,7 +383,7 @@ export class Outbound {
       this.#sendAgain(entry, entry.state);
       return;
     }
-    if (!this.#mayBeSent(message)) {
+    if (!this.#mayBeSent(entry.publication, entry.terms)) {
       this.#forget(entry);
       return;
     }

@@ -8,6 +8,9 @@ import { configRoutes } from '../routes/config/routes.ts';
 import { credentialRoutes } from '../routes/credentials/routes.ts';
 import { explainRoutes } from '../routes/explain/routes.ts';
 import { importRoutes } from '../routes/imports/routes.ts';
+import { clientRoutes } from '../routes/clients/routes.ts';
+import { groupRuleRoutes } from '../routes/group-rules/routes.ts';
+import { groupRoutes } from '../routes/groups/routes.ts';
 import { nodeRoutes } from '../routes/nodes/routes.ts';
 import { operatorRoutes } from '../routes/operators/routes.ts';
 import { roleRoutes } from '../routes/roles/routes.ts';
@@ -36,6 +39,9 @@ const resources: readonly Routes[] = [
   roleRoutes,
   importRoutes,
   configRoutes,
+  groupRoutes,
+  groupRuleRoutes,
+  clientRoutes,
 ];
 
 /** The routes below `/api/v1`, with what all of them have in common. */

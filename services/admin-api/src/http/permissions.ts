@@ -14,6 +14,9 @@ export const RESOURCES = [
   'certificates',
   'roles',
   'config',
+  'groups',
+  'group-rules',
+  'clients',
 ] as const;
 export type Resource = (typeof RESOURCES)[number];
 

@@ -1,4 +1,4 @@
-import type { Command, DomainEvent, Revision } from '@sallyport/domain';
+import type { ApplyNow, Command, DomainEvent, Revision } from '@sallyport/domain';
 import { assert, OperationalError } from '@sallyport/errors';
 import type { Executed } from '@sallyport/event-log';
 import { attributes, currentTraceparent, observe, withSpan } from '@sallyport/telemetry';
@@ -19,6 +19,13 @@ export const writeQuery = {
   wait: Type.Optional(
     Type.Literal('enforced', {
       description: 'Answers when every live node enforces the change.',
+    }),
+  ),
+  apply: Type.Optional(
+    Type.Enum(['live', 'kick'], {
+      description:
+        'Brings this change to all live sessions that it concerns, those too that would keep their rights until they connect again: ' +
+        '`live` judges them anew, `kick` disconnects those whose rights are others now.',
     }),
   ),
   timeoutMs: defaulted(
@@ -73,6 +80,7 @@ export interface WriteContext {
   readonly caller: Pick<Caller, 'kind' | 'id'>;
   readonly identity: CommitIdentity;
   readonly reason?: string;
+  readonly apply?: ApplyNow;
 }
 
 type WritePorts = Pick<
@@ -93,7 +101,13 @@ export class Writer {
     const { caller, commitIdentity: identity } = request;
     assert(caller !== null && identity !== null, 'a write is authenticated and identified');
     const reason = reasonOf(request);
-    const context = { caller, identity, ...(reason === undefined ? {} : { reason }) };
+    const { apply } = request.query as { readonly apply?: ApplyNow }; // Every write has `writeQuery`.
+    const context = {
+      caller,
+      identity,
+      ...(reason === undefined ? {} : { reason }),
+      ...(apply === undefined ? {} : { apply }),
+    };
     const done = await this.run(context, write);
     if (done.replayed) void reply.header('idempotency-replayed', 'true');
     return this.#send(request, reply, done, write.answer(done));
@@ -124,7 +138,7 @@ export class Writer {
   #execute(command: Command, context: WriteContext, at: number): Promise<Executed> {
     const options = { attributes: { 'sallyport.command': command.type } };
     return withSpan('command', options, async (span) => {
-      const { caller, identity, reason } = context;
+      const { caller, identity, reason, apply } = context;
       const traceparent = currentTraceparent();
       const executed = await this.#ports.executor.execute(command, {
         ...identity,
@@ -132,6 +146,7 @@ export class Writer {
         actor: { kind: caller.kind, id: caller.id },
         ...(reason === undefined ? {} : { reason }),
         ...(traceparent === undefined ? {} : { traceparent }),
+        ...(apply === undefined ? {} : { apply }),
       });
       if (executed.ok) span.setAttribute(attributes.revision, executed.revision);
       const outcome = executed.ok ? 'done' : executed.rejection.code;

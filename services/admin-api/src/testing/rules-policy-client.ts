@@ -13,7 +13,7 @@ import type {
 } from '@sallyport/policy-client';
 import { rolesOf } from '@sallyport/domain';
 import type { ReadModel } from '@sallyport/read-model';
-import { assemblePolicy, compilePolicy, explain } from '@sallyport/rules';
+import { assemblePolicy, compilePolicy, explain, GroupMembership } from '@sallyport/rules';
 
 /** Explains by the real rules on the read model; the rest of a policy service is of no concern to this API. */
 export class RulesPolicyClient implements PolicyClient {
@@ -42,7 +42,10 @@ export class RulesPolicyClient implements PolicyClient {
     const roles = rolesOf(credential.access)
       .map((id) => reads.role(id))
       .filter((one) => one !== undefined);
-    const assembled = assemblePolicy({ credential, tables, settings: reads.settings(), roles });
+    const ids = new GroupMembership(reads.groupRules()).groupsOf(facts, credentialId);
+    const groups = ids.flatMap((id) => reads.group(id) ?? []);
+    const settings = reads.settings();
+    const assembled = assemblePolicy({ credential, tables, roles, groups, settings });
     const policy = compilePolicy({ policyId: 'test', ...assembled });
     const { action, topic, terms } = request;
     const asked = { ...facts, attributes: credential.attributes };

@@ -286,7 +286,7 @@ describe('LiveSession', () => {
     }
     sessions.adopt(session, { policyId: 'deny', tags: [] }, compilePolicy(DENY), 1);
     expect(session.mayPublish('t/0', 0, false).allowed).toBe(false);
-    expect(sessions.withTags([credentialTag('pump')]).size).toBe(0);
+    expect(sessions.withTags(new Set([credentialTag('pump')])).size).toBe(0);
   });
 
   it('tells verdicts of the same topic apart by QoS and retain, where a rule asks for them', () => {

@@ -1,10 +1,10 @@
 import { OperationalError } from '@sallyport/errors';
-import { affects } from '@sallyport/domain';
+import { affects, type ApplyNow } from '@sallyport/domain';
 import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
 import type { PolicyCache, PolicyClient, PolicyStatus } from '@sallyport/policy-client';
 import { attributes as keys, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
 import type { BanList } from './ban-list.ts';
-import type { LiveSession, LiveSessions } from './live-sessions.ts';
+import { KICKED, type LiveSession, type LiveSessions } from './live-sessions.ts';
 
 /** Pause before a re-evaluation that failed is tried again. */
 export const RETRY_DELAY_MS = 100;
@@ -44,9 +44,34 @@ export interface EnforcerOptions {
   readonly onFailure: (failure: OperationalError) => void;
 }
 
+/** A session that a change reaches: its rights are learned anew, and with `kick` it ends if they are others. */
+type Concerned = readonly [LiveSession, ApplyNow];
+
+function concernedBy(
+  commits: readonly RecordedCommit[],
+  sessions: LiveSessions,
+): ReadonlyMap<LiveSession, ApplyNow> {
+  const tagsOf = (apply: ApplyNow | undefined): ReadonlySet<string> =>
+    new Set(
+      commits.filter((one) => one.apply === apply).flatMap((one) => one.events.flatMap(affects)),
+    );
+  const concerned = new Map<LiveSession, ApplyNow>();
+  for (const session of sessions.withTags(tagsOf(undefined))) {
+    concerned.set(session, session.applyMode === 'kick' ? 'kick' : 'live');
+  }
+  for (const session of sessions.withTags(tagsOf('live'), { pinned: true })) {
+    if (!concerned.has(session)) concerned.set(session, 'live');
+  }
+  for (const session of sessions.withTags(tagsOf('kick'), { pinned: true })) {
+    concerned.set(session, 'kick');
+  }
+  return concerned;
+}
+
 /**
  * Follows the log and brings every change to the node's caches and live sessions.
- * INVARIANT: `onEnforced(r)` is called only when no live session is decided by anything older than r.
+ * INVARIANT: `onEnforced(r)` is called only when no live session is decided by anything older than r, pinned ones apart: those keep
+ * the policy that they came in with until a change says that it is to reach them too.
  */
 export class Enforcer implements AsyncDisposable {
   readonly #options: EnforcerOptions;
@@ -123,7 +148,7 @@ export class Enforcer implements AsyncDisposable {
     await withSpan('policy.reevaluate', { attributes, parent }, async () => {
       const tags = new Set(commits.flatMap((commit) => commit.events.flatMap(affects)));
       await this.#endBanned();
-      await this.#reevaluate(tags, last.revision);
+      await this.#reevaluate(commits, last.revision);
       await this.#options.onChange?.(tags, last.revision);
       const hash = commits.reduce((so, { digest }) => nextHash(so, digest), this.#enforced.hash);
       this.#enforced = { revision: last.revision, hash };
@@ -146,8 +171,8 @@ export class Enforcer implements AsyncDisposable {
   }
 
   /** Until it succeeds: a change that was heard of is never skipped. */
-  async #reevaluate(tags: ReadonlySet<string>, revision: number): Promise<void> {
-    const affected = [...this.#options.sessions.withTags(tags)];
+  async #reevaluate(commits: readonly RecordedCommit[], revision: number): Promise<void> {
+    const affected = [...concernedBy(commits, this.#options.sessions)];
     let done = 0;
     while (done < affected.length && !this.#closed) {
       const batch = affected.slice(done, done + REEVALUATED_SESSIONS_MAX);
@@ -167,17 +192,22 @@ export class Enforcer implements AsyncDisposable {
     }
   }
 
-  async #resolve(batch: readonly LiveSession[], minRevision: number): Promise<void> {
+  async #resolve(batch: readonly Concerned[], minRevision: number): Promise<void> {
     const { client, cache, sessions } = this.#options;
-    const principals = batch.map((session) => session.principal);
+    const principals = batch.map(([session]) => session.principal);
     const answer = await client.resolve({ principals, minRevision });
     const policies = new Map(answer.policies.map((spec) => [spec.policyId, cache.compiled(spec)]));
-    for (const [index, session] of batch.entries()) {
+    for (const [index, [session, how]] of batch.entries()) {
       const resolved = answer.results[index];
       const policy = resolved && policies.get(resolved.policyId);
       // What changed after this answer is in the queue and will be resolved again.
-      if (resolved === undefined || policy === undefined) session.revoke('credential');
-      else sessions.adopt(session, resolved, policy, answer.revision);
+      if (resolved === undefined || policy === undefined) {
+        session.revoke(how === 'kick' ? KICKED : 'credential');
+        continue;
+      }
+      const changed = session.policyId !== resolved.policyId;
+      sessions.adopt(session, resolved, policy, answer.revision);
+      if (how === 'kick' && changed) session.kick();
     }
   }
 

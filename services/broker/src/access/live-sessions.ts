@@ -7,6 +7,7 @@ import {
   type Resolved,
 } from '@sallyport/policy-client';
 import {
+  type ApplyMode,
   check,
   checkSubscribe,
   type CompiledPolicy,
@@ -21,6 +22,9 @@ import type { TopicFilter } from '@sallyport/topic';
 
 /** Topics whose verdict a session remembers, for each action; and topics that it has put its prefix before. */
 export const VERDICTS_MAX = 128;
+
+/** Why a session ends that a change disconnects, whatever its rights are now. */
+export const KICKED = 'kicked';
 
 const REVOKED: Decision = { allowed: false, ruleId: 'revoked' };
 
@@ -61,6 +65,15 @@ export class LiveSession {
     return this.#revision;
   }
 
+  get policyId(): string {
+    return this.#policy.policyId;
+  }
+
+  /** What a change of its sources does to the session, unless the change says otherwise. */
+  get applyMode(): ApplyMode {
+    return this.#policy.applyMode;
+  }
+
   get denyAction(): 'ignore' | 'disconnect' {
     return this.#policy.denyAction;
   }
@@ -76,6 +89,11 @@ export class LiveSession {
     this.#publishVerdicts = undefined;
     this.#receiveVerdicts = undefined;
     this.#publishedTopics = undefined;
+  }
+
+  /** The connection is closed; until it is, and for its will, the rights are what they are. */
+  kick(): void {
+    if (!this.#revoked) this.#close(KICKED);
   }
 
   /** Nothing is allowed from this moment on, the will included, and the connection is closed. */
@@ -149,8 +167,9 @@ function sameAttributes(one: Resolved['attributes'], other: Resolved['attributes
 /** All live sessions of the node, found by what their policy was made from. */
 export class LiveSessions {
   readonly #all = new Set<LiveSession>();
-  /** Most tags are of one session only, which then needs no set: there are several of them for each connection. */
-  readonly #byTag = new Map<string, LiveSession | Set<LiveSession>>();
+  readonly #followers = new TagIndex();
+  /** Apart from the others, because most changes do not concern them: there may be very many of one group. */
+  readonly #pinned = new TagIndex();
 
   get size(): number {
     return this.#all.size;
@@ -162,12 +181,12 @@ export class LiveSessions {
 
   add(session: LiveSession): void {
     this.#all.add(session);
-    this.#index(session);
+    this.#indexOf(session).add(session);
   }
 
   remove(session: LiveSession): void {
     this.#all.delete(session);
-    this.#unindex(session);
+    this.#indexOf(session).remove(session);
   }
 
   /** Gives the session a new policy; nothing happens for one that is gone. */
@@ -178,24 +197,46 @@ export class LiveSessions {
     revision: Revision,
   ): void {
     if (!this.#all.has(session)) return;
+    const before = this.#indexOf(session);
     const moved = !sameTexts(session.tags, resolved.tags);
-    if (moved) this.#unindex(session);
+    if (moved) before.remove(session);
     session.adopt(resolved, policy, revision);
-    if (moved) this.#index(session);
+    const after = this.#indexOf(session);
+    if (!moved && after === before) return;
+    if (!moved) before.remove(session);
+    after.add(session);
   }
 
-  /** Every session that depends on one of the tags. */
-  withTags(tags: Iterable<string>): Set<LiveSession> {
+  /** Every session that depends on one of the tags; pinned ones only when they are asked for. */
+  withTags(
+    tags: ReadonlySet<string>,
+    { pinned }: { readonly pinned: boolean } = { pinned: false },
+  ): Set<LiveSession> {
     const found = new Set<LiveSession>();
+    this.#followers.find(tags, found);
+    if (pinned) this.#pinned.find(tags, found);
+    return found;
+  }
+
+  #indexOf({ applyMode }: LiveSession): TagIndex {
+    return applyMode === 'pinned' ? this.#pinned : this.#followers;
+  }
+}
+
+/** Sessions by their tags. */
+class TagIndex {
+  /** Most tags are of one session only, which then needs no set: there are several of them for each connection. */
+  readonly #byTag = new Map<string, LiveSession | Set<LiveSession>>();
+
+  find(tags: ReadonlySet<string>, found: Set<LiveSession>): void {
     for (const tag of tags) {
       const known = this.#byTag.get(tag);
       if (known instanceof LiveSession) found.add(known);
       else for (const session of known ?? []) found.add(session);
     }
-    return found;
   }
 
-  #index(session: LiveSession): void {
+  add(session: LiveSession): void {
     for (const tag of session.tags) {
       if (isLoginTag(tag)) continue; // Who would be found at the next CONNECT does not matter to a live session.
       const known = this.#byTag.get(tag);
@@ -205,7 +246,7 @@ export class LiveSessions {
     }
   }
 
-  #unindex(session: LiveSession): void {
+  remove(session: LiveSession): void {
     for (const tag of session.tags) {
       if (isLoginTag(tag)) continue;
       const known = this.#byTag.get(tag);

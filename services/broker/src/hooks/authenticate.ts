@@ -129,16 +129,20 @@ async function admit(
   cache: PolicyCache,
   proof: { readonly facts: Facts; readonly password: Uint8Array | undefined },
 ): Promise<Admission> {
-  const known = cache.cached(proof);
-  count('sallyport.policy.cache', { result: known === undefined ? 'miss' : 'hit' });
-  if (known !== undefined) return { ok: true, source: 'cache', admitted: known };
   for (let attempt = 0; attempt < ADMISSION_ATTEMPTS_MAX; attempt++) {
-    const admission = await cache.authenticate(proof);
+    const known = cache.cached(proof);
+    count('sallyport.policy.cache', { result: known === undefined ? 'miss' : 'hit' });
+    const admission: Admission =
+      known === undefined
+        ? await cache.authenticate(proof)
+        : { ok: true, source: 'cache', admitted: known };
+    if (!admission.ok) return admission;
+    const { admitted } = admission;
     // A change may have been heard of between the answer and this line.
-    const { revision, resolved } = admission.ok
-      ? admission.admitted
-      : { revision: 0, resolved: undefined };
-    if (resolved === undefined || !cache.isStale(revision, resolved.tags)) return admission;
+    if (cache.isStale(admitted.revision, admitted.resolved.tags)) continue;
+    // What comes later will not reach a pinned session, so nothing may be missing from it now.
+    if (admitted.policy.applyMode !== 'pinned') return admission;
+    if (await cache.isNewest(admitted)) return admission;
   }
   throw new OperationalError('policy_not_ready', 'the policy changes faster than it is answered');
 }

@@ -14,7 +14,7 @@ import { check, type CompiledPolicy, type Facts, publishedTopic, termsOf } from 
 import type { SessionRecord } from '@sallyport/session-store';
 import { levelsOf } from '@sallyport/topic';
 import { authenticate, type AuthenticateContext, refusalOf } from './authenticate.ts';
-import type { LiveSession } from '../access/live-sessions.ts';
+import { KICKED, type LiveSession } from '../access/live-sessions.ts';
 import { ClientRights } from './client-rights.ts';
 import { certificateOf, EnhancedLogin } from './enhanced-login.ts';
 
@@ -25,6 +25,7 @@ const STORED_RIGHTS_RETRY_MS = 1000;
 /** What MQTT 5 is told of the end of a session, where it is not that it has no rights any more. */
 const endReasons: ReadonlyMap<string, ReasonCode> = new Map([
   ['banned', reasonCode.administrativeAction],
+  [KICKED, reasonCode.administrativeAction],
 ]);
 
 export interface BrokerHooksOptions extends AuthenticateContext {

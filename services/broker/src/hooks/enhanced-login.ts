@@ -18,6 +18,8 @@ import type { LiveSession } from '../access/live-sessions.ts';
 import type { ClientCertificate } from '../listeners/client-certificate.ts';
 import { type AuthenticateContext, enter, factsOf, refusalOf } from './authenticate.ts';
 
+const CHANGED_MEANWHILE = 'the policy has changed meanwhile';
+
 export interface EnhancedLoginOptions {
   readonly context: AuthenticateContext;
   readonly request: ConnectRequest;
@@ -66,6 +68,11 @@ export class EnhancedLogin implements EnhancedAuthentication {
       if (step.outcome === 'refused') {
         return this.#refused(step.reason === 'banned' ? 'banned' : 'not_authorized', step.reason);
       }
+      const { admitted } = step.admission;
+      // The proof serves once; whoever meets a change just now comes again.
+      if (admitted.policy.applyMode === 'pinned' && !(await context.cache.isNewest(admitted))) {
+        return this.#refused('server_unavailable', CHANGED_MEANWHILE);
+      }
       return this.#admitted(step.admission, step.data);
     } catch (error) {
       if (!(error instanceof OperationalError)) throw error;
@@ -95,7 +102,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
       return this.#refused('not_authorized', 'another credential than before');
     }
     if (context.cache.isStale(admitted.revision, admitted.resolved.tags)) {
-      return this.#refused('server_unavailable', 'the policy has changed meanwhile');
+      return this.#refused('server_unavailable', CHANGED_MEANWHILE);
     }
     const { answer, reason } = enter(context, request, admitted, 'policy', close);
     if (answer.session === undefined) {

@@ -89,17 +89,34 @@ describe('the gRPC service', () => {
       { effect: 'deny', action: 'publish', topicFilter: '#', any: true, retain: false, qos: [0] },
       { effect: 'allow', action: 'all', topicFilter: 's/${client_attrs.site}/${cert_common_name}' },
     );
+    await world.addCredential('x', 'p', { store: 'clients', access: { kind: 'groups' } });
+    await world.run({
+      type: 'AddGroup',
+      data: {
+        id: 'g',
+        name: 'g',
+        description: '',
+        permissions: [{ permission: 'deny', action: 'subscribe', topic: 'a/#' }],
+      },
+    });
+    const fingerprintSha256 = 'ab'.repeat(32);
+    const rule = { id: 'r', matchBy: 'certificate_fingerprint', groups: ['g'] } as const;
+    await world.run({
+      type: 'ReplaceGroupRules',
+      data: { rules: [{ ...rule, value: fingerprintSha256 }] },
+    });
     const { port } = await serve();
     const client = connect([port], TOKEN);
     for (const [username, password] of [
       ['u', 'p'],
+      ['w', 'p'],
       ['v', 'p'],
       ['w', 'p'],
       ['u', 'wrong'],
       ['nobody', 'p'],
     ] as const) {
       const certificate = {
-        fingerprintSha256: '00'.repeat(32),
+        fingerprintSha256: 'ab'.repeat(32),
         chainCommonNames: ['cn'],
         commonName: 'cn',
       };
@@ -108,6 +125,7 @@ describe('the gRPC service', () => {
       const direct = await world.policy.authenticate(request);
       expect(await client.authenticate(request)).toEqual(direct);
       if (!direct.ok) continue;
+      expect(direct.resolved.groups).toEqual(username === 'w' ? ['g'] : undefined);
       const resolve = { principals: [direct.principal], minRevision: 0 };
       expect(await client.resolve(resolve)).toEqual(await world.policy.resolve(resolve));
       const explain = {

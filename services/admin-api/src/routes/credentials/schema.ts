@@ -61,6 +61,14 @@ export const accessSchema = Type.Unsafe<AccessSpec>({
     ),
     rolesAccessSchema,
     mappingSchema,
+    Type.Object(
+      { kind: Type.Literal('groups') },
+      {
+        ...closed,
+        description:
+          'Only what the groups of the connection allow. Changes reach it when it connects again, unless one is made with `apply`.',
+      },
+    ),
   ],
 });
 

@@ -1,0 +1,149 @@
+import { randomUUID } from 'node:crypto';
+import { SECRET_BYTES_MAX } from '@sallyport/secrets';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Client, World } from '../../testing/world.ts';
+
+let world: World;
+let admin: Client;
+beforeAll(async () => {
+  world = await World.open();
+  admin = await world.login();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const BASE = '/api/v1/clients';
+const PASSWORD = 'canary-client-password';
+const client = (name: string, more: object = {}) => ({
+  name,
+  authentication: 'credentials',
+  username: `user-${name}`,
+  password: PASSWORD,
+  ...more,
+});
+const add = (name: string, more: object = {}) => admin.post(BASE, client(name, more));
+
+describe('clients', () => {
+  it('that are not there, or are credentials of another store, are not found', async () => {
+    const native = await admin.post('/api/v1/credentials', {
+      name: 'native',
+      match: { username: 'native' },
+      generateSecret: true,
+    });
+    for (const id of [randomUUID(), '__proto__', native.body.id]) {
+      const { password: _, ...body } = client('x');
+      for (const answer of [
+        await admin.get(`${BASE}/${id}`),
+        await admin.put(`${BASE}/${id}`, body),
+        await admin.delete(`${BASE}/${id}`),
+      ]) {
+        expect([answer.status, answer.body.code]).toEqual([404, 'credential_not_found']);
+      }
+    }
+    expect((await admin.get(`/api/v1/credentials/${native.body.id}`)).status).toBe(200);
+  });
+
+  it('are refused when they are not valid, with members named as they were sent', async () => {
+    const cases: [object, number, string][] = [
+      [client('x', { name: undefined }), 400, '/name'],
+      [client('x', { username: undefined }), 400, '/username'],
+      [client('x', { password: undefined }), 400, '/password'],
+      [client('x', { password: '' }), 400, '/password'],
+      [client('x', { password: 'x'.repeat(SECRET_BYTES_MAX + 1) }), 400, '/password'],
+      [client('x', { authentication: 'magic' }), 400, '/authentication'],
+      [client('x', { superuser: true }), 400, '/superuser'],
+      [client('x', { name: '' }), 422, '/name'],
+      [client('x', { username: '' }), 422, '/username'],
+      [client('x', { username: 'x'.repeat(257) }), 422, '/username'],
+    ];
+    for (const [body, status, pointer] of cases) {
+      const answer = await admin.post(BASE, body);
+      expect([answer.status, answer.body.errors[0].pointer]).toEqual([status, pointer]);
+    }
+  });
+
+  it('are credentials with access by groups, and never tell a password', async () => {
+    const made = await add('pump');
+    expect(made.status).toBe(201);
+    const { id } = made.body;
+    expect(made.headers.location).toBe(`/api/v1/clients/${id}`);
+    const shown = {
+      id,
+      name: 'pump',
+      authentication: 'credentials',
+      username: 'user-pump',
+      createdAt: expect.any(String) as string,
+      updatedAt: expect.any(String) as string,
+      updatedRevision: made.body.revision,
+    };
+    expect(made.body).toEqual({ ...shown, revision: made.body.revision });
+    const read = await admin.get(`${BASE}/${id}`);
+    expect(read.body).toEqual(shown);
+    expect(read.headers.etag).toBe(made.headers.etag);
+    expect((await admin.get(`/api/v1/credentials/${id}`)).body).toMatchObject({
+      store: 'clients',
+      access: { kind: 'groups' },
+      match: { username: 'user-pump' },
+      passwordRequired: true,
+      superuser: false,
+    });
+    for (const said of await world.everythingSaid()) expect(said).not.toContain(PASSWORD);
+  });
+
+  it('have a name and a username of their own, also when they are replaced', async () => {
+    const { body } = await add('one');
+    const other = await add('two');
+    for (const send of [
+      (more: object) => admin.post(BASE, client('three', more)),
+      (more: object) => admin.put(`${BASE}/${other.body.id}`, client('three', more)),
+    ]) {
+      const name = await send({ name: 'one' });
+      expect([name.status, name.body.code]).toEqual([409, 'credential_name_taken']);
+      expect(name.body.errors[0].pointer).toBe('/name');
+      const username = await send({ username: 'user-one' });
+      expect([username.status, username.body.code]).toEqual([409, 'credential_match_taken']);
+      expect(username.body.errors[0].pointer).toBe('/username');
+    }
+    for (const id of [body.id, other.body.id]) await admin.delete(`${BASE}/${id}`);
+    // A native credential may have both.
+    const native = { name: 'pump', match: { username: 'user-pump' }, generateSecret: true };
+    expect((await admin.post('/api/v1/credentials', native)).status).toBe(201);
+  });
+
+  it('are replaced with or without a new password, and keep what this view does not show', async () => {
+    const { body, headers } = await add('before');
+    const url = `${BASE}/${body.id}`;
+    const credential = `/api/v1/credentials/${body.id}`;
+    await admin.patch(credential, { enabled: false, attributes: { site: 'x' } });
+    const secretOf = async () => (await admin.get(credential)).body.secrets[0].secretId;
+    const before = await secretOf();
+    const { password: _, ...renamed } = client('after');
+    const first = await admin.put(url, renamed);
+    expect([first.status, first.body.name]).toEqual([200, 'after']);
+    expect(await secretOf()).toBe(before);
+    const second = await admin.put(url, client('after', { password: 'canary-other-password' }));
+    expect(second.status).toBe(200);
+    expect(await secretOf()).not.toBe(before);
+    expect((await admin.get(credential)).body).toMatchObject({
+      enabled: false,
+      attributes: { site: 'x' },
+      access: { kind: 'groups' },
+    });
+    const stale = await admin.put(url, renamed, { 'if-match': headers.etag ?? '' });
+    expect([stale.status, stale.headers.etag]).toEqual([412, second.headers.etag]);
+    expect((await admin.delete(url, { 'if-match': headers.etag ?? '' })).status).toBe(412);
+    expect((await admin.delete(url)).status).toBe(204);
+    expect((await admin.get(url)).status).toBe(404);
+  });
+
+  it('are listed without the credentials of other stores; searched by name and not by username', async () => {
+    for (const name of ['Zeta', 'alpha', 'Beta']) await add(name);
+    const page = await admin.get(`${BASE}?sort=name,desc&pageSize=2`);
+    expect(page.body).toMatchObject({ total: 4, page: 0, pageSize: 2 });
+    expect(page.body.items.map((one) => one.name)).toEqual(['Zeta', 'pump']);
+    const last = await admin.get(`${BASE}?sort=name,desc&pageSize=2&page=1`);
+    expect(last.body.items.map((one) => one.name)).toEqual(['Beta', 'alpha']);
+    expect((await admin.get(`${BASE}?search=ETA`)).body).toMatchObject({ total: 2 });
+    expect((await admin.get(`${BASE}?search=user-`)).body).toMatchObject({ total: 0 });
+    expect((await admin.get(`${BASE}?search=native`)).body).toMatchObject({ total: 0 });
+  });
+});

@@ -1,0 +1,253 @@
+import { type Command, type Credential, evolveCredential } from '@sallyport/domain';
+import { assert } from '@sallyport/errors';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
+import { etagOf, ifRevisionOf } from '../../http/etag.ts';
+import { pageRequestOf } from '../../http/list-query.ts';
+import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
+import { RefusedError, refused } from '../../http/problems.ts';
+import type { CommandInputs, Done, Write } from '../../http/write.ts';
+import { createSecret, currentOf, found, presentMechanisms } from '../credentials/lookup.ts';
+import {
+  clientPageSchema,
+  clientSchema,
+  clientView,
+  createBody,
+  emptyQuery,
+  idParams,
+  listQuery,
+  replaceBody,
+  writeQuerySchema,
+  writtenClientSchema,
+} from './schema.ts';
+
+const tags = ['clients'];
+const READ = { permission: 'clients:read' } as const;
+const WRITE = { permission: 'clients:write' } as const;
+const BASE = '/clients';
+const ADDRESS = `${BASE}/:id`;
+/** Where these credentials are; those of other stores are not there for these routes. */
+const STORE = 'clients';
+
+/** Clients with groups: credentials of one store, whose rights are what group rules give them. */
+export const clientRoutes: Routes = (app, context) => {
+  registerReads(app, context);
+  registerCreate(app, context);
+  registerReplace(app, context);
+  registerRemove(app, context);
+};
+
+/** @throws RefusedError `credential_not_found` */
+function clientOf(context: ApiContext, id: string): Credential {
+  const credential = found(context, id);
+  if (credential.store !== STORE) throw refused('credential_not_found');
+  return credential;
+}
+
+/** Answers as every write does, and names members of a client where the domain names those of a credential. */
+async function respond(
+  context: ApiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  write: Write,
+): Promise<unknown> {
+  try {
+    return await context.writer.respond(request, reply, write);
+  } catch (error) {
+    if (!(error instanceof RefusedError) || error.rejection.problems === undefined) throw error;
+    const problems = error.rejection.problems.map(({ pointer, detail }) => ({
+      pointer: pointer.startsWith('/match') ? '/username' : pointer,
+      detail,
+    }));
+    throw new RefusedError({ ...error.rejection, problems }, error.headers);
+  }
+}
+
+function registerReads(app: TypedApp, context: ApiContext): void {
+  app.get(
+    BASE,
+    {
+      config: READ,
+      schema: {
+        tags,
+        operationId: 'listClients',
+        summary: 'List clients',
+        querystring: listQuery,
+        response: answers({ 200: clientPageSchema }, READ_PROBLEMS),
+      },
+    },
+    (request) => {
+      const wanted = pageRequestOf<'name' | 'createdAt' | 'updatedAt'>(request.query);
+      const { items, total } = context.ports.model.lists.credentials({ ...wanted, store: STORE });
+      const { page, pageSize } = wanted;
+      return { items: items.map(clientView), total, page, pageSize };
+    },
+  );
+  app.get(
+    ADDRESS,
+    {
+      config: READ,
+      schema: {
+        tags,
+        operationId: 'getClient',
+        summary: 'Read one client',
+        params: idParams,
+        querystring: emptyQuery,
+        response: answers({ 200: clientSchema }, READ_PROBLEMS),
+      },
+    },
+    (request, reply) => {
+      const client = clientOf(context, request.params.id);
+      void reply.header('etag', etagOf(client.updatedRevision));
+      return clientView(client);
+    },
+  );
+}
+
+/** The client as a commit added it, whatever became of it since. */
+function added(done: Done): Credential {
+  const event = done.events.find((one) => one.type === 'CredentialAdded');
+  const credential = event && evolveCredential(undefined, event, done);
+  assert(credential !== undefined, 'a commit of AddCredential adds a credential');
+  return credential;
+}
+
+function registerCreate(app: TypedApp, context: ApiContext): void {
+  app.post(
+    BASE,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'createClient',
+        summary: 'Add a client',
+        querystring: writeQuerySchema,
+        body: createBody,
+        response: writeAnswers(201, writtenClientSchema),
+      },
+    },
+    (request, reply) => {
+      const { name, username, password } = request.body;
+      return respond(context, request, reply, {
+        command: async (inputs) => {
+          const id = inputs.id('credential');
+          const wanted = { credentialId: id, password, mechanisms: [], username };
+          const { secret } = await createSecret(context, wanted, inputs);
+          return {
+            type: 'AddCredential',
+            data: {
+              id,
+              store: STORE,
+              kind: 'password',
+              name,
+              match: { username },
+              enabled: true,
+              superuser: false,
+              passwordRequired: true,
+              attributes: {},
+              access: { kind: 'groups' },
+              secrets: [secret],
+            },
+          };
+        },
+        answer: (done) => {
+          const client = added(done);
+          return {
+            status: 201,
+            body: clientView(client),
+            updatedRevision: client.updatedRevision,
+            location: `/api/v1${BASE}/${client.id}`,
+          };
+        },
+      });
+    },
+  );
+}
+
+interface Replacement {
+  readonly name: string;
+  readonly username: string;
+  readonly password?: string;
+}
+
+/** What the view does not show stays as it is. */
+async function replacement(
+  context: ApiContext,
+  request: FastifyRequest,
+  current: Credential,
+  { name, username, password }: Replacement,
+  inputs: CommandInputs,
+): Promise<Command> {
+  const { id, updatedRevision } = current;
+  const ifRevision = ifRevisionOf(request, updatedRevision) ?? updatedRevision;
+  const changes = { name, match: { ...current.match, username } };
+  if (password === undefined)
+    return { type: 'ChangeCredential', data: { id, changes, ifRevision } };
+  const mechanisms = presentMechanisms(current, inputs.at);
+  const wanted = { credentialId: id, password, mechanisms, username };
+  const { secret } = await createSecret(context, wanted, inputs);
+  return { type: 'ChangeCredential', data: { id, changes, secret, ifRevision } };
+}
+
+function registerReplace(app: TypedApp, context: ApiContext): void {
+  app.put(
+    ADDRESS,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'replaceClient',
+        summary: 'Replace a client',
+        params: idParams,
+        querystring: writeQuerySchema,
+        body: replaceBody,
+        response: writeAnswers(200, writtenClientSchema),
+      },
+    },
+    (request, reply) => {
+      const { id } = request.params;
+      return respond(context, request, reply, {
+        command: (inputs) =>
+          replacement(context, request, clientOf(context, id), request.body, inputs),
+        current: currentOf(context, id),
+        retryStale: request.headers['if-match'] === undefined,
+        answer: () => {
+          const client = clientOf(context, id);
+          const { updatedRevision } = client;
+          return { status: 200, body: clientView(client), updatedRevision };
+        },
+      });
+    },
+  );
+}
+
+function registerRemove(app: TypedApp, context: ApiContext): void {
+  app.delete(
+    ADDRESS,
+    {
+      config: WRITE,
+      schema: {
+        tags,
+        operationId: 'deleteClient',
+        summary: 'Remove a client; a device that is connected as it stays until it disconnects',
+        params: idParams,
+        querystring: writeQuerySchema,
+        response: writeAnswers(204, null),
+      },
+    },
+    (request, reply) => {
+      const { id } = request.params;
+      return respond(context, request, reply, {
+        command: () => {
+          const ifRevision = ifRevisionOf(request, clientOf(context, id).updatedRevision);
+          return {
+            type: 'RemoveCredential',
+            data: { id, ...(ifRevision === undefined ? {} : { ifRevision }) },
+          };
+        },
+        current: currentOf(context, id),
+        answer: () => ({ status: 204 }),
+      });
+    },
+  );
+}

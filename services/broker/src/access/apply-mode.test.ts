@@ -1,0 +1,256 @@
+import {
+  affects,
+  type ApplyNow,
+  credentialTag,
+  type DomainEvent,
+  groupTag,
+  type NewCommit,
+} from '@sallyport/domain';
+import { MemoryEventLog } from '@sallyport/event-log';
+import {
+  PolicyCache,
+  type PolicyClient,
+  type Principal,
+  type ResolveAnswer,
+  type ResolveRequest,
+} from '@sallyport/policy-client';
+import { type ApplyMode, compilePolicy, type PolicySpec } from '@sallyport/rules';
+import { silentLogger } from '@sallyport/telemetry';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Enforcer } from './enforcer.ts';
+import { LiveSession, LiveSessions } from './live-sessions.ts';
+
+const policyOf = (applyMode: ApplyMode, noMatch: 'allow' | 'deny'): PolicySpec => ({
+  policyId: `${applyMode} ${noMatch}`,
+  superuser: false,
+  authorities: [],
+  noMatch,
+  denyAction: 'ignore',
+  applyMode,
+});
+
+/** Answers what the test sets for a credential; undefined = it is gone. */
+class Policy implements PolicyClient {
+  readonly asked: string[] = [];
+  readonly answers = new Map<string, PolicySpec>();
+
+  async resolve({ principals, minRevision }: ResolveRequest): Promise<ResolveAnswer> {
+    this.asked.push(...principals.map((one) => one.credentialId));
+    const found = principals.map((one) => this.answers.get(one.credentialId));
+    return {
+      revision: minRevision,
+      results: principals.map((one, index) => {
+        const policyId = found[index]?.policyId;
+        return policyId === undefined ? undefined : { policyId, tags: tagsOf(one.credentialId) };
+      }),
+      policies: [...new Set(found.filter((one) => one !== undefined))],
+    };
+  }
+
+  authenticate = () => Promise.reject(new Error('not asked here'));
+  scramFirst = () => Promise.reject(new Error('not asked here'));
+  scramFinal = () => Promise.reject(new Error('not asked here'));
+  explain = () => Promise.reject(new Error('not asked here'));
+  status = () => Promise.reject(new Error('not asked here'));
+  [Symbol.asyncDispose] = () => Promise.resolve();
+}
+
+const tagsOf = (id: string): string[] => [credentialTag(id), groupTag('g')];
+
+let log: MemoryEventLog;
+let policy: Policy;
+let sessions: LiveSessions;
+let enforcer: Enforcer;
+let enforced: number;
+
+beforeEach(() => {
+  log = new MemoryEventLog();
+  policy = new Policy();
+  sessions = new LiveSessions();
+  enforced = 0;
+  enforcer = new Enforcer({
+    log,
+    client: policy,
+    cache: new PolicyCache({ client: policy, log, revision: 0, clock: () => 0 }),
+    sessions,
+    start: { revision: 0, hash: '' },
+    maxStalenessMs: 60_000,
+    whenStale: 'drop',
+    clock: () => 0,
+    logger: silentLogger(),
+    onEnforced: ({ revision }) => (enforced = revision),
+    onFailure: () => undefined,
+  });
+});
+
+afterEach(() => enforcer[Symbol.asyncDispose]());
+
+function connect(id: string, applyMode: ApplyMode) {
+  const spec = policyOf(applyMode, 'allow');
+  const principal: Principal = {
+    credentialId: id,
+    store: 'clients',
+    facts: { clientId: id, listener: 'tcp:default' },
+  };
+  policy.answers.set(id, spec);
+  const closed: string[] = [];
+  const session = new LiveSession(
+    {
+      principal,
+      resolved: { policyId: spec.policyId, tags: tagsOf(id) },
+      policy: compilePolicy(spec),
+      revision: 0,
+    },
+    (reason) => closed.push(reason),
+  );
+  sessions.add(session);
+  return { session, closed, may: () => session.mayPublish('a').allowed };
+}
+
+const groupEdited: DomainEvent = {
+  type: 'GroupReplaced',
+  data: { id: 'g', name: 'g', description: '', permissions: [] },
+};
+const removed = (id: string): DomainEvent => ({ type: 'CredentialRemoved', data: { id } });
+
+let commits = 0;
+async function change(apply: ApplyNow | undefined, ...events: DomainEvent[]): Promise<void> {
+  const commit: NewCommit = {
+    commitId: `c${commits++}`,
+    at: 0,
+    actor: { kind: 'system', id: 'test' },
+    ...(apply !== undefined && { apply }),
+    events,
+  };
+  await log.append([commit], await log.head());
+  const head = await log.head();
+  await vi.waitFor(() => expect(enforced).toBe(head), 5_000);
+}
+
+/** From now on the credential is resolved to a policy that denies, of the same mode. */
+const denyFromNow = (id: string, applyMode: ApplyMode): void => {
+  policy.answers.set(id, policyOf(applyMode, 'deny'));
+};
+
+describe('a pinned session', () => {
+  it('keeps its rights through changes of its group and its credential, and nobody is asked about it', async () => {
+    const { may, closed } = connect('pinned', 'pinned');
+    denyFromNow('pinned', 'pinned');
+    await change(undefined, groupEdited);
+    policy.answers.delete('pinned');
+    await change(undefined, removed('pinned'));
+    expect([may(), closed, policy.asked]).toEqual([true, [], []]);
+  });
+
+  it('is judged anew by a change that is to be applied at once, and pinned to what it has then', async () => {
+    const { may, closed } = connect('pinned', 'pinned');
+    denyFromNow('pinned', 'pinned');
+    await change('live', groupEdited);
+    expect([may(), closed]).toEqual([false, []]);
+    policy.answers.set('pinned', policyOf('pinned', 'allow'));
+    await change(undefined, groupEdited);
+    expect(may()).toBe(false);
+    await change('live', groupEdited);
+    expect(may()).toBe(true);
+  });
+
+  it('ends with a credential that is taken away at once, and loses its rights in the same moment', async () => {
+    const { may, closed } = connect('pinned', 'pinned');
+    policy.answers.delete('pinned');
+    await change('live', removed('pinned'));
+    expect([may(), closed]).toEqual([false, ['credential']]);
+  });
+
+  it('is left alone by a change at once that does not concern it', async () => {
+    const { closed } = connect('pinned', 'pinned');
+    policy.answers.delete('pinned');
+    await change('live', removed('somebody-else'));
+    await change('kick', removed('somebody-else'));
+    expect([closed, policy.asked]).toEqual([[], []]);
+  });
+
+  it('becomes one that follows changes when a change at once makes it so, and the other way round', async () => {
+    const { may } = connect('pinned', 'pinned');
+    policy.answers.set('pinned', policyOf('live', 'deny'));
+    await change('live', groupEdited);
+    expect(may()).toBe(false);
+    policy.answers.set('pinned', policyOf('pinned', 'allow'));
+    await change(undefined, groupEdited);
+    expect(may()).toBe(true);
+    denyFromNow('pinned', 'pinned');
+    await change(undefined, groupEdited);
+    expect(may()).toBe(true);
+  });
+});
+
+describe('a change that disconnects', () => {
+  it.each(['pinned', 'live', 'kick'] as const)(
+    'ends a %s session whose rights are others now, which until then has the new ones',
+    async (mode) => {
+      const { may, closed } = connect('one', mode);
+      const same = connect('same', mode);
+      denyFromNow('one', mode);
+      await change('kick', groupEdited);
+      expect([may(), closed]).toEqual([false, ['kicked']]);
+      expect([same.may(), same.closed]).toEqual([true, []]);
+    },
+  );
+
+  it('ends a session whose credential is gone, as kicked', async () => {
+    const { may, closed } = connect('one', 'pinned');
+    policy.answers.delete('one');
+    await change('kick', removed('one'));
+    expect([may(), closed]).toEqual([false, ['kicked']]);
+  });
+
+  it('wins over a change beside it that is only to be applied', async () => {
+    const { closed } = connect('one', 'live');
+    denyFromNow('one', 'live');
+    const commit = (apply: ApplyNow | undefined): NewCommit => ({
+      commitId: `c${commits++}`,
+      at: 0,
+      actor: { kind: 'system', id: 'test' },
+      ...(apply !== undefined && { apply }),
+      events: [groupEdited],
+    });
+    await log.append([commit(undefined), commit('kick'), commit('live')], 0);
+    await vi.waitFor(() => expect(enforced).toBe(3), 5_000);
+    expect(closed).toEqual(['kicked']);
+  });
+});
+
+describe('a session that is to be kicked by its own policy', () => {
+  it('ends when its rules change, stays when they do not, and is spared by a change that is only applied', async () => {
+    const { may, closed } = connect('one', 'kick');
+    await change(undefined, groupEdited);
+    expect(closed).toEqual([]);
+    denyFromNow('one', 'kick');
+    await change('live', groupEdited);
+    expect([may(), closed]).toEqual([false, []]);
+    policy.answers.set('one', policyOf('kick', 'allow'));
+    await change(undefined, groupEdited);
+    expect(closed).toEqual(['kicked']);
+  });
+});
+
+describe('a session that follows changes', () => {
+  it('is not ended by a change at once, but judged anew as by any', async () => {
+    const { may, closed } = connect('one', 'live');
+    denyFromNow('one', 'live');
+    await change('live', groupEdited);
+    expect([may(), closed]).toEqual([false, []]);
+  });
+});
+
+describe('very many pinned sessions', () => {
+  it('cost a change that does not reach them nothing', async () => {
+    for (let index = 0; index < 20_000; index++) connect(`p${index}`, 'pinned');
+    expect(sessions.withTags(new Set(affects(groupEdited))).size).toBe(0);
+    expect(sessions.withTags(new Set(affects(groupEdited)), { pinned: true }).size).toBe(20_000);
+    const started = performance.now();
+    for (let index = 0; index < 100_000; index++) sessions.withTags(new Set([groupTag('g')]));
+    expect(performance.now() - started).toBeLessThan(2_000);
+    await change(undefined, groupEdited);
+    expect(policy.asked).toEqual([]);
+  });
+});
