@@ -14,9 +14,13 @@ export interface Running extends AsyncDisposable {
 }
 
 /** Everything that is tested on one profile is tested on the other. */
-export async function startProfile(profile: (typeof PROFILES)[number]): Promise<Running> {
+export async function startProfile(
+  profile: (typeof PROFILES)[number],
+  /** More environment of what speaks MQTT. */
+  env: Record<string, string> = {},
+): Promise<Running> {
   if (profile === 'standalone') {
-    const one = await startStandalone();
+    const one = await startStandalone(env);
     return {
       api: await Api.login(one.url, 'admin', one.adminPassword),
       httpUrl: one.url,
@@ -25,7 +29,7 @@ export async function startProfile(profile: (typeof PROFILES)[number]): Promise<
       [Symbol.asyncDispose]: () => one[Symbol.asyncDispose](),
     };
   }
-  const cluster = await startCluster();
+  const cluster = await startCluster({ env: { broker: env } });
   return {
     api: await Api.login(cluster.httpUrl, cluster.admin.name, cluster.admin.password),
     httpUrl: cluster.httpUrl,

@@ -9,6 +9,9 @@ export const BANS_MAX = 10_000;
 /** Longest reason, in bytes of UTF-8. */
 export const BAN_REASON_BYTES_MAX = 256;
 
+/** Longest text of who banned, in bytes of UTF-8: a kind of actor and a name. */
+export const BAN_BY_BYTES_MAX = 320;
+
 /** Bans that have run out and are removed by one command. */
 export const EXPIRED_BANS_REMOVED_MAX = 100;
 
@@ -170,7 +173,7 @@ function check(
 ): { problems: Problems; value: string | undefined } {
   const problems = new Problems();
   problems.text('/id', id, 64);
-  problems.text('/by', by);
+  problems.text('/by', by, BAN_BY_BYTES_MAX);
   problems.text('/value', value);
   if (reason !== undefined) problems.text('/reason', reason, BAN_REASON_BYTES_MAX);
   if (until !== undefined && !(Number.isSafeInteger(until) && until > at)) {

@@ -130,6 +130,9 @@ export const errorFacts = {
     retryable: true,
   }),
 
+  // Connections
+  connection_not_found: facts(404, 'NOT_FOUND', 'Nobody is connected under this client id'),
+
   // Devices
   device_not_authenticated: facts(401, 'UNAUTHENTICATED', 'The client could not be authenticated', {
     connack: 'not_authorized',
@@ -178,6 +181,7 @@ export const errorFacts = {
   node_registry_unavailable: facts(503, 'UNAVAILABLE', 'The node registry cannot be reached', {
     retryable: true,
   }),
+  node_silent: facts(503, 'UNAVAILABLE', 'A broker node does not answer', { retryable: true }),
   config_invalid: facts(500, 'FAILED_PRECONDITION', 'The configuration is not valid'),
   internal: facts(500, 'INTERNAL', 'Something went wrong on our side'),
 } as const satisfies Record<string, ErrorFacts>;

@@ -46,7 +46,7 @@ export class SecretHasher {
   }
 
   /** argon2id in PHC form, for secrets chosen by people. @throws OperationalError `hash_pool_full` */
-  hashPassword(password: string): Promise<string> {
+  hashPassword(password: string | Uint8Array): Promise<string> {
     return this.#pooled(() =>
       hash(password, {
         memoryCost: ARGON2ID.memoryKiB,

@@ -47,6 +47,14 @@ export const metricFacts = {
       'Exchanges of MQTT 5 enhanced authentication that ended, at CONNECT and again; outcome is success, refused or failed',
     labels: ['method', 'outcome'],
   },
+  'sallyport.secrets.rehashed': {
+    kind: 'counter',
+    unit: '{secret}',
+    description:
+      'Secrets imported as hashes of others and proven, by what became of them: handed_on to whoever writes the log, stored by it, ' +
+      'dropped because too many wait, failed, or invalid',
+    labels: ['outcome'],
+  },
   'sallyport.publishes': {
     kind: 'counter',
     unit: '{message}',

@@ -173,6 +173,44 @@ describe.each(READERS)('%s', (user) => {
   });
 });
 
+describe('what replaces an imported hash', () => {
+  const SUBJECT = 'sallyport.rehash';
+
+  it('is not for brokers to say, or for anybody to hear but admin-api', async () => {
+    await refused('broker', SUBJECT);
+    await refused('admin-api-nodes', SUBJECT);
+    await refused('policy', `${SUBJECT}.more`);
+    const refusals: string[] = [];
+    connections.broker.subscribe(SUBJECT, {
+      callback: (error) => void refusals.push(error?.message ?? 'heard'),
+    });
+    await expect.poll(() => refusals.join()).toContain(`"${SUBJECT}"`);
+  });
+
+  it('reaches one replica of admin-api, and its reply subject gets nothing into the log', async () => {
+    const before = await lastSequence();
+    const heard: string[] = [];
+    const replicas = [1, 2].map(() =>
+      connections['admin-api'].subscribe(SUBJECT, {
+        queue: 'admin-api',
+        callback: (_, message) => void heard.push(message.string()),
+      }),
+    );
+    await connections['admin-api'].flush();
+    for (const text of ['a', 'b', 'c']) {
+      connections.policy.publish(SUBJECT, text, { reply: FORGED });
+    }
+    await connections.policy.flush();
+    await expect.poll(() => [...heard].sort()).toEqual(['a', 'b', 'c']);
+    for (const one of replicas) one.unsubscribe();
+    await connections['admin-api'].flush();
+    // Now nobody listens, and the server says so to the reply subject.
+    connections.policy.publish(SUBJECT, 'd', { reply: FORGED });
+    await connections.policy.flush();
+    expect(await lastSequence()).toBe(before);
+  });
+});
+
 describe('policy', () => {
   it('has no JetStream of its own', async () => {
     await refused('policy', '$JS.API.INFO');
@@ -336,6 +374,27 @@ describe('broker', () => {
     await refused('admin-api-nodes', `$KV.${NATS_NODES_BUCKET}.broker-2`);
     await refused('admin-api-nodes', `$KV.${NATS_NODES_BUCKET}.node.broker-2`);
     expect(await view.put('barrier.1', 'its own')).toBeGreaterThan(0);
+  });
+});
+
+describe('questions to nodes', () => {
+  it('are asked by the second user of admin-api and answered by a broker, on subjects that nobody else has', async () => {
+    const asked = connections.broker.subscribe('sallyport.ask.broker-1', {
+      callback: (_, message) => connections.broker.publish(message.reply ?? '', 'answer'),
+    });
+    await connections.broker.flush();
+    const reply = 'sallyport.answer.mine.1';
+    const answers = connections['admin-api-nodes'].subscribe(reply, { max: 1 });
+    connections['admin-api-nodes'].publish('sallyport.ask.broker-1', 'question', { reply });
+    for await (const message of answers) expect(message.string()).toBe('answer');
+    asked.unsubscribe();
+    // A broker that was taken over asks nobody, and admin-api answers nobody.
+    await refused('broker', 'sallyport.ask.broker-2');
+    await refused('admin-api-nodes', 'sallyport.answer.mine.1');
+    for (const user of ['policy', 'admin-api'] as const) {
+      await refused(user, 'sallyport.ask.broker-1');
+      await refused(user, 'sallyport.answer.mine.1');
+    }
   });
 });
 

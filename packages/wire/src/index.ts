@@ -50,3 +50,9 @@ export {
   TRACEPARENT_KEY,
 } from './status.ts';
 export { required } from './required.ts';
+export {
+  decodeRehash,
+  encodeRehash,
+  REHASH_MESSAGE_BYTES_MAX,
+  REHASH_SUBJECT,
+} from './rehash-message.ts';

@@ -11,3 +11,4 @@ export {
 } from './config.ts';
 export type { AdminApiPorts, AdminReadModel, AdminTelemetry } from './ports.ts';
 export { type AdminApi, createAdminApi } from './service.ts';
+export { type RehashWriterPorts, writeRehashes } from './rehash/rehash-writer.ts';

@@ -7,7 +7,7 @@ import {
   openJetStreamEventLog,
   openNatsConnection,
 } from '@sallyport/event-log/jetstream';
-import { openNatsNodeRegistry } from '@sallyport/node-registry/nats';
+import { NatsNodeCalls, openNatsNodeRegistry } from '@sallyport/node-registry/nats';
 import { GrpcPolicyClient } from '@sallyport/policy-client/grpc';
 import { ReadModel } from '@sallyport/read-model';
 import { SecretBox, SecretHasher } from '@sallyport/secrets';
@@ -21,6 +21,7 @@ import {
 import { bootstrap, BOOTSTRAP_ADMIN } from './bootstrap.ts';
 import { type AdminApiConfig, adminApiConfigSchema, checkAdminApiConfig } from './config.ts';
 import type { AdminApiPorts } from './ports.ts';
+import { RehashListener } from './rehash/rehash-listener.ts';
 import { createAdminApi } from './service.ts';
 
 type Opened = Omit<AdminApiPorts, 'telemetry' | 'model'> & {
@@ -52,6 +53,7 @@ async function openPorts(config: AdminApiConfig, logger: Logger): Promise<Opened
     name: 'sallyport-admin-api nodes',
   });
   const registry = await openNatsNodeRegistry({ connection: nodes, replicas, maxStalenessMs });
+  const calls = new NatsNodeCalls({ connection: nodes });
   const model = await ReadModel.open({
     path: join(config.dataDir, 'read-model.sqlite'),
     log,
@@ -67,15 +69,21 @@ async function openPorts(config: AdminApiConfig, logger: Logger): Promise<Opened
   const secretBox = SecretBox.fromBase64(config.secrets.key);
   const hasher = new SecretHasher(secretBox);
   const executor = new CommandExecutor({ log, model });
+  const rehash = new RehashListener({
+    ...{ source: connection, box: secretBox, executor, logger, clock: Date.now },
+  });
   const close = async () => {
+    await rehash[Symbol.asyncDispose]();
     await policy[Symbol.asyncDispose]();
     await model[Symbol.asyncDispose]();
+    await calls[Symbol.asyncDispose]();
     await registry[Symbol.asyncDispose]();
     await nodes.close();
     await log[Symbol.asyncDispose]();
     await connection.close();
   };
-  return { log, registry, model, policy, secretBox, hasher, executor, clock: Date.now, close };
+  const clock = Date.now;
+  return { log, registry, calls, model, policy, secretBox, hasher, executor, clock, close };
 }
 
 function tlsOf({ caFile, certFile, keyFile }: AdminApiConfig['policy']) {

@@ -1,5 +1,5 @@
 import type { CommandExecutor, DecisionModel, EventLog } from '@sallyport/event-log';
-import type { NodeRegistry } from '@sallyport/node-registry';
+import type { NodeCalls, NodeRegistry } from '@sallyport/node-registry';
 import type { PolicyClient } from '@sallyport/policy-client';
 import type { Lists, Snapshot } from '@sallyport/read-model';
 import type { SecretBox, SecretHasher } from '@sallyport/secrets';
@@ -27,6 +27,8 @@ export interface AdminApiPorts {
   readonly model: AdminReadModel;
   readonly log: EventLog;
   readonly registry: NodeRegistry;
+  /** Asks the nodes of the registry. */
+  readonly calls: NodeCalls;
   readonly policy: PolicyClient;
   readonly secretBox: SecretBox;
   readonly hasher: SecretHasher;

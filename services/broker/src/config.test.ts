@@ -7,6 +7,7 @@ import {
   deniedPublishOf,
   limitsOf,
   type MqttConfig,
+  storesOf,
 } from './config.ts';
 
 type Env = Readonly<Record<string, string>>;
@@ -175,5 +176,22 @@ describe('what a denied publish does', () => {
     );
     expect(of('ws:default')).toBe('disconnect');
     expect(deniedPublishOf(load({}).mqtt, 'tcp:default')).toBe('policy');
+  });
+});
+
+describe('the stores of a listener', () => {
+  it.each([
+    ['', /MQTT__WS__STORES: must NOT have fewer than 1/],
+    ['native,ldap', /MQTT__WS__STORES: must match pattern/],
+    ['native,native', /must name each store once/],
+  ])('are not %j', (stores, problem) => {
+    expect(() => load(mqtt({ WS__STORES: stores }))).toThrow(problem);
+  });
+
+  it('are its own, in its order, or all', () => {
+    const { mqtt: config } = load(mqtt({ WS__STORES: 'clients,native' }));
+    expect(storesOf(config, 'ws:default')).toEqual(['clients', 'native']);
+    expect(storesOf(config, 'tcp:default')).toBeUndefined();
+    expect(storesOf(config, 'other')).toBeUndefined();
   });
 });

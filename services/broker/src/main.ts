@@ -7,7 +7,7 @@ import {
   openJetStreamEventLog,
 } from '@sallyport/event-log/jetstream';
 import { openNatsMessageBus } from '@sallyport/message-bus/nats';
-import { openNatsNodeRegistry } from '@sallyport/node-registry/nats';
+import { NatsNodeCalls, openNatsNodeRegistry } from '@sallyport/node-registry/nats';
 import { GrpcPolicyClient } from '@sallyport/policy-client/grpc';
 import { openRedisSessionStore, redisConnection } from '@sallyport/session-store/redis';
 import {
@@ -43,6 +43,7 @@ async function openPorts(
     apiPrefix: config.nats.logApiPrefix,
   });
   const registry = await openNatsNodeRegistry({ connection: control, replicas });
+  const calls = new NatsNodeCalls({ connection: control });
   const sessionStore = await openRedisSessionStore({
     connection: redisConnection(config.redis.url),
     limits: limitsOf(config.mqtt),
@@ -68,6 +69,7 @@ async function openPorts(
   return {
     log,
     registry,
+    calls,
     bus,
     sessionStore,
     policy,
@@ -77,6 +79,7 @@ async function openPorts(
       await policy[Symbol.asyncDispose]();
       await bus[Symbol.asyncDispose]();
       await sessionStore.destroy();
+      await calls[Symbol.asyncDispose]();
       await registry[Symbol.asyncDispose]();
       await log[Symbol.asyncDispose]();
       await control.close();

@@ -2,7 +2,8 @@ import { OperationalError } from '@sallyport/errors';
 import type { EventLog } from '@sallyport/event-log';
 import type { MessageBus } from '@sallyport/message-bus';
 import { Engine } from '@sallyport/mqtt-session';
-import type { Membership, NodeRegistry } from '@sallyport/node-registry';
+import { reasonCode } from '@sallyport/mqtt-session/codec';
+import type { Membership, NodeCalls, NodeRegistry } from '@sallyport/node-registry';
 import { PolicyCache, type PolicyClient } from '@sallyport/policy-client';
 import type { SessionStore } from '@sallyport/session-store';
 import {
@@ -18,6 +19,7 @@ import type { Doorkeeper } from './access/doorkeeper.ts';
 import { Enforcer } from './access/enforcer.ts';
 import { LiveSessions } from './access/live-sessions.ts';
 import { createDoorkeeper } from './access/open-door.ts';
+import type { RefusedAttempts } from './access/refused-attempts.ts';
 import {
   deniedPublishOf,
   type EnforcementConfig,
@@ -25,6 +27,7 @@ import {
   type MqttConfig,
   storesOf,
 } from './config.ts';
+import { NodeDesk } from './desk/node-desk.ts';
 import { AedesKernel } from './engine/aedes-kernel.ts';
 import { EngineCounters } from './engine/engine-counters.ts';
 import { BrokerHooks } from './hooks/broker-hooks.ts';
@@ -41,6 +44,7 @@ export interface BrokerPorts {
   readonly sessionStore: SessionStore;
   readonly bus: MessageBus;
   readonly registry: NodeRegistry;
+  readonly calls: NodeCalls;
   readonly logger: Logger;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
@@ -65,6 +69,7 @@ export class BrokerNode {
   #membership: Membership | undefined;
   #kernel: AedesKernel | undefined;
   #engine: Engine | undefined;
+  #desk: AsyncDisposable | undefined;
   #draining = false;
   #failure: OperationalError | undefined;
 
@@ -119,8 +124,29 @@ export class BrokerNode {
     });
     await caughtUp;
     await this.#trusts.reach(start.revision);
-    const { door } = createDoorkeeper(this.#options.mqtt, { bans, logger: this.#throttle, clock });
-    await this.#listen(await this.#startEngine(cache, door), bans, door);
+    const { door, refused } = createDoorkeeper(this.#options.mqtt, {
+      bans,
+      logger: this.#throttle,
+      clock,
+    });
+    const engine = await this.#startEngine(cache, door);
+    await this.#serveDesk(engine, refused);
+    await this.#listen(engine, bans, door);
+  }
+
+  async #serveDesk(engine: Engine, refused: RefusedAttempts): Promise<void> {
+    const { nodeId } = this.#options;
+    const desk = new NodeDesk({
+      nodeId,
+      clients: engine,
+      refused,
+      disconnect: ({ client }) => {
+        const { clientId } = client;
+        this.#ports.logger.info({ clientId }, 'disconnected by an administrator');
+        void client.disconnect(reasonCode.administrativeAction);
+      },
+    });
+    this.#desk = await this.#ports.calls.serve(nodeId, (question) => desk.answer(question));
   }
 
   async #startEngine(cache: PolicyCache, door: Doorkeeper): Promise<Engine> {
@@ -247,6 +273,7 @@ export class BrokerNode {
     this.#draining = true;
     for (const listener of this.#listeners) listener.close();
     this.#trusts.close();
+    await this.#desk?.[Symbol.asyncDispose]();
     await this.#engine?.[Symbol.asyncDispose]();
     await this.#kernel?.close();
     for (const listener of this.#listeners) listener.closeConnections();

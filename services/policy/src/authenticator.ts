@@ -18,7 +18,7 @@ import {
   type Verified,
 } from './candidates.ts';
 import { entryOf } from './entry.ts';
-import type { ImportedSecrets } from './imported-secrets.ts';
+import type { ImportedSecrets } from './rehash/imported-secrets.ts';
 
 /**
  * Slow hashes that every refusal of a password costs, whoever was found: as many as a credential can have. A name that has several

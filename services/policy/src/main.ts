@@ -1,11 +1,18 @@
 import { join } from 'node:path';
 import { loadConfig, parseConnectAddress, redacted } from '@sallyport/config';
-import { LOG_STREAM_NAME, openJetStreamEventLog } from '@sallyport/event-log/jetstream';
+import { OperationalError } from '@sallyport/errors';
+import {
+  LOG_STREAM_NAME,
+  openJetStreamEventLog,
+  openNatsConnection,
+} from '@sallyport/event-log/jetstream';
 import { ReadModel } from '@sallyport/read-model';
 import { SecretBox, SecretHasher } from '@sallyport/secrets';
 import { runMain, runUntilSignal, startOpsServer, startTelemetry } from '@sallyport/telemetry';
+import { encodeRehash, REHASH_SUBJECT } from '@sallyport/wire';
 import { checkPolicyConfig, type PolicyConfig, policyConfigSchema } from './config.ts';
 import { type RunningGrpcServer, startGrpcServer } from './grpc/server.ts';
+import { Rehasher } from './rehash/rehasher.ts';
 import { PolicyService } from './service.ts';
 
 /** How long running calls may go on after SIGTERM. */
@@ -31,15 +38,18 @@ async function main(config: PolicyConfig): Promise<void> {
       started: () => parts.grpc !== undefined,
     },
   });
-  const log = await openJetStreamEventLog({
+  const connection = await openNatsConnection({
     servers: config.nats.servers,
     user: config.nats.user,
     pass: config.nats.password,
+    name: 'sallyport-policy',
+  });
+  const log = await openJetStreamEventLog({
+    connection,
     replicas: config.nats.replicas,
     streamName: LOG_STREAM_NAME,
     createStream: false,
     apiPrefix: config.nats.logApiPrefix,
-    name: 'sallyport-policy',
   });
   const model = await ReadModel.open({
     path: join(config.dataDir, 'read-model.sqlite'),
@@ -51,7 +61,16 @@ async function main(config: PolicyConfig): Promise<void> {
   parts.model = model;
   const box = SecretBox.fromBase64(config.secrets.key);
   const hasher = new SecretHasher(box);
-  const policy = new PolicyService({ model, box, hasher, clock: Date.now });
+  const rehasher = new Rehasher({
+    ...{ box, hasher, logger, clock: Date.now },
+    // No answer: only admin-api may write the log, and what gets lost comes again.
+    store: async (secrets) => {
+      await Promise.resolve();
+      if (connection.isClosed()) throw new OperationalError('log_unavailable', 'no connection');
+      connection.publish(REHASH_SUBJECT, encodeRehash(secrets));
+    },
+  });
+  const policy = new PolicyService({ model, box, hasher, imported: rehasher, clock: Date.now });
   const grpc = await startGrpcServer(policy, config.grpc, logger);
   parts.grpc = grpc;
   logger.info({ port: grpc.port, revision: model.revision }, 'ready');
@@ -59,8 +78,10 @@ async function main(config: PolicyConfig): Promise<void> {
     logger,
     drain: async () => {
       await grpc.close(DRAIN_GRACE_MS);
+      await rehasher[Symbol.asyncDispose]();
       await model[Symbol.asyncDispose]();
       await log[Symbol.asyncDispose]();
+      await connection.close();
       await ops.close();
       await telemetry.shutdown();
     },

@@ -59,6 +59,68 @@ describe('PolicyCache', () => {
     }
   });
 
+  it('does not answer for another certificate, chain or listener from what it verified', async () => {
+    const { world, cache } = await node();
+    await world.addCredential('u', 'secret', {
+      grants: [{ method: 'certificate', required: true }],
+    });
+    const certificate = {
+      fingerprintSha256: 'a'.repeat(64),
+      commonName: 'u',
+      chainCommonNames: ['u', 'root'],
+    };
+    const shown = { facts: { ...facts('c'), certificate }, password: undefined };
+    expect((await cache.authenticate(shown)).ok).toBe(true);
+    // Who it is was told by the certificate, and is told again.
+    expect(cache.cached(shown)?.principal.facts).toMatchObject({
+      username: 'u',
+      methods: ['certificate'],
+    });
+    const chainCommonNames = ['u', 'other root'];
+    for (const other of [
+      { ...facts('c') },
+      { ...facts('c'), certificate: { ...certificate, fingerprintSha256: 'b'.repeat(64) } },
+      { ...facts('c'), certificate: { ...certificate, chainCommonNames } },
+      { ...facts('c', 'u'), certificate },
+      { ...shown.facts, listener: 'ssl:default' },
+    ]) {
+      expect(cache.cached({ facts: other, password: undefined })).toBeUndefined();
+    }
+  });
+
+  it('asks in the stores of the listener, with a password and with SCRAM', async () => {
+    const world = await World.open();
+    worlds.push(world);
+    const asked: unknown[] = [];
+    const { policy } = world;
+    const client: PolicyClient = {
+      authenticate: (request) => {
+        asked.push(request.stores);
+        return policy.authenticate(request);
+      },
+      scramFirst: (request) => {
+        asked.push(request.stores);
+        return policy.scramFirst(request);
+      },
+      scramFinal: (request) => policy.scramFinal(request),
+      resolve: (request) => policy.resolve(request),
+      explain: (request) => policy.explain(request),
+      status: () => policy.status(),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+    const cache = new PolicyCache({
+      ...{ client, log: world.log, revision: 0, clock: () => world.now },
+      stores: (listener) => (listener === 'ws:default' ? ['clients', 'native'] : undefined),
+    });
+    await cache.authenticate(proof('c', 'u', 'p'));
+    const web = { ...facts('c', 'u'), listener: 'ws:default' };
+    await cache.authenticate({ facts: web, password: bytes('p') });
+    const exchangeId = Buffer.alloc(16);
+    const step = { facts: web, mechanism: 'SCRAM-SHA-256', exchangeId } as const;
+    await cache.challengeScram({ ...step, message: bytes('n,,n=u,r=abcdef') });
+    expect(asked).toEqual([undefined, ['clients', 'native'], ['clients', 'native']]);
+  });
+
   it('asks the log once before it refuses, and lets in whom its own tail has not heard of', async () => {
     const { world, cache } = await node();
     const heads: number[] = [];

@@ -31,7 +31,7 @@ import { compilePolicy, explain, type Facts, type PolicySpec } from '@sallyport/
 import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
 import { Authenticator } from './authenticator.ts';
 import type { Verified } from './candidates.ts';
-import type { ImportedSecrets } from './imported-secrets.ts';
+import type { ImportedSecrets } from './rehash/imported-secrets.ts';
 import { PolicyResolver } from './policy-resolver.ts';
 import { ScramAuthenticator } from './scram/scram-authenticator.ts';
 

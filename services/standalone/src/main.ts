@@ -1,13 +1,13 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { bootstrap, createAdminApi } from '@sallyport/admin-api';
+import { bootstrap, createAdminApi, writeRehashes } from '@sallyport/admin-api';
 import { BrokerNode, limitsOf, queueObserver } from '@sallyport/broker';
 import { formatHostPort, loadConfig, redacted } from '@sallyport/config';
 import { CommandExecutor, type EventLog } from '@sallyport/event-log';
 import { openSqliteEventLog } from '@sallyport/event-log/sqlite';
 import { createLocalBus } from '@sallyport/message-bus';
-import { MemoryNodeRegistry } from '@sallyport/node-registry';
-import { PolicyService } from '@sallyport/policy';
+import { LocalNodeCalls, MemoryNodeRegistry } from '@sallyport/node-registry';
+import { PolicyService, Rehasher } from '@sallyport/policy';
 import { ReadModel } from '@sallyport/read-model';
 import { SecretHasher } from '@sallyport/secrets';
 import type { SessionStore } from '@sallyport/session-store';
@@ -33,6 +33,7 @@ interface ControlPlane {
   readonly hasher: SecretHasher;
   readonly executor: CommandExecutor;
   readonly policy: PolicyService;
+  readonly rehasher: Rehasher;
 }
 
 /** Log, read model, policy service: the same code as in the cluster, on files in one folder. */
@@ -52,8 +53,12 @@ async function openControlPlane(config: StandaloneConfig, logger: Logger): Promi
   });
   const hasher = new SecretHasher(box);
   const executor = new CommandExecutor({ log, model });
-  const policy = new PolicyService({ model, box, hasher, clock });
-  return { log, model, box, hasher, executor, policy };
+  const rehasher = new Rehasher({
+    ...{ box, hasher, logger, clock },
+    store: (secrets) => writeRehashes({ executor, clock }, secrets),
+  });
+  const policy = new PolicyService({ model, box, hasher, imported: rehasher, clock });
+  return { log, model, box, hasher, executor, policy, rehasher };
 }
 
 async function openSessionStore(
@@ -84,8 +89,10 @@ async function main(config: StandaloneConfig): Promise<void> {
   const plane = await openControlPlane(config, logger);
   const { log, model, policy } = plane;
   const registry = new MemoryNodeRegistry();
+  const calls = new LocalNodeCalls();
   const sessionStore = await openSessionStore(config, logger);
-  const ports = { log, policy, sessionStore, bus: createLocalBus(), registry, logger, clock };
+  const bus = createLocalBus();
+  const ports = { log, policy, sessionStore, bus, registry, calls, logger, clock };
   const { mqtt, enforcement } = config;
   const node = new BrokerNode({ nodeId: NODE_ID, mqtt, enforcement }, ports);
   let started = false;
@@ -102,6 +109,7 @@ async function main(config: StandaloneConfig): Promise<void> {
     ...plane,
     secretBox: plane.box,
     registry,
+    calls,
     clock,
     ops,
     telemetry: { logger, tracing: config.telemetry.otlpUrl !== undefined },
@@ -129,6 +137,7 @@ async function main(config: StandaloneConfig): Promise<void> {
     drain: async () => {
       await admin.close();
       await node.drain();
+      await plane.rehasher[Symbol.asyncDispose]();
       await sessionStore.destroy();
       await registry[Symbol.asyncDispose]();
       await model[Symbol.asyncDispose]();

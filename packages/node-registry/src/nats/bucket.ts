@@ -51,16 +51,18 @@ export async function openBucket(
 
 const NODE_PREFIX = 'node.';
 
-/** The key of a node: bytes that a key cannot have are written as `=XX`, so that no two nodes share one. */
-export function nodeKey(nodeId: string): string {
-  const encoded = Buffer.from(nodeId)
+/** A node's name as a part of a subject: bytes that it cannot have are written as `=XX`, so that no two nodes share one. */
+export function encodeNodeId(nodeId: string): string {
+  return Buffer.from(nodeId)
     .toString('latin1')
     .replace(
       /[^A-Za-z0-9_-]/g,
       (byte) => `=${byte.charCodeAt(0).toString(16).padStart(2, '0').toUpperCase()}`,
     );
-  return NODE_PREFIX + encoded;
 }
+
+/** The key of a node. */
+export const nodeKey = (nodeId: string): string => NODE_PREFIX + encodeNodeId(nodeId);
 
 /** The node that a key is for; `undefined` for keys that are something else. */
 export function nodeOfKey(key: string): string | undefined {

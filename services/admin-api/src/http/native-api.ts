@@ -5,6 +5,8 @@ import { apiKeyRoutes } from '../routes/api-keys/routes.ts';
 import { authRoutes } from '../routes/auth/routes.ts';
 import { certificateRoutes } from '../routes/certificates/routes.ts';
 import { configRoutes } from '../routes/config/routes.ts';
+import { banRoutes } from '../routes/bans/routes.ts';
+import { connectionRoutes } from '../routes/connections/routes.ts';
 import { credentialRoutes } from '../routes/credentials/routes.ts';
 import { explainRoutes } from '../routes/explain/routes.ts';
 import { importRoutes } from '../routes/imports/routes.ts';
@@ -42,6 +44,8 @@ const resources: readonly Routes[] = [
   groupRoutes,
   groupRuleRoutes,
   clientRoutes,
+  banRoutes,
+  connectionRoutes,
 ];
 
 /** The routes below `/api/v1`, with what all of them have in common. */

@@ -17,6 +17,8 @@ export const RESOURCES = [
   'groups',
   'group-rules',
   'clients',
+  'bans',
+  'connections',
 ] as const;
 export type Resource = (typeof RESOURCES)[number];
 

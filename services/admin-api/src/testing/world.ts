@@ -6,7 +6,7 @@ import type { OperatorRole } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import { CommandExecutor, MemoryEventLog } from '@sallyport/event-log';
 
-import { MemoryNodeRegistry } from '@sallyport/node-registry';
+import { LocalNodeCalls, MemoryNodeRegistry } from '@sallyport/node-registry';
 import { ReadModel } from '@sallyport/read-model';
 import { SecretBox, SecretHasher } from '@sallyport/secrets';
 import { createLogger } from '@sallyport/telemetry';
@@ -88,6 +88,7 @@ export class World implements AsyncDisposable {
   readonly box: SecretBox;
   readonly hasher: SecretHasher;
   readonly registry: MemoryNodeRegistry;
+  readonly calls: LocalNodeCalls;
   readonly logLines: string[] = [];
   readonly answers: string[] = [];
   readonly #folder = mkdtempSync(join(tmpdir(), 'admin-api-'));
@@ -102,6 +103,7 @@ export class World implements AsyncDisposable {
     this.box = shared?.box ?? new SecretBox(randomBytes(32));
     this.hasher = shared?.hasher ?? new SecretHasher(this.box);
     this.registry = shared?.registry ?? new MemoryNodeRegistry();
+    this.calls = shared?.calls ?? new LocalNodeCalls();
   }
 
   /** `replicaOf` opens a second process on the same log. */
@@ -114,7 +116,7 @@ export class World implements AsyncDisposable {
       log: world.log,
       onFailure: () => undefined,
     });
-    const { log, model, registry } = world;
+    const { log, model, registry, calls } = world;
     world.executor = new CommandExecutor({ log, model });
     const clock = () => world.now;
     const { executor, hasher, box: secretBox } = world;
@@ -135,7 +137,7 @@ export class World implements AsyncDisposable {
     const telemetry = { logger, tracing: false };
     world.api = await createAdminApi(
       { http: { ...HTTP, ...options.http } },
-      { executor, model, log, registry, policy, secretBox, hasher, telemetry, clock },
+      { executor, model, log, registry, calls, policy, secretBox, hasher, telemetry, clock },
     );
     world.conformance = new Conformance(world.api.app.swagger());
     return world;

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { CertificateAuthority, removeTempFolders } from '@sallyport/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { chainOf } from './client-certificate.ts';
+import { chainOf, identityOf, readClientCertificate } from './client-certificate.ts';
 
 let root: CertificateAuthority;
 let factory: CertificateAuthority;
@@ -92,5 +92,34 @@ describe('the chain of a client certificate', () => {
     const ofEleven = of(await tenth.issue({ subject: '/CN=pump-7' }));
     expect(names(line, [root], ofTen)).toHaveLength(10);
     expect(names(line, [root], ofEleven)).toBeUndefined();
+  });
+});
+
+describe('who a certificate says that it is', () => {
+  const identity = async (subject: string) => {
+    const own = of(await root.issue({ subject }));
+    const read = readClientCertificate(own, [of(root)]);
+    if (typeof read === 'string') throw new Error(read);
+    return { own, identity: identityOf(read) };
+  };
+
+  test.each(['/O=Plant', '/CN=a\\+b', '/CN=a#', '/CN=a\\/b'])(
+    '%s names nobody',
+    async (subject) => {
+      const { identity: found } = await identity(subject);
+      expect(found).not.toHaveProperty('commonName');
+      expect(found.fingerprintSha256).toMatch(/^[0-9a-f]{64}$/);
+    },
+  );
+
+  test('is fingerprint, name, chain and end', async () => {
+    const { own, identity: found } = await identity('/O=Plant/CN=pump-7');
+    expect(found).toEqual({
+      fingerprintSha256: own.fingerprint256.replaceAll(':', '').toLowerCase(),
+      commonName: 'pump-7',
+      chainCommonNames: ['pump-7', 'Plant Root'],
+      subjectDn: 'CN=pump-7,O=Plant',
+      validUntil: Date.parse(own.validTo),
+    });
   });
 });

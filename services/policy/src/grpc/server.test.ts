@@ -226,4 +226,42 @@ describe('the configuration', () => {
       }),
     ).toThrow(/grpc\.token/);
   });
+
+  it('carries certificates, ways of proof, stores and every reason', async () => {
+    const { port } = await serve();
+    const client = connect([port], TOKEN);
+    const certificate = {
+      fingerprintSha256: 'a'.repeat(64),
+      commonName: 'pump',
+      chainCommonNames: ['pump', '', 'root'],
+      subjectDn: 'CN=pump,O=Plant',
+      validUntil: world.now + 5000,
+    };
+    const shown = { ...facts('c'), certificate };
+    const ask = (more: object = {}) =>
+      client.authenticate({ facts: shown, minRevision: 0, ...more });
+    await world.addCredential('pump', 'p', {
+      store: 'clients',
+      grants: [{ method: 'certificate', required: true }],
+    });
+    expect(await ask()).toMatchObject({
+      ok: true,
+      principal: {
+        store: 'clients',
+        facts: { ...shown, username: 'pump', methods: ['certificate'] },
+      },
+      resolved: { secretExpiresAt: certificate.validUntil },
+    });
+    expect(await ask({ stores: ['native'] })).toMatchObject({ reason: 'unknown_client' });
+    const { chainCommonNames, fingerprintSha256 } = certificate;
+    const nameless = {
+      ...facts('c', 'pump'),
+      certificate: { chainCommonNames, fingerprintSha256 },
+    };
+    expect(await ask({ facts: nameless })).toMatchObject({ reason: 'certificate' });
+    const validity = { until: world.now };
+    await world.run({ type: 'ChangeCredential', data: { id: 'pump', changes: { validity } } });
+    expect(await ask()).toMatchObject({ ok: false, reason: 'not_valid_now' });
+    await expect(ask({ stores: ['ldap'] })).rejects.toMatchObject({ code: 'invalid_request' });
+  });
 });

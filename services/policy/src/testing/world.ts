@@ -23,7 +23,7 @@ import {
   SecretHasher,
   sealingContext,
 } from '@sallyport/secrets';
-import type { ImportedSecrets } from '../imported-secrets.ts';
+import type { ImportedSecrets } from '../rehash/imported-secrets.ts';
 import { PolicyService } from '../service.ts';
 
 type More = Partial<CredentialFields> & {

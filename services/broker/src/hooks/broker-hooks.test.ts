@@ -1,0 +1,76 @@
+import type { BanRule } from '@sallyport/domain';
+import { MemoryEventLog } from '@sallyport/event-log';
+import { PolicyCache, type PolicyClient, type ResolveRequest } from '@sallyport/policy-client';
+import type { PolicySpec } from '@sallyport/rules';
+import type { SessionRecord } from '@sallyport/session-store';
+import { createLogThrottle, silentLogger } from '@sallyport/telemetry';
+import { expect, it } from 'vitest';
+import { BanList } from '../access/ban-list.ts';
+import { Doorkeeper } from '../access/doorkeeper.ts';
+import { Flapping } from '../access/flapping.ts';
+import { LiveSessions } from '../access/live-sessions.ts';
+import { RefusedAttempts } from '../access/refused-attempts.ts';
+import { BrokerHooks } from './broker-hooks.ts';
+
+const ALLOW: PolicySpec = {
+  policyId: 'allow',
+  superuser: false,
+  authorities: [],
+  noMatch: 'allow',
+  denyAction: 'ignore',
+};
+
+/** Of a client that is not connected, when it is the time of its will. */
+async function mayPublishStored(bans: readonly BanRule[]): Promise<[boolean, number]> {
+  const unasked = () => Promise.reject(new Error('not asked here'));
+  let asked = 0;
+  const policy: PolicyClient = {
+    authenticate: unasked,
+    scramFirst: unasked,
+    scramFinal: unasked,
+    explain: unasked,
+    status: unasked,
+    bans: unasked,
+    resolve: async ({ minRevision }: ResolveRequest) => {
+      asked += 1;
+      const results = [{ policyId: 'allow', tags: [] }];
+      return { revision: minRevision, results, policies: [ALLOW] };
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  const clock = (): number => 1000;
+  const logger = createLogThrottle({ logger: silentLogger() });
+  const hooks = new BrokerHooks({
+    cache: new PolicyCache({ client: policy, log: new MemoryEventLog(), revision: 0, clock }),
+    policy,
+    sessions: new LiveSessions(),
+    door: new Doorkeeper({
+      bans: new BanList({ revision: 0, bans }, clock),
+      flapping: new Flapping({
+        connectsMax: 0,
+        windowMs: 1,
+        blockMs: 1,
+        isExempt: () => false,
+        onBlocked: () => undefined,
+      }),
+      credentialRate: undefined,
+      refused: new RefusedAttempts({ entriesMax: 1, keepMs: 1, clock }),
+    }),
+    staleness: () => undefined,
+    logger,
+    deniedPublish: () => undefined,
+  });
+  const facts = { clientId: 'c', username: 'u', listener: 'l', peer: '192.0.2.1:5' };
+  const principal = { credentialId: 'k', store: 'native', facts };
+  const allowed = await hooks.mayPublishStored({ principal } as unknown as SessionRecord, 't');
+  logger.close();
+  return [allowed, asked];
+}
+
+it('the delayed will of somebody who was banned meanwhile is not published', async () => {
+  const networks: BanRule = { id: '2', kind: 'cidr', value: '192.0.2.0/24' };
+  expect(await mayPublishStored([])).toEqual([true, 1]);
+  expect(await mayPublishStored([{ id: '1', kind: 'username', value: 'u' }])).toEqual([false, 0]);
+  expect(await mayPublishStored([networks])).toEqual([false, 0]);
+  expect(await mayPublishStored([{ ...networks, until: 1000 }])).toEqual([true, 1]);
+});

@@ -1,0 +1,277 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { RawMqttClient, RawMqtt5Client } from '@sallyport/test-kit';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Answer } from '../harness/api.ts';
+import { PROFILES, type Running, startProfile } from '../harness/profiles.ts';
+
+const FLAPPING_MAX = 5;
+const BLOCK_SECONDS = 2;
+const CREDENTIAL_BURST = 60;
+const PUBLISHES_PER_SECOND = 20;
+const PUBLISHES_BURST = 10;
+
+const NOT_AUTHORIZED = 5;
+const SERVER_UNAVAILABLE = 3;
+const BANNED = 0x8a;
+const ADMINISTRATIVE_ACTION = 0x98;
+const CONNECTION_RATE_EXCEEDED = 0x9f;
+
+interface Device {
+  readonly username: string;
+  readonly password: string;
+}
+
+interface Row {
+  readonly clientId: string;
+  readonly nodeId: string;
+  readonly reason: string;
+  readonly count: number;
+}
+
+interface Page {
+  readonly items: readonly Row[];
+  readonly total: number;
+  readonly silentNodes: readonly string[];
+}
+
+describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
+  let running: Running;
+  let device: Device;
+  let other: Device;
+  let clients: (RawMqttClient | RawMqtt5Client)[] = [];
+
+  beforeAll(async () => {
+    running = await startProfile(profile, {
+      SALLYPORT_MQTT__FLAPPING__CONNECTS_MAX: String(FLAPPING_MAX),
+      SALLYPORT_MQTT__FLAPPING__BLOCK_SECONDS: String(BLOCK_SECONDS),
+      SALLYPORT_MQTT__CONNECTS_PER_CREDENTIAL_PER_SECOND: '1',
+      SALLYPORT_MQTT__CONNECTS_PER_CREDENTIAL_BURST: String(CREDENTIAL_BURST),
+      SALLYPORT_MQTT__LIMITS__PUBLISHES_PER_SECOND: String(PUBLISHES_PER_SECOND),
+      SALLYPORT_MQTT__LIMITS__PUBLISHES_BURST: String(PUBLISHES_BURST),
+    });
+    const rules = [{ effect: 'allow', action: 'all', topicFilter: '#' }] as const;
+    device = await running.api.addDevice('device', rules);
+    other = await running.api.addDevice('other', rules);
+  });
+  afterAll(() => running?.[Symbol.asyncDispose]());
+  afterEach(async () => {
+    for (const client of clients.splice(0)) await client[Symbol.asyncDispose]();
+    clients = [];
+  });
+
+  const port = (node: number): number => running.mqttPorts[node % running.mqttPorts.length] ?? 0;
+
+  /** The code of the CONNACK; 0 leaves the client connected. */
+  async function connect3(node: number, clientId: string, who: Device = device): Promise<number> {
+    const client = await RawMqttClient.open(port(node));
+    clients.push(client);
+    return (await client.connect({ clientId, cleanSession: true, ...who })).returnCode;
+  }
+
+  async function connect5(node: number, clientId: string, more: object = {}, who = device) {
+    const client = await RawMqtt5Client.open(port(node));
+    clients.push(client);
+    const { reasonCode } = await client.connect({ clientId, cleanStart: true, ...who, ...more });
+    return { client, reasonCode };
+  }
+
+  const ban = (kind: string, value: string, more: object = {}): Promise<Answer> =>
+    running.api.send('POST', '/api/v1/bans?wait=enforced', { kind, value, ...more });
+
+  async function lift(answer: Answer): Promise<void> {
+    const { id } = answer.body as { id: string };
+    await running.api.expect(204, 'DELETE', `/api/v1/bans/${id}?wait=enforced`);
+  }
+
+  it('a client id that is banned is refused on every node, with its code, until the ban is lifted', async () => {
+    const answer = await ban('client_id', 'thief');
+    expect([answer.status, answer.headers.get('sallyport-enforced')]).toEqual([201, 'true']);
+    for (const node of running.mqttPorts.keys()) {
+      expect(await connect3(node, 'thief')).toBe(NOT_AUTHORIZED);
+      expect((await connect5(node, 'thief')).reasonCode).toBe(BANNED);
+      expect(await connect3(node, 'honest')).toBe(0);
+    }
+    await lift(answer);
+    expect(await connect3(1, 'thief')).toBe(0);
+  });
+
+  it.each([
+    ['client_id', 'live'],
+    ['username', 'device'],
+  ])(
+    'a %s that is banned has no live session any more when the call returns, whichever node has it, and no will',
+    async (kind, value) => {
+      const watcher = await connect5(0, `watcher-${kind}`, {}, other);
+      await watcher.client.subscribe('will/#');
+      const will = { topicName: `will/${kind}`, payload: 'gone' };
+      const live = await connect5(2, 'live', { will });
+      expect(live.reasonCode).toBe(0);
+      const answer = await ban(kind, value);
+      const packets = await live.client.ending();
+      expect(packets).toMatchObject([{ type: 'disconnect', reasonCode: ADMINISTRATIVE_ACTION }]);
+      await watcher.client.silence();
+      expect((await connect5(1, 'live')).reasonCode).toBe(BANNED);
+      await lift(answer);
+    },
+  );
+
+  it.each([
+    ['address', '127.0.0.1'],
+    ['address', '::ffff:7f00:1'],
+    ['cidr', '127.0.0.0/30'],
+  ])(
+    'an %s that is banned, %s, ends its sessions, and is sent away before a word',
+    async (kind, value) => {
+      const live = await connect5(1, `from-${value.length}`);
+      expect(live.reasonCode).toBe(0);
+      const answer = await ban(kind, value);
+      try {
+        const packets = await live.client.ending();
+        expect(packets).toMatchObject([{ type: 'disconnect', reasonCode: ADMINISTRATIVE_ACTION }]);
+        for (const node of running.mqttPorts.keys()) {
+          await expect(connect3(node, 'anybody')).rejects.toThrow();
+        }
+      } finally {
+        await lift(answer);
+      }
+      expect(await connect3(0, `back-${value.length}`)).toBe(0);
+    },
+  );
+
+  it('a ban ends by itself', async () => {
+    const until = new Date(Date.now() + 1500).toISOString();
+    await ban('client_id', 'patient', { until });
+    expect(await connect3(0, 'patient')).toBe(NOT_AUTHORIZED);
+    await pause(1600);
+    expect(await connect3(0, 'patient')).toBe(0);
+  });
+
+  it('a client that connects too often is blocked for a while, and nobody else', async () => {
+    const codes: number[] = [];
+    for (let index = 0; index < FLAPPING_MAX + 1; index++) codes.push(await connect3(0, 'flapper'));
+    expect(codes).toEqual([...Array.from({ length: FLAPPING_MAX }, () => 0), SERVER_UNAVAILABLE]);
+    expect((await connect5(0, 'flapper')).reasonCode).toBe(CONNECTION_RATE_EXCEEDED);
+    expect(await connect3(0, 'calm')).toBe(0);
+    await pause(BLOCK_SECONDS * 1000 + 100);
+    expect(await connect3(0, 'flapper')).toBe(0);
+  });
+
+  it('a credential connects as fast as it may and not faster, under any client ids', async () => {
+    const { api } = running;
+    const fast = await api.addDevice('fast', []);
+    const codes = await Promise.all(
+      Array.from({ length: CREDENTIAL_BURST + 5 }, (_, index) =>
+        connect3(0, `fast-${index}`, fast),
+      ),
+    );
+    const let_in = codes.filter((code) => code === 0).length;
+    // One a second may have come back meanwhile.
+    expect(let_in).toBeGreaterThanOrEqual(CREDENTIAL_BURST);
+    expect(let_in).toBeLessThan(CREDENTIAL_BURST + 5);
+    expect(new Set(codes)).toEqual(new Set([0, SERVER_UNAVAILABLE]));
+  });
+
+  it('who publishes too fast is slowed down and loses nothing', async () => {
+    const receiver = await connect5(0, 'receiver');
+    await receiver.client.subscribe('fast/#');
+    const sender = await connect5(0, 'sender');
+    const started = performance.now();
+    const sent = PUBLISHES_BURST + 10;
+    for (let index = 0; index < sent; index++) {
+      sender.client.publish({ topicName: 'fast/t', payload: `${index}`, qos: 0 });
+    }
+    for (let index = 0; index < sent; index++) {
+      expect((await receiver.client.take()).payload.toString()).toBe(`${index}`);
+    }
+    const waitedMs = performance.now() - started;
+    expect(waitedMs).toBeGreaterThan((9 * 1000) / PUBLISHES_PER_SECOND);
+  });
+
+  it('refused attempts are kept: who, why and how often', async () => {
+    const answer = await ban('client_id', 'persistent');
+    for (let index = 0; index < 3; index++) await connect3(1, 'persistent');
+    await connect3(1, 'wrong', { ...device, password: 'wrong' });
+    const path = '/api/v1/refused-connections?search=persistent';
+    const page = await running.api.expect<Page>(200, 'GET', path);
+    expect(page.items).toMatchObject([
+      {
+        clientId: 'persistent',
+        reason: 'banned',
+        count: 3,
+        username: 'device',
+        address: '127.0.0.1',
+      },
+    ]);
+    const all = await running.api.expect<Page>(
+      200,
+      'GET',
+      '/api/v1/refused-connections?sort=lastAt,desc&pageSize=1',
+    );
+    expect(all.items).toMatchObject([{ clientId: 'wrong', reason: 'wrong_secret', count: 1 }]);
+    expect(all.total).toBeGreaterThan(1);
+    await lift(answer);
+  });
+});
+
+describe.each(PROFILES)('connections on the %s profile', (profile) => {
+  let running: Running;
+  let device: Device;
+  const clients: RawMqtt5Client[] = [];
+  const COUNT = 9;
+  const nameOf = (index: number): string => `device/${index}`;
+
+  beforeAll(async () => {
+    running = await startProfile(profile);
+    device = await running.api.addDevice('device', [
+      { effect: 'allow', action: 'all', topicFilter: '#' },
+    ]);
+    for (let index = 0; index < COUNT; index++) {
+      const port = running.mqttPorts[index % running.mqttPorts.length] ?? 0;
+      const client = await RawMqtt5Client.open(port);
+      clients.push(client);
+      await client.connect({ clientId: nameOf(index), keepAliveSeconds: 30 + index, ...device });
+    }
+  });
+  afterAll(async () => {
+    for (const client of clients) await client[Symbol.asyncDispose]();
+    await running?.[Symbol.asyncDispose]();
+  });
+
+  const list = (query: string): Promise<Page> =>
+    running.api.expect<Page>(200, 'GET', `/api/v1/connections?${query}`);
+
+  it('of all nodes are listed in order, page by page', async () => {
+    const pages = await Promise.all(
+      [0, 1, 2].map((page) => list(`pageSize=4&page=${page}&sort=keepAliveSeconds,desc`)),
+    );
+    expect(pages.map(({ total }) => total)).toEqual([COUNT, COUNT, COUNT]);
+    const ids = pages.flatMap(({ items }) => items.map((one) => one.clientId));
+    expect(ids).toEqual(Array.from({ length: COUNT }, (_, index) => nameOf(COUNT - 1 - index)));
+    const nodes = new Set(pages.flatMap(({ items }) => items.map((one) => one.nodeId)));
+    expect(nodes.size).toBe(running.mqttPorts.length);
+    const found = await list('search=DEVICE/7');
+    expect(found.items).toMatchObject([
+      {
+        clientId: nameOf(7),
+        username: 'device',
+        address: '127.0.0.1',
+        protocolVersion: '5.0',
+        transport: 'tcp',
+        listener: 'tcp:default',
+        keepAliveSeconds: 37,
+      },
+    ]);
+  });
+
+  it('are read and ended by client id, from any admin-api, and the client is told', async () => {
+    for (const index of [0, 1, 2]) {
+      const path = `/api/v1/connections/${encodeURIComponent(nameOf(index))}`;
+      await running.api.expect(200, 'GET', path);
+      await running.api.expect(204, 'DELETE', path);
+      const packets = await clients[index]?.ending();
+      expect(packets).toMatchObject([{ type: 'disconnect', reasonCode: ADMINISTRATIVE_ACTION }]);
+      await running.api.expect(404, 'GET', path);
+      await running.api.expect(404, 'DELETE', path);
+    }
+  });
+});
