@@ -66,6 +66,8 @@ export interface DecisionCase {
     readonly username?: string;
     readonly certificate?: { readonly commonName?: string; readonly fingerprintSha256?: string };
   };
+  /** Why the control plane does not let it be, where that is so: an older log may hold it all the same. */
+  readonly rulesOnly?: string;
   /** Why it cannot be asked over MQTT, where that is so. */
   readonly mqtt?: string;
   /** Groups by their ids, and the rules that say who has them; for credentials with access by groups. */
@@ -90,6 +92,7 @@ const keysOf: Readonly<
     'settings',
     'facts',
     'groups',
+    'rulesOnly',
     'mqtt',
     'expectations',
   ],
@@ -162,16 +165,23 @@ export function policySources(one: DecisionCase): PolicySources {
   };
 }
 
+/** The facts of a case as a connection has them: what it does not say of a certificate does not matter to it. */
+export function factsOf({ certificate, ...known }: DecisionCase['facts']): Facts {
+  const facts = { listener: 'tcp:default', ...known };
+  if (certificate === undefined) return facts;
+  return {
+    ...facts,
+    certificate: { fingerprintSha256: '00'.repeat(32), chainCommonNames: [], ...certificate },
+  };
+}
+
 /** The groups that the connection of a case has by its rules. */
 function groupsOf(
   { facts }: DecisionCase,
   { rows, rules }: NonNullable<DecisionCase['groups']>,
 ): readonly Group[] {
   const numbered = rules.map((rule, index) => ({ ...rule, id: String(index + 1) }));
-  const ids = new GroupMembership({ rules: numbered }).groupsOf(
-    { listener: 'tcp:default', ...facts },
-    CASE_CREDENTIAL_ID,
-  );
+  const ids = new GroupMembership({ rules: numbered }).groupsOf(factsOf(facts), CASE_CREDENTIAL_ID);
   return ids.map((id) => ({
     id,
     name: id,

@@ -2,6 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   aCredential,
+  aGroup,
+  aGroupRule,
   anAclRule,
   anApiKey,
   anOperator,
@@ -9,12 +11,6 @@ import {
   aRole,
   aSecret,
   rolesAccess,
-  aGroup,
-  aGroupRule,
-  anAclRule,
-  anApiKey,
-  anOperator,
-  aSecret,
   stateOf,
 } from '../test/given.ts';
 import type { DomainEvent } from './commit.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Commit } from './commit.ts';
+
 import { decide, decideOn, streamOf } from './domain.ts';
 import { IMPORT_COMMIT_ROWS_MAX, type ImportCommand, type ImportRow } from './import.ts';
 import { MemoryState } from './memory-state.ts';
@@ -34,7 +34,7 @@ const store = (
 
 function run(state: MemoryState, command: Parameters<typeof decide>[1], revision = 1) {
   const decided = decide(state, command, 5);
-  if (decided.ok) state.apply({ revision, at: 5, events: decided.events } as Commit);
+  if (decided.ok) state.apply({ revision, at: 5, events: decided.events });
   return decided;
 }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -149,6 +149,21 @@ describe('opening', () => {
     const model = await openModel();
     expect(model.reads.credential('a')?.name).toBe('Name a');
     expect(model.lists.credentials(firstPage).items).toHaveLength(1);
+  });
+
+  it.each([
+    ['is no database', (bytes: Buffer) => Buffer.from(bytes.map((byte) => byte ^ 0x5a))],
+    ['has lost its end', (bytes: Buffer) => bytes.subarray(0, 5000)],
+    ['has a damaged schema', (bytes: Buffer) => Buffer.from(bytes).fill(0xff, 100, 4096)],
+  ])('folds anew from the log when the file %s', async (_, damage) => {
+    await append(commitOf('1', added(credential('a'))));
+    await (await openModel())[Symbol.asyncDispose]();
+    writeFileSync(path, damage(readFileSync(path)));
+    const model = await openModel();
+    expect(model.reads.credential('a')?.name).toBe('Name a');
+    await append(commitOf('2', added(credential('b'))));
+    await model.waitFor(2, 5_000);
+    expect(model.lists.credentials(firstPage).total).toBe(2);
   });
 
   it('folds a log that is longer than one transaction', async () => {

@@ -267,11 +267,12 @@ function openDatabase(path: string): Opened {
     mkdirSync(dirname(path), { recursive: true });
     const lock = new DatabaseSync(`${path}.lock`);
     lock.exec('BEGIN EXCLUSIVE');
-    let db = connect(path);
-    let checkpoint = readCheckpoint(db);
-    if (checkpoint === undefined) {
-      // Absent, of another version, or not ours: the log has everything, so nothing is lost.
-      db.close();
+    const existing = openExisting(path);
+    let { db } = existing;
+    let { checkpoint } = existing;
+    if (db === undefined || checkpoint === undefined) {
+      // Absent, of another version, damaged, or not ours: the log has everything, so nothing is lost.
+      db?.close();
       for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
       db = connect(path);
       db.exec(SCHEMA);
@@ -282,6 +283,21 @@ function openDatabase(path: string): Opened {
   } catch (cause) {
     const why = `cannot use ${path}; is another process using it?`;
     throw new OperationalError('read_model_unavailable', why, { cause });
+  }
+}
+
+/** @source sqlite.org/rescode.html: SQLITE_CORRUPT, SQLITE_NOTADB */
+const DAMAGED: ReadonlySet<number> = new Set([11, 26]);
+
+function openExisting(path: string): { db?: Database; checkpoint?: Checkpoint | undefined } {
+  let db: Database | undefined;
+  try {
+    db = connect(path);
+    return { db, checkpoint: readCheckpoint(db) };
+  } catch (error) {
+    const { errcode = 0 } = error as { readonly errcode?: number };
+    if (!DAMAGED.has(errcode & 0xff)) throw error;
+    return db === undefined ? {} : { db };
   }
 }
 

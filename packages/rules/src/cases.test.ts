@@ -2,6 +2,7 @@ import { levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
 import { describe, expect, test } from 'vitest';
 import {
   type Expectation,
+  factsOf,
   loadDecisionCases,
   policySources,
   termsOfExpectation,
@@ -31,13 +32,6 @@ function ask(
   return check(policy, facts, action, levelsOf(topic), topic, terms);
 }
 
-/** A case names what decides; the rest of a certificate does not. */
-const certificateFacts = (named: { readonly commonName?: string }) => ({
-  fingerprintSha256: '00'.repeat(32),
-  chainCommonNames: [],
-  ...named,
-});
-
 const cases = loadDecisionCases();
 
 test('the cases are found', () => {
@@ -49,13 +43,7 @@ describe.each(cases)('$file: $title', (one) => {
   const spec = { policyId: 'case', ...assemblePolicy(policySources(one)) };
   const policy = compilePolicy(spec);
   const { attributes } = one.credential ?? {};
-  const { certificate, ...known } = one.facts;
-  const facts: Facts = {
-    listener: 'tcp:default',
-    ...known,
-    ...(certificate && { certificate: certificateFacts(certificate) }),
-    ...(attributes && { attributes }),
-  };
+  const facts = { ...factsOf(one.facts), ...(attributes && { attributes }) };
 
   test.each(one.expectations)('$action $topic: $allowed', (expectation) => {
     const { action, topic, qos: _qos, retain: _retain, ...answer } = expectation;

@@ -160,8 +160,10 @@ export class RuleTables {
     this.#terms = terms;
   }
 
+  /** The same array as `subscribe` when both actions have the same rules, as they do in most ACL tables. */
   get publish(): readonly CompiledAuthority[] {
-    return (this.#publish ??= this.#compile('publish'));
+    this.#publish ??= this.#some(publishesOtherwise) ? this.#compile('publish') : this.subscribe;
+    return this.#publish;
   }
 
   get subscribe(): readonly CompiledAuthority[] {
@@ -196,6 +198,13 @@ export class RuleTables {
         (when === undefined || holds(when, this.#terms, action)),
     );
   }
+}
+
+/** Whether a rule means something else for a publish than for a SUBSCRIBE. */
+function publishesOtherwise({ spec: { actions, when }, matcher }: ParsedRule): boolean {
+  const publishes = actions.includes('publish');
+  if (publishes !== actions.includes('subscribe')) return true;
+  return publishes && (matcher.kind === 'text' || when?.retain !== undefined);
 }
 
 /** Whether a rule means something else for a delivery than for a SUBSCRIBE. */

@@ -57,7 +57,10 @@ describe('startCluster', () => {
     expect(progress.at(-1)).toBe('haproxy is ready');
     expect(brokers[0]?.process.lines[0]?.split(' ')).toEqual([
       'SALLYPORT_MQTT__ACCEPTS_PER_SECOND',
+      'SALLYPORT_MQTT__CONNECTS_PER_CREDENTIAL_PER_SECOND',
       'SALLYPORT_MQTT__CONNECTS_PER_SOURCE_PER_SECOND',
+      'SALLYPORT_MQTT__FLAPPING__CONNECTS_MAX',
+      'SALLYPORT_MQTT__LIMITS__PUBLISHES_PER_SECOND',
       'SALLYPORT_MQTT__PROXY_FROM',
       'SALLYPORT_MQTT__TCP__LISTEN',
       'SALLYPORT_MQTT__UNAUTHENTICATED_PERCENT_MAX',

@@ -52,6 +52,11 @@ async function connect(name: string, more: Partial<Facts> = {}) {
 const may = (policy: PolicySpec, topic: string) =>
   check(compilePolicy(policy), facts('c'), 'publish', topic.split('/'), topic);
 
+const certificateOf = (byte: string) => ({
+  fingerprintSha256: byte.repeat(32),
+  chainCommonNames: [],
+});
+
 describe('a credential with access by groups', () => {
   it('stands without any group, and may do nothing', async () => {
     const { policy, resolved } = await connect('one');
@@ -72,7 +77,7 @@ describe('a credential with access by groups', () => {
     );
     const plain = await connect('one');
     expect(plain.resolved.groups).toEqual(['a', 'b']);
-    const certificate = { fingerprintSha256: fingerprint };
+    const certificate = { fingerprintSha256: fingerprint, chainCommonNames: [] };
     const shown = await connect('one', { certificate });
     expect(shown.resolved.groups).toEqual(['a', 'b', 'c']);
     expect(shown.resolved.tags).toEqual(expect.arrayContaining(['a', 'b', 'c'].map(groupTag)));
@@ -114,7 +119,8 @@ describe('a credential with access by groups', () => {
     await addGroup('a', publishing('x'), { permission: 'deny', action: 'publish', topic: 'y' });
     await setRules(byClientId('*', 'a'));
     const { principal } = await connect('one');
-    const ask = { principal, action: 'publish', topic: 'y', minRevision: 0 } as const;
+    const terms = { qos: 0, retain: false } as const;
+    const ask = { principal, action: 'publish', topic: 'y', terms, minRevision: 0 } as const;
     expect(await world.policy.explain(ask)).toMatchObject({
       allowed: false,
       ruleId: 'group:a/1',
@@ -163,11 +169,11 @@ describe('the cache of a node', () => {
 
   it('never answers for another certificate, or for none', async () => {
     const { cache, admitted } = node();
-    const { proof } = await admitted({ certificate: { fingerprintSha256: 'ab'.repeat(32) } });
+    const { proof } = await admitted({ certificate: certificateOf('ab') });
     expect(cache.cached(proof)).toBeDefined();
     const { certificate: _, ...without } = proof.facts;
     expect(cache.cached({ ...proof, facts: without })).toBeUndefined();
-    const other = { ...proof.facts, certificate: { fingerprintSha256: 'ac'.repeat(32) } };
+    const other = { ...proof.facts, certificate: certificateOf('ac') };
     expect(cache.cached({ ...proof, facts: other })).toBeUndefined();
   });
 

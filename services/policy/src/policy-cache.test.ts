@@ -105,6 +105,8 @@ describe('PolicyCache', () => {
       scramFinal: (request) => policy.scramFinal(request),
       resolve: (request) => policy.resolve(request),
       explain: (request) => policy.explain(request),
+      listenerTrust: (request) => policy.listenerTrust(request),
+      bans: (minRevision) => policy.bans(minRevision),
       status: () => policy.status(),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };

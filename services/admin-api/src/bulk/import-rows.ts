@@ -15,12 +15,11 @@ import { createSecret, presentMechanisms } from '../routes/credentials/lookup.ts
 import {
   checkSecretMembers,
   type CreateBody,
+  fieldsOf,
   hasSecret,
   placeholder,
   prepareCredential,
 } from '../routes/credentials/prepare.ts';
-import { storedFields } from '../routes/credentials/proof-schema.ts';
-import { withWholeAccess } from '../routes/credentials/roles-access.ts';
 import { createBody } from '../routes/credentials/schema.ts';
 import { failureOf, type RawRow } from './raw-rows.ts';
 
@@ -110,37 +109,30 @@ export class RowPreparer {
     return decided.ok ? undefined : rowFailureOf(decided.rejection);
   }
 
+  /** A file that is imported again must not take the secrets away that it brought the first time. */
+  async #newSecret(present: Credential, body: CreateBody, inputs: CommandInputs) {
+    const { password, passwordHash, generateSecret, scram, scramOnly } = body;
+    const live = present.secrets.filter((one) => isLive(one, inputs.at));
+    const same =
+      (password !== undefined && (await proves(this.#context, present, password, inputs.at))) ||
+      (passwordHash !== undefined && isKept(this.#context, present, passwordHash, inputs.at));
+    const given = password !== undefined || passwordHash !== undefined;
+    if (same || !(given || (generateSecret && live.length === 0))) return undefined;
+    // No keys can be made from a hash.
+    const usual = passwordHash === undefined ? presentMechanisms(present, inputs.at) : [];
+    const { username } = body.match;
+    const how = { password, passwordHash, scramOnly, mechanisms: scram ?? usual, username };
+    return createSecret(this.#context, { credentialId: present.id, ...how }, inputs);
+  }
+
   async #changed(
     present: Credential,
     body: CreateBody,
     inputs: CommandInputs,
   ): Promise<Omit<PreparedRow, 'bytes'>> {
-    const { store: _store, kind, password, passwordHash, generateSecret, ...more } = body;
-    const { scram, scramOnly, ...fields } = more;
-    if (kind !== present.kind) return { row: { failure: otherKind } };
-    const changes = storedFields(withWholeAccess(fields, inputs));
-    const live = present.secrets.filter((one) => isLive(one, inputs.at));
-    // A file that is imported again must not take the secrets away that it brought the first time.
-    const given = password !== undefined || passwordHash !== undefined;
-    const wanted = given || (generateSecret && live.length === 0);
-    const same =
-      (password !== undefined && (await proves(this.#context, present, password, inputs.at))) ||
-      (passwordHash !== undefined && isKept(this.#context, present, passwordHash, inputs.at));
-    const needed = wanted && !same;
-    const created = needed
-      ? await createSecret(
-          this.#context,
-          {
-            credentialId: present.id,
-            password,
-            passwordHash,
-            scramOnly,
-            mechanisms: scram ?? presentMechanisms(present, inputs.at),
-            username: fields.match.username,
-          },
-          inputs,
-        )
-      : undefined;
+    if (body.kind !== present.kind) return { row: { failure: otherKind } };
+    const { id: _id, store: _store, kind: _kind, ...changes } = fieldsOf(body, inputs);
+    const created = await this.#newSecret(present, body, inputs);
     const secret = created === undefined ? {} : { secret: created.secret };
     const generated = created?.generated;
     return {

@@ -20,9 +20,12 @@ import { type Existing, type PreparedRow, RowPreparer } from './import-rows.ts';
 import { OrderedIds } from './ordered-id.ts';
 import type { RawRow, RawRows } from './raw-rows.ts';
 import { RowBuffer } from './row-buffer.ts';
+import { turn } from './turn.ts';
 
 /** Rows of one commit: few enough that deciding and folding them holds the process for some milliseconds only. */
 export const CHUNK_ROWS_MAX = 400;
+/** Rows that are made ready in one turn of the event loop. */
+const TURN_ROWS = 100;
 /** Bytes of one commit, about: some room below the log's limit, because they are estimated. */
 export const CHUNK_BYTES_MAX = COMMIT_BYTES_MAX - 16 * 1024;
 
@@ -124,16 +127,24 @@ export class ImportRun {
     return false;
   }
 
+  /** While the log stores one chunk, the next one is made ready. */
   async *#inChunks(): AsyncGenerator<readonly RowResult[]> {
+    let coming = this.#nextChunk(this.#first);
     for (let done = false; !done;) {
-      const raw = await this.#buffer.take(CHUNK_ROWS_MAX);
-      done = await this.#buffer.atEnd();
-      const prepared = await this.#prepare(raw);
-      for (const chunk of byBytes({ first: this.#first, raw, prepared, done })) {
-        yield* this.#storeSplit(chunk);
+      const chunk = await coming;
+      ({ done } = chunk);
+      if (!done) {
+        coming = this.#nextChunk(chunk.first + chunk.raw.length);
+        coming.catch(() => undefined); // Told when its turn comes; nobody asks when this chunk is the last that is stored.
       }
-      this.#first += raw.length;
+      for (const part of byBytes(chunk)) yield* this.#storeSplit(part);
     }
+  }
+
+  async #nextChunk(first: number): Promise<Chunk> {
+    const raw = await this.#buffer.take(CHUNK_ROWS_MAX);
+    const done = await this.#buffer.atEnd();
+    return { first, raw, prepared: await this.#prepare(raw), done };
   }
 
   /** Stores the chunk, in two halves when it is too large for one commit. */
@@ -165,7 +176,10 @@ export class ImportRun {
 
   async #prepare(raw: readonly RawRow[]): Promise<readonly PreparedRow[]> {
     const prepared: PreparedRow[] = [];
-    for (const one of raw) prepared.push(await this.#preparer.prepare(one, this.#inputs));
+    for (const one of raw) {
+      prepared.push(await this.#preparer.prepare(one, this.#inputs));
+      if (prepared.length % TURN_ROWS === 0) await turn();
+    }
     return prepared;
   }
 

@@ -1,9 +1,10 @@
 import { type AclRule, type AclTable, type AclTarget, aclTargetKey } from '@sallyport/domain';
 import { Type } from 'typebox';
+import { turn } from '../bulk/turn.ts';
 import { refused } from '../http/problems.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { replaceBody } from '../routes/acl/schema.ts';
-import { type Change, type ConfigSection, pages, sameValue, turn } from './section.ts';
+import { type Change, type ConfigSection, pages, sameValue } from './section.ts';
 
 type FileRule = Omit<AclRule, 'ruleId'> & { readonly ruleId?: string };
 

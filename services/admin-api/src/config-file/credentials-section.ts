@@ -2,6 +2,7 @@ import type { Credential } from '@sallyport/domain';
 import { type Static, Type } from 'typebox';
 import { proves } from '../bulk/import-rows.ts';
 import type { ApiContext } from '../http/context.ts';
+import { turn } from '../bulk/turn.ts';
 import { refused } from '../http/problems.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { exportedFields } from '../routes/credentials/export.ts';
@@ -16,7 +17,6 @@ import {
   type ConfigSection,
   fieldChanges,
   pages,
-  turn,
 } from './section.ts';
 
 /** Of the native store; a credential that does not say otherwise is opened by a password. */

@@ -5,8 +5,9 @@ import type { ApiContext } from '../http/context.ts';
 import { RefusedError, refused } from '../http/problems.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { OrderedIds } from '../bulk/ordered-id.ts';
-import { type Change, turn } from './section.ts';
+import { type Change } from './section.ts';
 import { SECTIONS } from './sections.ts';
+import { turn } from '../bulk/turn.ts';
 
 /** Most changes of one plan. */
 export const PLAN_CHANGES_MAX = 10_000;

@@ -73,9 +73,6 @@ export function* pages<T>(
   }
 }
 
-/** Lets others have their turn. */
-export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 /** Members of `after` that are not as in `before`. */
 export function fieldChanges(
   before: Readonly<Record<string, unknown>>,

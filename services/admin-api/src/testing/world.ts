@@ -48,6 +48,7 @@ export interface AnswerBody {
   readonly credentialsId: string;
   readonly credentialsValue: string;
   readonly errors: AtLeast<{ readonly pointer: string; readonly detail: string }>;
+  readonly event: { readonly revision: number };
   readonly id: string;
   readonly imported: string;
   readonly importedSecrets: Readonly<Record<string, number>>;

@@ -17,6 +17,7 @@ import {
 import { type ApplyMode, compilePolicy, type PolicySpec } from '@sallyport/rules';
 import { silentLogger } from '@sallyport/telemetry';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { BanList } from './ban-list.ts';
 import { Enforcer } from './enforcer.ts';
 import { LiveSession, LiveSessions } from './live-sessions.ts';
 
@@ -51,6 +52,8 @@ class Policy implements PolicyClient {
   scramFirst = () => Promise.reject(new Error('not asked here'));
   scramFinal = () => Promise.reject(new Error('not asked here'));
   explain = () => Promise.reject(new Error('not asked here'));
+  listenerTrust = () => Promise.reject(new Error('not asked here'));
+  bans = () => Promise.reject(new Error('not asked here'));
   status = () => Promise.reject(new Error('not asked here'));
   [Symbol.asyncDispose] = () => Promise.resolve();
 }
@@ -73,6 +76,7 @@ beforeEach(() => {
     client: policy,
     cache: new PolicyCache({ client: policy, log, revision: 0, clock: () => 0 }),
     sessions,
+    bans: new BanList({ revision: 0, bans: [] }, () => 0),
     start: { revision: 0, hash: '' },
     maxStalenessMs: 60_000,
     whenStale: 'drop',
@@ -104,7 +108,7 @@ function connect(id: string, applyMode: ApplyMode) {
     (reason) => closed.push(reason),
   );
   sessions.add(session);
-  return { session, closed, may: () => session.mayPublish('a').allowed };
+  return { session, closed, may: () => session.mayPublish('a', 0, false).allowed };
 }
 
 const groupEdited: DomainEvent = {

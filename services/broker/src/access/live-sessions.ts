@@ -56,6 +56,11 @@ export class LiveSession {
     return this.#resolved.tags;
   }
 
+  /** Ids of the groups that its policy was made from. */
+  get groups(): readonly string[] | undefined {
+    return this.#resolved.groups;
+  }
+
   get secretExpiresAt(): number | undefined {
     return this.#resolved.secretExpiresAt;
   }

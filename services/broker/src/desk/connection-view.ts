@@ -1,6 +1,7 @@
 import { addressOfPeer } from '@sallyport/domain';
 import type { ConnectedClient } from '@sallyport/mqtt-session';
 import type { Principal } from '@sallyport/policy-client';
+import type { LiveSession } from '../access/live-sessions.ts';
 import { ClientRights } from '../hooks/client-rights.ts';
 
 /** What an administrator sees of a connection. */
@@ -19,13 +20,18 @@ export interface ConnectionView {
   /** Milliseconds since 1970. */
   readonly connectedAt: number;
   readonly nodeId: string;
+  /** Ids of its groups; absent when it has none. */
+  readonly groups?: readonly string[];
 }
 
 const versions = { 3: '3.1', 4: '3.1.1', 5: '5.0' } as const;
 
 /** Other rights than ours are not given to the engine. */
-const principalOf = ({ rights }: ConnectedClient): Principal | undefined =>
-  rights instanceof ClientRights ? rights.session.principal : undefined;
+const sessionOf = ({ rights }: ConnectedClient): LiveSession | undefined =>
+  rights instanceof ClientRights ? rights.session : undefined;
+
+const principalOf = (connected: ConnectedClient): Principal | undefined =>
+  sessionOf(connected)?.principal;
 
 const transportOf = (listener: string): string => listener.split(':', 1)[0] ?? '';
 
@@ -35,6 +41,7 @@ export function connectionView(connected: ConnectedClient, nodeId: string): Conn
   const { listener, peer } = origin;
   const principal = principalOf(connected);
   const username = principal?.facts.username;
+  const groups = sessionOf(connected)?.groups;
   return {
     clientId,
     ...(username !== undefined && { username }),
@@ -47,6 +54,7 @@ export function connectionView(connected: ConnectedClient, nodeId: string): Conn
     keepAliveSeconds,
     connectedAt,
     nodeId,
+    ...(groups !== undefined && { groups }),
   };
 }
 

@@ -23,6 +23,7 @@ function connected(clientId: string, more: Partial<ConnectedClient> = {}): Conne
     keepAliveSeconds: 60,
     connectedAt: 1000,
     rights: {
+      publishedTopic: (topic) => topic,
       mayPublish: () => true,
       mayReceive: () => true,
       maySubscribe: () => true,

@@ -99,10 +99,11 @@ async function decide(
   try {
     admission = await admit(context.cache, { facts, password });
   } catch (error) {
-    if (!(error instanceof OperationalError)) throw error;
-    const verdict = errorFacts[error.code].connack;
-    context.logger.warn(error.code, { code: error.code, err: error }, 'connect not decided');
-    return refused(verdict === 'not_authorized' ? verdict : 'server_unavailable', error.code);
+    // An answer that makes no sense is an error of ours or of the service's: nobody gets in by it, and nobody else is cut off.
+    const code = error instanceof OperationalError ? error.code : 'internal';
+    const verdict = errorFacts[code].connack;
+    context.logger.warn(code, { code, err: error }, 'connect not decided');
+    return refused(verdict === 'not_authorized' ? verdict : 'server_unavailable', code);
   }
   if (!admission.ok) {
     const verdict = admission.reason === 'banned' ? 'banned' : 'not_authorized';

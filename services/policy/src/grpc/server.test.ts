@@ -110,6 +110,7 @@ describe('the gRPC service', () => {
     for (const [username, password] of [
       ['u', 'p'],
       ['w', 'p'],
+      ['x', 'p'],
       ['v', 'p'],
       ['w', 'p'],
       ['u', 'wrong'],
@@ -125,7 +126,7 @@ describe('the gRPC service', () => {
       const direct = await world.policy.authenticate(request);
       expect(await client.authenticate(request)).toEqual(direct);
       if (!direct.ok) continue;
-      expect(direct.resolved.groups).toEqual(username === 'w' ? ['g'] : undefined);
+      expect(direct.resolved.groups).toEqual(username === 'x' ? ['g'] : undefined);
       const resolve = { principals: [direct.principal], minRevision: 0 };
       expect(await client.resolve(resolve)).toEqual(await world.policy.resolve(resolve));
       const explain = {

@@ -135,6 +135,47 @@ describe('clients', () => {
     expect((await admin.get(url)).status).toBe(404);
   });
 
+  it('are known by a certificate: its fingerprint, its Common Name, or their own name', async () => {
+    const hex = 'ab'.repeat(32);
+    const shownAs = `SHA256:${Array<string>(32).fill('AB').join(':')}`;
+    for (const [binding, match, shown] of [
+      [{ fingerprint: hex }, { fingerprint: hex }, { fingerprint: shownAs }],
+      [{ commonName: 'pump-7' }, { commonName: 'pump-7' }, { commonName: 'pump-7' }],
+      [{}, { commonName: 'named' }, { commonName: 'named' }],
+    ] as const) {
+      const body = { name: 'named', authentication: 'certificate', ...binding };
+      const made = await admin.post(BASE, body);
+      expect(made.status, made.text).toBe(201);
+      expect(made.body).toMatchObject({ authentication: 'certificate', ...shown });
+      const url = `${BASE}/${made.body.id}`;
+      expect((await admin.get(`/api/v1/credentials/${made.body.id}`)).body).toMatchObject({
+        kind: 'certificate',
+        match,
+        access: { kind: 'groups' },
+        secrets: [],
+      });
+      const renamed = await admin.put(url, { ...body, name: 'renamed', ...shown });
+      expect([renamed.status, renamed.body.name]).toEqual([200, 'renamed']);
+      const other = await admin.put(url, client('renamed'));
+      expect([other.status, other.body.errors[0].pointer]).toEqual([400, '/authentication']);
+      expect((await admin.delete(url)).status).toBe(204);
+    }
+  });
+
+  it.each([
+    ['/username', { authentication: 'certificate', username: 'u' }, 400],
+    ['/password', { authentication: 'certificate', password: 'p' }, 400],
+    ['/commonName', { authentication: 'certificate', fingerprint: 'x', commonName: 'y' }, 400],
+    ['/fingerprint', { authentication: 'certificate', fingerprint: 'no digest' }, 422],
+    ['/commonName', { authentication: 'certificate', commonName: 'a/b' }, 422],
+    ['/fingerprint', { ...client('x'), fingerprint: 'ab'.repeat(32) }, 400],
+    ['/username', { authentication: 'credentials', password: 'p' }, 400],
+    ['/password', { authentication: 'credentials', username: 'u' }, 400],
+  ])('refuse what does not go with their authentication: %s', async (pointer, more, status) => {
+    const answer = await admin.post(BASE, { name: 'refused', ...more });
+    expect([answer.status, answer.body.errors[0].pointer]).toEqual([status, pointer]);
+  });
+
   it('are listed without the credentials of other stores; searched by name and not by username', async () => {
     for (const name of ['Zeta', 'alpha', 'Beta']) await add(name);
     const page = await admin.get(`${BASE}?sort=name,desc&pageSize=2`);

@@ -8,7 +8,9 @@ import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import { RefusedError, refused } from '../../http/problems.ts';
 import type { CommandInputs, Done, Write } from '../../http/write.ts';
 import { createSecret, currentOf, found, presentMechanisms } from '../credentials/lookup.ts';
+import { identityOf } from './identity.ts';
 import {
+  type ClientBody,
   clientPageSchema,
   clientSchema,
   clientView,
@@ -56,11 +58,17 @@ async function respond(
   } catch (error) {
     if (!(error instanceof RefusedError) || error.rejection.problems === undefined) throw error;
     const problems = error.rejection.problems.map(({ pointer, detail }) => ({
-      pointer: pointer.startsWith('/match') ? '/username' : pointer,
+      pointer: memberOf(pointer),
       detail,
     }));
     throw new RefusedError({ ...error.rejection, problems }, error.headers);
   }
+}
+
+/** The domain speaks of what a credential matches; a clash is of the whole match. */
+function memberOf(pointer: string): string {
+  if (pointer === '/match') return '/username';
+  return pointer.startsWith('/match/') ? pointer.slice('/match'.length) : pointer;
 }
 
 function registerReads(app: TypedApp, context: ApiContext): void {
@@ -127,26 +135,29 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { name, username, password } = request.body;
+      const { name, password } = request.body;
+      const { kind, match } = identityOf(request.body);
+      if (kind === 'password' && password === undefined) throw passwordNeeded();
       return respond(context, request, reply, {
         command: async (inputs) => {
           const id = inputs.id('credential');
+          const { username } = match;
           const wanted = { credentialId: id, password, mechanisms: [], username };
-          const { secret } = await createSecret(context, wanted, inputs);
+          const made = password === undefined ? [] : [await createSecret(context, wanted, inputs)];
           return {
             type: 'AddCredential',
             data: {
               id,
               store: STORE,
-              kind: 'password',
+              kind,
               name,
-              match: { username },
+              match,
               enabled: true,
               superuser: false,
               passwordRequired: true,
               attributes: {},
               access: { kind: 'groups' },
-              secrets: [secret],
+              secrets: made.map(({ secret }) => secret),
             },
           };
         },
@@ -164,26 +175,33 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
   );
 }
 
-interface Replacement {
-  readonly name: string;
-  readonly username: string;
-  readonly password?: string;
-}
+const passwordNeeded = (): Error =>
+  refused('invalid_request', { problems: [{ pointer: '/password', detail: 'is needed' }] });
+
+const otherAuthentication = (): Error =>
+  refused('invalid_request', {
+    problems: [{ pointer: '/authentication', detail: 'cannot be changed; add another client' }],
+  });
 
 /** What the view does not show stays as it is. */
 async function replacement(
   context: ApiContext,
   request: FastifyRequest,
   current: Credential,
-  { name, username, password }: Replacement,
+  body: ClientBody,
   inputs: CommandInputs,
 ): Promise<Command> {
   const { id, updatedRevision } = current;
   const ifRevision = ifRevisionOf(request, updatedRevision) ?? updatedRevision;
-  const changes = { name, match: { ...current.match, username } };
+  const { name, password } = body;
+  const { kind, match } = identityOf(body);
+  if (kind !== current.kind) throw otherAuthentication();
+  // A client id that was set over the credentials stays with a user name.
+  const changes = { name, match: kind === 'password' ? { ...current.match, ...match } : match };
   if (password === undefined)
     return { type: 'ChangeCredential', data: { id, changes, ifRevision } };
   const mechanisms = presentMechanisms(current, inputs.at);
+  const { username } = match;
   const wanted = { credentialId: id, password, mechanisms, username };
   const { secret } = await createSecret(context, wanted, inputs);
   return { type: 'ChangeCredential', data: { id, changes, secret, ifRevision } };

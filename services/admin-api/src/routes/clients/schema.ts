@@ -1,4 +1,5 @@
-import type { Credential } from '@sallyport/domain';
+import { type Credential, fingerprintText } from '@sallyport/domain';
+import type { Static } from 'typebox';
 import { Type } from 'typebox';
 import { instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
@@ -8,21 +9,49 @@ const closed = { additionalProperties: false };
 
 const members = {
   name: Type.String({ description: 'Unique among clients; 1 to 256 bytes.' }),
-  authentication: Type.Literal('credentials'),
+  authentication: Type.Enum(['credentials', 'certificate'], {
+    description: 'A user name and a password, or a certificate alone.',
+  }),
 };
-const username = Type.String({ description: 'Unique among clients; 1 to 256 bytes.' });
+const username = Type.String({
+  description: 'For credentials: unique among clients; 1 to 256 bytes.',
+});
+const binding = {
+  fingerprint: Type.Optional(
+    Type.String({
+      maxLength: 128,
+      description: 'For certificate: SHA-256 of the certificate, hexadecimal or base64.',
+    }),
+  ),
+  commonName: Type.Optional(
+    Type.String({
+      description:
+        'For certificate: the Common Name of the certificate. The name of the client when neither is given.',
+    }),
+  ),
+};
 
-export const createBody = Type.Object({ ...members, username, password: passwordSchema }, closed);
-
-export const replaceBody = Type.Object(
-  { ...members, username, password: Type.Optional(passwordSchema) },
-  { ...closed, description: 'Without a password the present one stays.' },
+export const createBody = Type.Object(
+  {
+    ...members,
+    username: Type.Optional(username),
+    password: Type.Optional(passwordSchema),
+    ...binding,
+  },
+  closed,
 );
+export type ClientBody = Static<typeof createBody>;
+
+export const replaceBody = Type.Object(createBody.properties, {
+  ...closed,
+  description: 'Without a password the present one stays.',
+});
 
 const viewMembers = {
   id: Type.String({ format: 'uuid' }),
   ...members,
   username: Type.Optional(username),
+  ...binding,
   createdAt: instantSchema('When the client was added.'),
   updatedAt: instantSchema('When it was last changed.'),
   updatedRevision: Type.Integer({ description: 'The entity tag, as a number.' }),
@@ -42,12 +71,15 @@ export const idParams = Type.Object({ id: Type.String() });
 
 /** A credential of the store `clients` as this view tells it. A password is never told. */
 export function clientView(credential: Credential): Record<string, unknown> {
-  const { id, name, match } = credential;
+  const { id, name, kind, match } = credential;
+  const { fingerprint, commonName } = match;
   return {
     id,
     name,
-    authentication: 'credentials',
+    authentication: kind === 'certificate' ? 'certificate' : 'credentials',
     ...(match.username === undefined ? {} : { username: match.username }),
+    ...(fingerprint === undefined ? {} : { fingerprint: fingerprintText(fingerprint) }),
+    ...(commonName === undefined ? {} : { commonName }),
     createdAt: instant(credential.createdAt),
     updatedAt: instant(credential.updatedAt),
     updatedRevision: credential.updatedRevision,

@@ -5,7 +5,6 @@ import { type Static, Type } from 'typebox';
 import { stringify } from 'yaml';
 import { registerFileParser, YAML_MEDIA_TYPES } from '../../config-file/file-body.ts';
 import { changeView, type Plan, planOf, rehearse } from '../../config-file/plan.ts';
-import { turn } from '../../config-file/section.ts';
 import { CONFIG_FILE_VERSION, SECTIONS } from '../../config-file/sections.ts';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
@@ -20,6 +19,7 @@ import {
   fileSchema,
   planSchema,
 } from './schema.ts';
+import { turn } from '../../bulk/turn.ts';
 
 const tags = ['config'];
 const READ = { permission: 'config:read' } as const;

@@ -3,6 +3,7 @@ import { type Credential, STORES } from '@sallyport/domain';
 import type { Snapshot } from '@sallyport/read-model';
 import { Type } from 'typebox';
 import { csvLine } from '../../bulk/csv-cells.ts';
+import { turn } from '../../bulk/turn.ts';
 import type { Routes } from '../../http/context.ts';
 import { defaulted } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
@@ -75,29 +76,24 @@ export function csvCells(fields: Exported): readonly string[] {
   const { store, kind, name, match, access, attributes, grants, validity } = fields;
   const hasColumns = ['acl', 'unrestricted', 'patterns'].includes(access.kind);
   const lists = access.kind === 'patterns' ? [access.publish, access.subscribe] : [];
-  const [publish = '', subscribe = ''] = lists.map((one) => JSON.stringify(one));
-  return [
-    store,
-    kind,
-    name,
-    match.username ?? '',
-    match.clientId ?? '',
-    match.fingerprint ?? '',
-    match.commonName ?? '',
-    match.parentCommonName ?? '',
-    String(fields.enabled),
-    String(fields.superuser),
-    String(fields.passwordRequired),
-    hasColumns ? access.kind : '',
-    publish,
-    subscribe,
-    hasColumns ? '' : JSON.stringify(access),
-    Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes),
-    grants.length === 0 ? '' : JSON.stringify(grants),
-    validity.from ?? '',
-    validity.until ?? '',
+  const [publish, subscribe] = lists.map((one) => JSON.stringify(one));
+  const { username, clientId, fingerprint, commonName, parentCommonName } = match;
+  const cells = [
+    ...[store, kind, name, username, clientId, fingerprint, commonName, parentCommonName],
+    ...[fields.enabled, fields.superuser, fields.passwordRequired].map(String),
+    ...(hasColumns ? [access.kind, publish, subscribe, undefined] : emptyThen(3, access)),
+    ...[attributes, grants].map((one) =>
+      Object.keys(one).length === 0 ? '' : JSON.stringify(one),
+    ),
+    ...[validity.from, validity.until],
   ];
+  return cells.map((cell) => cell ?? '');
 }
+
+const emptyThen = (empty: number, value: object): readonly (string | undefined)[] => [
+  ...Array<undefined>(empty),
+  JSON.stringify(value),
+];
 
 /** How a format puts the rows together. */
 const writers: Readonly<
@@ -172,7 +168,7 @@ async function* textOf(
     after = last.id;
     if (text !== '') yield text;
     text = '';
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
   }
   yield text + tail;
 }

@@ -37,8 +37,9 @@ const contradiction = (pointer: string, detail: string): Error =>
   refused('invalid_request', { problems: [{ pointer, detail }] });
 
 /** Everything of the body but its secret, as it is stored. */
-function fieldsOf(body: CreateBody, inputs: CommandInputs) {
-  const { password, passwordHash, generateSecret, scramOnly, scram, ...fields } = body;
+export function fieldsOf(body: CreateBody, inputs: CommandInputs) {
+  const { password: _password, passwordHash: _hash, generateSecret: _generate, ...more } = body;
+  const { scramOnly: _only, scram: _scram, ...fields } = more;
   return { ...storedFields(withWholeAccess(fields, inputs)), id: inputs.id('credential') };
 }
 

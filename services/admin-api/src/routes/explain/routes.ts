@@ -1,10 +1,26 @@
-import { isLive } from '@sallyport/domain';
-import { PLAIN_TERMS } from '@sallyport/rules';
+import {
+  type CertificateIdentity,
+  type Credential,
+  isLive,
+  parseFingerprint,
+} from '@sallyport/domain';
+import { OperationalError } from '@sallyport/errors';
+import type { ExplainAnswer } from '@sallyport/policy-client';
+import type { Action, Facts, ProofMethod, Terms } from '@sallyport/rules';
 import { parseSubscription, parseTopicName, topicProblemText } from '@sallyport/topic';
 import type { Routes } from '../../http/context.ts';
+import { instant } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
-import { emptyQuery, explainBody, explanationSchema } from './schema.ts';
+import type { AdminApiPorts } from '../../ports.ts';
+import { eventOf, type Origin, originOf } from './origin.ts';
+import { emptyQuery, type ExplainBody, explainBody, explanationSchema } from './schema.ts';
+
+/** Most times that an answer and the objects behind it are of two revisions, before the caller has to come again. */
+const ATTEMPTS_MAX = 5;
+
+/** Longest wait for this process to hear of what the policy service has heard of. */
+const CATCH_UP_MS = 2_000;
 
 export const explainRoutes: Routes = (app, { ports }) => {
   app.post(
@@ -21,24 +37,108 @@ export const explainRoutes: Routes = (app, { ports }) => {
       },
     },
     async (request) => {
-      const { credentialId, clientId, username, listener, action } = request.body;
-      const topic = parsedTopic(action, request.body.topic);
-      const credential = ports.model.reads.credential(credentialId);
-      if (credential === undefined) throw refused('credential_not_found');
-      const facts = { clientId, listener, ...(username === undefined ? {} : { username }) };
-      // The question is about a client that has got in, with the newest secret if it needs one.
-      const secretId = credential.secrets.find((one) => isLive(one, ports.clock()))?.secretId;
-      const proven = secretId === undefined ? {} : { secretId };
-      return ports.policy.explain({
-        principal: { credentialId, store: credential.store, facts, ...proven },
+      const { action, qos, retain } = request.body;
+      const question = {
+        credentialId: request.body.credentialId,
+        facts: factsOf(request.body),
         action,
-        topic,
-        terms: PLAIN_TERMS,
-        minRevision: ports.model.revision,
-      });
+        topic: parsedTopic(action, request.body.topic),
+        terms: { qos, retain },
+      };
+      const found = await explained(ports, question);
+      const { answer, credential, origin } = found;
+      const event =
+        origin?.revision === undefined ? undefined : await eventOf(ports.log, origin.revision);
+      return {
+        ...answer,
+        opinions: [...answer.opinions],
+        credential: stateOf(credential, ports.clock()),
+        ...(origin && { origin }),
+        ...(event && { event: { ...event, at: instant(event.at) } }),
+      };
     },
   );
 };
+
+interface Question {
+  readonly credentialId: string;
+  readonly facts: Facts;
+  readonly action: Action;
+  readonly topic: string;
+  readonly terms: Terms;
+}
+
+interface Explained {
+  readonly answer: ExplainAnswer;
+  readonly credential: Credential;
+  readonly origin: Origin | undefined;
+}
+
+/** The answer, and the objects that it was made from: both of one revision. @throws OperationalError `policy_not_ready` */
+async function explained(ports: AdminApiPorts, question: Question): Promise<Explained> {
+  const { model, policy, clock } = ports;
+  const { credentialId, facts, ...asked } = question;
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    const credential = model.reads.credential(credentialId);
+    if (credential === undefined) throw refused('credential_not_found');
+    // With the newest secret, if it needs one.
+    const secretId = credential.secrets.find((one) => isLive(one, clock()))?.secretId;
+    const principal = {
+      credentialId,
+      store: credential.store,
+      facts: { ...facts, methods: provenBy(secretId, facts) },
+      ...(secretId !== undefined && { secretId }),
+    };
+    const before = model.revision;
+    const answer = await policy.explain({ principal, ...asked, minRevision: before });
+    await model.waitFor(answer.revision, CATCH_UP_MS);
+    if (model.revision !== answer.revision || before !== answer.revision) continue;
+    const origin = originOf({ reads: model.reads, credential, facts, answer });
+    return { answer, credential, origin };
+  }
+  throw new OperationalError('policy_not_ready', 'the policy changes faster than it is explained');
+}
+
+function factsOf({ clientId, listener, username, peer, certificate }: ExplainBody): Facts {
+  return {
+    clientId,
+    listener,
+    ...(username !== undefined && { username }),
+    ...(peer !== undefined && { peer }),
+    ...(certificate !== undefined && { certificate: certificateOf(certificate) }),
+  };
+}
+
+/** @throws RefusedError `invalid_request` */
+function certificateOf(shown: NonNullable<ExplainBody['certificate']>): CertificateIdentity {
+  const { fingerprint, commonName, chainCommonNames } = shown;
+  const digest = fingerprint === undefined ? '' : parseFingerprint(fingerprint);
+  if (digest === undefined) {
+    const detail = 'must be the SHA-256 digest of a certificate';
+    throw refused('invalid_request', {
+      problems: [{ pointer: '/certificate/fingerprint', detail }],
+    });
+  }
+  return {
+    fingerprintSha256: digest,
+    chainCommonNames: chainCommonNames ?? (commonName === undefined ? [] : [commonName]),
+    ...(commonName !== undefined && { commonName }),
+  };
+}
+
+/** The question is about a client that has got in: it has proven what it has. */
+function provenBy(secretId: string | undefined, { certificate }: Facts): readonly ProofMethod[] {
+  return [
+    ...(secretId === undefined ? [] : (['password'] as const)),
+    ...(certificate === undefined ? [] : (['certificate'] as const)),
+  ];
+}
+
+function stateOf(credential: Credential, at: number) {
+  const { id, name, store, enabled, superuser, passwordRequired, updatedRevision } = credential;
+  const secretsLive = credential.secrets.filter((one) => isLive(one, at)).length;
+  return { id, name, store, enabled, superuser, passwordRequired, secretsLive, updatedRevision };
+}
 
 /** The topic to judge; a share group changes nothing about what is granted. @throws RefusedError `invalid_request` */
 function parsedTopic(action: string, topic: string): string {

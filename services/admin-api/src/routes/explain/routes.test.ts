@@ -1,0 +1,203 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Client, World } from '../../testing/world.ts';
+
+let world: World;
+let admin: Client;
+beforeAll(async () => {
+  world = await World.open();
+  admin = await world.login();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+async function credential(more: object = {}): Promise<{ id: string; revision: number }> {
+  const name = randomUUID();
+  const sent = { name, match: { username: name }, passwordRequired: false, ...more };
+  const answer = await admin.post('/api/v1/credentials', sent);
+  expect(answer.status).toBe(201);
+  return { id: answer.body.id, revision: answer.body.revision };
+}
+
+const ask = (credentialId: string, more: object) =>
+  admin.post('/api/v1/explain', {
+    credentialId,
+    clientId: 'c',
+    action: 'publish',
+    topic: 'a',
+    ...more,
+  });
+
+const rule = (ruleId: string, effect: string, topicFilter: string, more: object = {}) => ({
+  ruleId,
+  effect,
+  action: 'all',
+  topicFilter,
+  ...more,
+});
+
+describe('POST /explain', () => {
+  it('refuses facts and terms that there are not, and names them', async () => {
+    const { id } = await credential();
+    for (const [more, pointer] of [
+      [{ qos: 3 }, '/qos'],
+      [{ retain: 'yes' }, '/retain'],
+      [{ certificate: { commonName: 1 } }, '/certificate/commonName'],
+      [{ attributes: { a: 'b' } }, '/attributes'],
+    ] as const) {
+      const answer = await ask(id, more);
+      expect([answer.status, answer.body.errors?.[0]?.pointer]).toEqual([400, pointer]);
+    }
+    expect((await ask('nobody', {})).status).toBe(404);
+  });
+
+  it('names the row, its table, and the commit that brought the row, not the newest one', async () => {
+    const { id } = await credential();
+    const url = '/api/v1/acl/clients/explained';
+    const first = await admin.put(url, { rules: [rule('r1', 'deny', 'a')] });
+    const second = await admin.put(url, {
+      rules: [rule('r0', 'allow', 'b'), rule('r1', 'deny', 'a')],
+    });
+    expect(second.body.revision).toBeGreaterThan(first.body.revision);
+    const [commit] = await world.log.read(first.body.revision - 1, 1);
+    const answer = await ask(id, { clientId: 'explained' });
+    expect(answer.body).toMatchObject({
+      allowed: false,
+      ruleId: 'acl:client:explained/r1',
+      revision: second.body.revision,
+      origin: {
+        type: 'acl',
+        id: 'client:explained',
+        name: 'explained',
+        position: 1,
+        row: { ruleId: 'r1', effect: 'deny', action: 'all', topicFilter: 'a' },
+      },
+      event: {
+        revision: first.body.revision,
+        commitId: commit?.commitId,
+        actor: commit?.actor,
+        at: new Date(commit?.at ?? 0).toISOString(),
+      },
+      credential: { id, enabled: true, superuser: false, secretsLive: 0 },
+    });
+    expect((await ask(id, { clientId: 'explained', topic: 'b' })).body.event.revision).toBe(
+      second.body.revision,
+    );
+    await admin.delete(url);
+  });
+
+  it('asks by QoS and retain, and by what the certificate and the credential say', async () => {
+    const { id } = await credential({ attributes: { site: 'north' } });
+    const url = '/api/v1/acl/clients/terms';
+    const filter = '${client_attrs.site}/${cert_common_name}';
+    await admin.put(url, { rules: [rule('r', 'allow', filter, { qos: [1], retain: true })] });
+    const asked = (more: object) =>
+      ask(id, {
+        clientId: 'terms',
+        topic: 'north/cn',
+        certificate: { commonName: 'cn' },
+        qos: 1,
+        retain: true,
+        ...more,
+      });
+    expect((await asked({})).body).toMatchObject({ allowed: true, ruleId: 'acl:client:terms/r' });
+    for (const more of [
+      { qos: 0 },
+      { retain: false },
+      { certificate: {} },
+      { topic: 'south/cn' },
+    ]) {
+      expect((await asked(more)).body.allowed, JSON.stringify(more)).toBe(false);
+    }
+    await admin.delete(url);
+  });
+
+  it('says of a subscription whether its deliveries are checked', async () => {
+    const { id } = await credential({ access: { kind: 'unrestricted' } });
+    const url = '/api/v1/acl/clients/holes';
+    await admin.put(url, { rules: [rule('r', 'deny', 'h/secret')] });
+    const asked = (topic: string) => ask(id, { clientId: 'holes', action: 'subscribe', topic });
+    expect((await asked('h/#')).body).toMatchObject({
+      allowed: true,
+      checkDeliveries: true,
+      ruleId: 'credential/unrestricted',
+      origin: { type: 'credential', id },
+    });
+    expect((await asked('i/#')).body).toMatchObject({ allowed: true, checkDeliveries: false });
+    await admin.delete(url);
+  });
+
+  it('names the credential for what it decides itself: patterns, nothing of them, superuser', async () => {
+    const patterns = await credential({
+      access: { kind: 'patterns', publish: ['x', 'a'], subscribe: [] },
+    });
+    const event = { revision: patterns.revision };
+    expect((await ask(patterns.id, {})).body).toMatchObject({
+      allowed: true,
+      origin: {
+        type: 'credential',
+        id: patterns.id,
+        position: 1,
+        row: { direction: 'publish', pattern: 'a' },
+      },
+      event,
+    });
+    expect((await ask(patterns.id, { topic: 'b' })).body).toMatchObject({
+      allowed: false,
+      ruleId: 'default',
+      origin: { type: 'credential', id: patterns.id, row: { kind: 'patterns' } },
+      event,
+    });
+    const { id } = await credential({ superuser: true });
+    expect((await ask(id, {})).body).toMatchObject({ ruleId: 'superuser', origin: { id } });
+  });
+
+  it('names the role and the permission, and the group and the row, that decide', async () => {
+    const permission = { id: 'p', context: 'mqtt', resource: 'a', operation: 'write' };
+    const role = await admin.post('/api/v1/roles', { name: 'writers', permissions: [permission] });
+    const own = { id: 'own', context: 'mqtt', resource: 'b', operation: 'write' };
+    const access = { kind: 'roles', roles: [role.body.id], permissions: [own] };
+    const holder = await credential({ access });
+    expect((await ask(holder.id, {})).body).toMatchObject({
+      allowed: true,
+      origin: { type: 'role', id: role.body.id, name: 'writers', row: permission, position: 0 },
+      event: { revision: role.body.revision },
+    });
+    expect((await ask(holder.id, { topic: 'b' })).body).toMatchObject({
+      allowed: true,
+      origin: { type: 'credential', id: holder.id, row: own, position: 0 },
+    });
+    const permissions = [
+      { permission: 'allow', action: 'publish', topic: 'a' },
+      { permission: 'deny', action: 'publish', topic: 'a' },
+    ];
+    const group = await admin.post('/api/v1/groups', { name: 'g', description: '', permissions });
+    const member = await credential({ access: { kind: 'groups' } });
+    const rules = [{ matchBy: 'credential', value: member.id, groups: [group.body.id] }];
+    expect((await admin.put('/api/v1/group-rules', { rules })).status).toBe(200);
+    expect((await ask(member.id, {})).body).toMatchObject({
+      allowed: false,
+      origin: { type: 'group', id: group.body.id, name: 'g', row: permissions[1], position: 1 },
+      event: { revision: group.body.revision },
+    });
+    expect((await ask(member.id, { topic: 'c' })).body).toMatchObject({
+      allowed: false,
+      ruleId: 'default',
+      origin: { type: 'credential', id: member.id, row: { kind: 'groups' } },
+    });
+  });
+
+  it('names what is built in without an event, and the setting with the one that set it', async () => {
+    const { id } = await credential();
+    const guard = await ask(id, { topic: '$SYS/x' });
+    expect(guard.body).toMatchObject({ ruleId: 'guard', origin: { type: 'built_in' } });
+    expect(guard.body.event).toBeUndefined();
+    const unset = await ask(id, {});
+    expect(unset.body).toMatchObject({ origin: { type: 'settings', row: { noMatch: 'deny' } } });
+    expect(unset.body.event).toBeUndefined();
+    const set = await admin.patch('/api/v1/settings', { noMatch: 'allow' });
+    const revision = Number(set.headers['sallyport-revision']);
+    const answer = await ask(id, {});
+    expect(answer.body).toMatchObject({ allowed: true, origin: { row: { noMatch: 'allow' } } });
+    expect(answer.body.event.revision).toBe(revision);
+  });
+});

@@ -1,0 +1,177 @@
+import { OperationalError } from '@sallyport/errors';
+import { MemoryEventLog } from '@sallyport/event-log';
+import {
+  type AuthenticateAnswer,
+  type AuthenticateRequest,
+  PolicyCache,
+  type PolicyClient,
+} from '@sallyport/policy-client';
+import type { PolicySpec } from '@sallyport/rules';
+import { startTelemetry, type Telemetry } from '@sallyport/telemetry';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LiveSessions } from '../access/live-sessions.ts';
+import { openDoor } from '../../test-support/open-door.ts';
+import { authenticate, type ConnectAnswer } from './authenticate.ts';
+
+const REQUEST = {
+  clientId: 'pump',
+  username: 'pump',
+  password: Buffer.from('p'),
+  willTopic: undefined,
+  listener: 'tcp:default',
+  peer: '127.0.0.1:1',
+};
+
+const POLICY: PolicySpec = {
+  policyId: 'p',
+  superuser: false,
+  authorities: [],
+  noMatch: 'allow',
+  denyAction: 'ignore',
+};
+
+const sound = ({ facts, minRevision }: AuthenticateRequest): AuthenticateAnswer => ({
+  ok: true,
+  revision: minRevision,
+  principal: { credentialId: 'c', store: 'native', facts },
+  resolved: { policyId: 'p', tags: [] },
+  policy: POLICY,
+});
+
+/** A policy service that does what the test says. */
+class FaultyPolicy implements PolicyClient {
+  asked = 0;
+  answer: (request: AuthenticateRequest) => unknown = sound;
+
+  async authenticate(request: AuthenticateRequest): Promise<AuthenticateAnswer> {
+    this.asked += 1;
+    return (await this.answer(request)) as AuthenticateAnswer; // Rubbish is what is tested.
+  }
+
+  scramFirst = () => Promise.reject(new Error('not asked here'));
+  scramFinal = () => Promise.reject(new Error('not asked here'));
+  resolve = () => Promise.reject(new Error('not asked here'));
+  explain = () => Promise.reject(new Error('not asked here'));
+  listenerTrust = () => Promise.reject(new Error('not asked here'));
+  bans = () => Promise.reject(new Error('not asked here'));
+  status = () => Promise.reject(new Error('not asked here'));
+  [Symbol.asyncDispose] = () => Promise.resolve();
+}
+
+let policy: FaultyPolicy;
+let sessions: LiveSessions;
+let staleness: string | undefined;
+let told: Record<string, unknown>[];
+let telemetry: Telemetry;
+
+beforeEach(async () => {
+  policy = new FaultyPolicy();
+  sessions = new LiveSessions();
+  staleness = undefined;
+  told = [];
+  telemetry = await startTelemetry({
+    serviceName: 'sallyport-test',
+    instanceId: 'one',
+    samplingRatio: 0,
+    logLevel: 'info',
+    logDestination: { write: () => undefined },
+  });
+});
+afterEach(() => telemetry.shutdown());
+
+function connect(clientId = REQUEST.clientId): Promise<ConnectAnswer> {
+  const cache = new PolicyCache({
+    client: policy,
+    log: new MemoryEventLog(),
+    revision: 0,
+    clock: Date.now,
+  });
+  const note = (reason: string, fields: object): void => {
+    told.push({ ...fields, reason });
+  };
+  const logger = { info: note, warn: note, close: () => undefined };
+  const context = { cache, sessions, door: openDoor(), staleness: () => staleness, logger };
+  return authenticate(context, { ...REQUEST, clientId }, () => undefined);
+}
+
+const refusals = async (): Promise<number> => {
+  const text = await telemetry.metricsText();
+  const line = /sallyport_connects_total\{outcome="(?!accept)[^}]*\} (\d+)/g;
+  return [...text.matchAll(line)].reduce((sum, [, count]) => sum + Number(count), 0);
+};
+
+/** Nobody gets in; the log has a reason and the metric has one more; then it works again, by itself. */
+async function expectRefused(): Promise<void> {
+  const before = await refusals();
+  expect(await connect()).toEqual({
+    verdict: expect.stringMatching(/^(server_unavailable|not_authorized)$/) as string,
+  });
+  expect(sessions.size).toBe(0);
+  expect(told.some((one) => typeof one['reason'] === 'string' && one['reason'] !== '')).toBe(true);
+  expect(await refusals()).toBe(before + 1);
+  policy.answer = sound;
+  staleness = undefined;
+  expect((await connect()).verdict).toBe('accept');
+}
+
+describe('a CONNECT is refused, told and counted, and the next one is let in again', () => {
+  it.each([
+    ['is dead', new OperationalError('policy_not_ready', 'away')],
+    ['does not answer in time', new OperationalError('policy_not_ready', 'deadline')],
+    ['sheds load', new OperationalError('hash_pool_full', 'busy')],
+    ['answers what the wire does not allow', new OperationalError('invalid_request', 'rubbish')],
+    ['breaks', new TypeError('a bug')],
+  ])('while the policy service %s', async (_, failure) => {
+    policy.answer = () => Promise.reject(failure);
+    await expectRefused();
+  });
+
+  it.each([
+    ['nothing', undefined],
+    ['null', null],
+    ['a text', 'allowed'],
+    ['an empty object', {}],
+    ['an admission without a policy', { ...sound({ facts: REQUEST, minRevision: 0 }), policy: {} }],
+    ['an admission that depends on nothing', { ok: true, revision: 0, policy: POLICY }],
+  ])('while it answers %s', async (_, rubbish) => {
+    policy.answer = () => rubbish;
+    await expectRefused();
+  });
+
+  it('while it answers rules that cannot be understood', async () => {
+    const rule = {
+      ruleId: 'r',
+      effect: 'deny',
+      actions: ['publish'],
+      matcher: { kind: 'filter', filter: 'a/#/b' },
+    } as const;
+    const authorities = [{ name: 'acl', rules: [rule], noMatch: 'allow' }] as const;
+    policy.answer = (request) => ({ ...sound(request), policy: { ...POLICY, authorities } });
+    await expectRefused();
+  });
+
+  it('while the log is silent, without asking anybody', async () => {
+    staleness = 'the log is silent';
+    const asked = policy.asked;
+    await expectRefused();
+    expect(policy.asked).toBe(asked + 1);
+    expect(told[0]).toMatchObject({ reason: 'connect the log is silent' });
+  });
+});
+
+describe('a slow policy service', () => {
+  it('holds only those who ask it, and lets in nobody before it has answered', async () => {
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    policy.answer = async (request) => {
+      if (request.facts.clientId === 'slow') await held;
+      return sound(request);
+    };
+    const slow = connect('slow');
+    expect((await connect('fast')).verdict).toBe('accept');
+    expect(sessions.size).toBe(1);
+    release();
+    expect((await slow).verdict).toBe('accept');
+    expect(sessions.size).toBe(2);
+  });
+});

@@ -1,0 +1,23 @@
+import {
+  check,
+  checkSubscribe,
+  type CompiledPolicy,
+  type Decision,
+  type Facts,
+} from '@sallyport/rules';
+import { levelsOf, parseTopicFilter } from '@sallyport/topic';
+import { type Expectation, termsOfExpectation } from './load.ts';
+
+/** What a broker answers from a policy that it holds. */
+export function askPolicy(
+  policy: CompiledPolicy,
+  facts: Facts,
+  expectation: Expectation,
+): Decision {
+  const { action, topic } = expectation;
+  const terms = termsOfExpectation(expectation);
+  if (action !== 'subscribe') return check(policy, facts, action, levelsOf(topic), topic, terms);
+  const filter = parseTopicFilter(topic);
+  if (!filter.ok) throw new Error(`${topic}: ${filter.problem}`);
+  return checkSubscribe(policy, facts, filter.value, terms.qos);
+}
