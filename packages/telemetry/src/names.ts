@@ -31,8 +31,9 @@ export const metricFacts = {
   'sallyport.tls.certificate.valid_until': {
     kind: 'gauge',
     unit: 's',
-    description: 'End of the validity of the server certificate, in seconds since 1970',
-    labels: [],
+    description:
+      'End of the validity of the server certificate of a listener, in seconds since 1970',
+    labels: ['listener'],
   },
   'sallyport.connects': {
     kind: 'counter',

@@ -221,8 +221,8 @@ export class BrokerNode {
       isBanned: (address) => bans.hasAddress(address),
       onProblem: (problem) =>
         this.#throttle.warn(problem.code, { err: problem }, 'listener trouble'),
-      onCertificate: ({ validTo }) =>
-        setGauge('sallyport.tls.certificate.valid_until', validTo / 1000, {}),
+      onCertificate: (listener, { validTo }) =>
+        setGauge('sallyport.tls.certificate.valid_until', validTo / 1000, { listener }),
       trustOf: (listener) => this.#trusts.of(listener),
     });
     this.#listeners.push(...opened);

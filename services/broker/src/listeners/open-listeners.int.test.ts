@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { type EventEmitter, once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
@@ -68,6 +69,26 @@ async function start(config: MqttConfig): Promise<Started> {
 }
 
 const NAMES = ['tcp:default', 'ssl:default', 'ws:default', 'wss:default'];
+
+test('tells of the certificate of each TLS listener, whether it is of the files or of the log', async () => {
+  const notAfter = new Date(Date.now() + 5 * 86_400_000);
+  const own = await authority.issue({ subject: '/CN=localhost', use: 'server', notAfter });
+  const ends = new Map<string, number>();
+  const listeners = await openListeners(configOf(), {
+    onConnection: () => undefined,
+    onCertificate: (listener, { validTo }) => ends.set(listener, validTo),
+    trustOf: (listener) =>
+      listener === 'ssl:default'
+        ? { clientCertificate: 'none', server: { certificate: own.cert, key: own.key } }
+        : undefined,
+  });
+  open.push(...listeners);
+  const endOf = ({ cert }: Issued): number => Date.parse(new X509Certificate(cert).validTo);
+  const secure = { 'ssl:default': endOf(own), 'wss:default': endOf(server) };
+  expect(Object.fromEntries(ends)).toEqual(secure);
+  for (const listener of listeners) listener.override(undefined);
+  expect(Object.fromEntries(ends)).toEqual({ ...secure, 'ssl:default': endOf(server) });
+});
 
 /** Unlike `once` it does not mind an error. */
 function happened<Outcome extends string>(

@@ -16,7 +16,7 @@ export interface ListenerHandlers {
   readonly isBanned?: (address: string) => boolean;
   readonly onProblem?: (problem: OperationalError) => void;
   /** The server certificate was read, at the start and after each change. */
-  readonly onCertificate?: (certificate: LoadedCertificate) => void;
+  readonly onCertificate?: (listener: string, certificate: LoadedCertificate) => void;
   /** What a TLS listener shows and trusts in place of its files, from its first handshake on. */
   readonly trustOf?: (listener: string) => TrustOverride | undefined;
 }
@@ -68,7 +68,7 @@ async function credentialsOf(
     clientCertificate,
     reloadMs: reloadSeconds * 1000,
     onProblem,
-    onLoaded: onCertificate,
+    onLoaded: (certificate) => onCertificate?.(listener, certificate),
   });
   const trust = trustOf?.(listener);
   try {
