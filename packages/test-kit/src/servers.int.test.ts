@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { connect as connectTcp, createServer as createTcpServer } from 'node:net';
 import { type Server, createServer } from 'node:http';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
@@ -8,12 +10,31 @@ import { freePort } from './free-port.ts';
 import { clusterHaproxyConfig, startHaproxy } from './haproxy.ts';
 import { startNatsCluster, startNatsServer } from './nats-server.ts';
 import { startRedisServer } from './redis-server.ts';
+import { repositoryPath } from './repository.ts';
 import { until } from './until.ts';
 
 describe('freePort', () => {
   it('never gives one twice and none that is taken', async () => {
     const ports = await Promise.all(Array.from({ length: 100 }, () => freePort()));
     expect(new Set(ports).size).toBe(100);
+  });
+
+  it('never gives one to two processes, though nobody listens on any of them yet', async () => {
+    const module = repositoryPath('packages/test-kit/dist/free-port.js');
+    const script = `
+      const { freePorts } = await import(process.argv[1]);
+      process.send(await freePorts(300));
+      process.once('message', () => process.disconnect());
+    `;
+    const children = Array.from({ length: 8 }, () =>
+      spawn(process.execPath, ['--input-type=module', '-e', script, module], {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      }),
+    );
+    const answers = children.map((child) => once(child, 'message') as Promise<[number[]]>);
+    const ports = (await Promise.all(answers)).flatMap(([list]) => list);
+    for (const child of children) child.send('done');
+    expect(new Set(ports).size).toBe(8 * 300);
   });
 });
 
