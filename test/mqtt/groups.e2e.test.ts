@@ -158,6 +158,51 @@ describe.each(PROFILES)('clients and groups on the %s profile', (profile) => {
       expect(await subscribed(again, 'k/live')).toBe(NOT_AUTHORIZED);
     });
 
+    it('is told of a live session as its own node decides: by the rows that it came in with, wherever it is', async () => {
+      const explain = (body: object) => running.api.send('POST', '/api/v1/explain', body);
+      const { client, name, group } = await member('allow publish e/#', 'deny publish e/no');
+      const before = await running.api.expect<{ updatedRevision: number }>(
+        200,
+        'GET',
+        `/api/v1/groups/${group.id}`,
+      );
+      const asked = { connection: name, action: 'publish', topic: 'e/no' };
+      const absent = await explain(asked);
+      expect([absent.status, absent.body]).toMatchObject([
+        404,
+        { code: 'connection_not_found', errors: [{ pointer: '/connection' }] },
+      ]);
+      const connection = await open(client, name);
+      const origin = { type: 'group', id: group.id, position: 1, row: { topic: 'e/no' } };
+      const expected = {
+        allowed: false,
+        origin,
+        event: { revision: before.updatedRevision },
+        credential: { id: client.id },
+        connection: { clientId: name, username: name, applyMode: 'pinned' },
+      };
+      expect((await explain(asked)).body).toMatchObject(expected);
+      await groups.replace(group, '?wait=enforced', 'allow publish e/no');
+      // What it came in with holds, and is told as it was.
+      expect(await say(connection, 'e/no')).toBe(NOT_AUTHORIZED);
+      expect((await explain(asked)).body).toMatchObject(expected);
+      const { nodeId } = ((await explain(asked)).body as { connection: { nodeId: string } })
+        .connection;
+      const there = { ...asked, connection: { clientId: name, node: nodeId }, topic: 'e/yes' };
+      expect((await explain(there)).body).toMatchObject({ allowed: true, connection: { nodeId } });
+      expect(await say(connection, 'e/yes')).toBeLessThan(0x80);
+      await groups.removeClient(client, '?wait=enforced');
+      expect((await explain(asked)).body).toMatchObject(expected);
+      // By new rows for who comes now, and for who is to be reached.
+      const supposed = {
+        credentialId: client.id,
+        clientId: name,
+        action: 'publish',
+        topic: 'e/no',
+      };
+      expect((await explain(supposed)).status).toBe(404);
+    });
+
     it('lets a device whose client is deleted or disabled go on, with its will, and not come back', async () => {
       const mourner = await open(watcher, 'mourner');
       await mourner.subscribe({ topicFilter: 'w/#', qos: 1 });

@@ -236,24 +236,26 @@ export function explainRequestFromWire(wire: WireExplainRequest): ExplainRequest
 }
 
 export function explainAnswerToWire(answer: ExplainAnswer): WireExplainResponse {
-  const { revision, allowed, ruleId, opinions, checkDeliveries } = answer;
+  const { revision, allowed, ruleId, opinions, checkDeliveries, publishedTopic } = answer;
   return {
     revision,
     allowed,
     ruleId,
     opinions: opinions.map((one) => ({ ...one, verdict: effectToWire(one.verdict) })),
     checkDeliveries,
+    publishedTopic,
   };
 }
 
 export function explainAnswerFromWire(wire: WireExplainResponse): ExplainAnswer {
-  const { revision, allowed, ruleId, opinions, checkDeliveries } = wire;
+  const { revision, allowed, ruleId, opinions, checkDeliveries, publishedTopic } = wire;
   return {
     revision,
     allowed,
     ruleId,
     opinions: opinions.map((one) => ({ ...one, verdict: effectFromWire(one.verdict) })),
     ...(checkDeliveries !== undefined && { checkDeliveries }),
+    ...(publishedTopic !== undefined && { publishedTopic }),
   };
 }
 

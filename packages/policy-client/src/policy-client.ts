@@ -143,6 +143,8 @@ export interface ExplainAnswer extends Decision {
   readonly revision: Revision;
   /** Only for `subscribe`: whether each delivery has to be checked. */
   readonly checkDeliveries?: boolean;
+  /** Only for `publish`: what was judged, where a prefix is put in front of the topic. */
+  readonly publishedTopic?: string;
   /** Every authority's own opinion. */
   readonly opinions: readonly {
     readonly authority: string;

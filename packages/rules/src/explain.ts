@@ -2,6 +2,7 @@ import { isReserved, levelsOf, parseTopicFilter, type TopicFilter } from '@sally
 import { decideTopic, immediateDecision, type Opinion, PLAIN_TERMS } from './check.ts';
 import { type CompiledAuthority, type CompiledPolicy, NO_RANK } from './compile.ts';
 import { checkSubscribe, visitVerdicts } from './coverage.ts';
+import { publishedTopic } from './published-topic.ts';
 import type { Action, Decision, Facts, Terms } from './policy-spec.ts';
 
 export interface Explanation extends Decision {
@@ -9,12 +10,17 @@ export interface Explanation extends Decision {
   readonly opinions: readonly Opinion[];
   /** Only for `subscribe`, see `SubscribeDecision`. */
   readonly checkDeliveries?: boolean;
+  /** Only for `publish`: the topic that was judged, where the policy puts a prefix in front of what the client names. */
+  readonly publishedTopic?: string;
 }
+
+/** The topic is not published at all, because no topic may be that long. */
+const PREFIX_TOO_LONG = { allowed: false, ruleId: 'publish_prefix' };
 
 /**
  * The decision, by the same code as on the hot path, and the opinions that it was made from. `topic` is a parsed topic
- * name, or for `subscribe` a parsed filter without `$share/<group>/`; an invalid filter is denied. `terms` as of `check`
- * and `checkSubscribe`.
+ * name, for `publish` as the client names it, or for `subscribe` a parsed filter without `$share/<group>/`; an invalid filter is
+ * denied. `terms` as of `check` and `checkSubscribe`.
  */
 export function explain(
   policy: CompiledPolicy,
@@ -25,9 +31,11 @@ export function explain(
 ): Explanation {
   if (action === 'subscribe') return explainSubscribe(policy, facts, topic, terms);
   const opinions: Opinion[] = [];
-  const question = { policy, facts, action, topicLevels: levelsOf(topic), topic, terms };
+  const asked = action === 'publish' ? publishedTopic(policy, topic) : topic;
+  if (asked === undefined) return { ...PREFIX_TOO_LONG, opinions };
+  const question = { policy, facts, action, topicLevels: levelsOf(asked), topic: asked, terms };
   const decision = decideTopic(question, opinions);
-  return { ...decision, opinions };
+  return { ...decision, opinions, ...(asked !== topic && { publishedTopic: asked }) };
 }
 
 function explainSubscribe(

@@ -140,6 +140,7 @@ export class BrokerNode {
       nodeId,
       clients: engine,
       refused,
+      enforcedRevision: () => this.#enforcer?.enforced.revision ?? 0,
       disconnect: ({ client }) => {
         const { clientId } = client;
         this.#ports.logger.info({ clientId }, 'disconnected by an administrator');

@@ -7,15 +7,19 @@ import {
   type Resolved,
 } from '@sallyport/policy-client';
 import {
+  type Action,
   type ApplyMode,
   check,
   checkSubscribe,
   type CompiledPolicy,
   type Decision,
+  explain,
+  type Explanation,
   type Facts,
   publishedTopic,
   type Qos,
   type SubscribeDecision,
+  type Terms,
   termsOf,
 } from '@sallyport/rules';
 import type { TopicFilter } from '@sallyport/topic';
@@ -50,6 +54,11 @@ export class LiveSession {
     this.#facts = decidingFacts(admitted.principal, admitted.resolved);
     this.#revision = admitted.revision;
     this.#close = close;
+  }
+
+  /** What it is judged by: what is known of the connection, and attributes that its policy looks at. */
+  get facts(): Facts {
+    return this.#facts;
   }
 
   get tags(): readonly string[] {
@@ -148,6 +157,12 @@ export class LiveSession {
   maySubscribe(filter: TopicFilter, qos: Qos): SubscribeDecision {
     if (this.#revoked) return { ...REVOKED, checkDeliveries: true };
     return checkSubscribe(this.#policy, this.#facts, filter, qos);
+  }
+
+  /** What the verdicts above are, and why. `topic` as of `explain` of the rules; what the client names, for a publish. */
+  explain(action: Action, topic: string, terms: Terms): Explanation {
+    if (this.#revoked) return { ...REVOKED, opinions: [] };
+    return explain(this.#policy, this.#facts, action, topic, terms);
   }
 }
 

@@ -27,7 +27,7 @@ export interface ConnectionView {
 const versions = { 3: '3.1', 4: '3.1.1', 5: '5.0' } as const;
 
 /** Other rights than ours are not given to the engine. */
-const sessionOf = ({ rights }: ConnectedClient): LiveSession | undefined =>
+export const sessionOf = ({ rights }: ConnectedClient): LiveSession | undefined =>
   rights instanceof ClientRights ? rights.session : undefined;
 
 const principalOf = (connected: ConnectedClient): Principal | undefined =>

@@ -10,6 +10,7 @@ import {
 } from '@sallyport/node-registry';
 import type { RefusedEntry } from '../access/refused-attempts.ts';
 import { connectionSearched, connectionValues, connectionView } from './connection-view.ts';
+import { explainConnection, parseExplainQuestion } from './explain-connection.ts';
 import { REFUSED_SORTS, refusedSearched, refusedValue, refusedView } from './refused-view.ts';
 
 /** How long the order of a list is kept, so that the questions for one page are answered from one order. */
@@ -25,6 +26,8 @@ export interface NodeDeskOptions {
     connectedAs(clientId: string): ConnectedClient | undefined;
   };
   readonly refused: { all(): readonly RefusedEntry[] };
+  /** Up to which revision every change has reached the live sessions that it is to reach. */
+  readonly enforcedRevision: () => number;
   /** Ends a connection on an administrator's word. */
   readonly disconnect: (client: ConnectedClient) => void;
   /** Milliseconds that never go back. */
@@ -38,7 +41,7 @@ interface Snapshot {
 
 const invalid = (what: string): OperationalError => new OperationalError('invalid_request', what);
 
-/** Answers what administrators ask of this node: who is connected, who was refused; and ends connections. */
+/** Answers what administrators ask of this node: who is connected and what it may do, who was refused; and ends connections. */
 export class NodeDesk {
   readonly #options: NodeDeskOptions;
   readonly #clock: () => number;
@@ -58,8 +61,14 @@ export class NodeDesk {
     }
     if (typeof clientId !== 'string') throw invalid('no client id');
     const client = this.#options.clients.connectedAs(clientId);
-    if (op === 'connection') {
-      return { connection: client && connectionView(client, this.#options.nodeId) };
+    const { nodeId, enforcedRevision } = this.#options;
+    if (op === 'connection') return { connection: client && connectionView(client, nodeId) };
+    if (op === 'explain') {
+      const parsed = parseExplainQuestion(question);
+      const explained = client && explainConnection(client, parsed);
+      return {
+        explained: explained && { ...explained, enforcedRevision: enforcedRevision(), nodeId },
+      };
     }
     if (op !== 'disconnect') throw invalid('the question is not known');
     if (client !== undefined) this.#options.disconnect(client);

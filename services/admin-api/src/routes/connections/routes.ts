@@ -4,6 +4,7 @@ import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
+import { NODE_TIMEOUT_MS } from './node-timeout.ts';
 import {
   clientParams,
   connectionListQuery,
@@ -17,9 +18,6 @@ import {
   refusedPageSchema,
   refusedView,
 } from './schema.ts';
-
-/** How long a node may take for one question. */
-export const NODE_TIMEOUT_MS = 2000;
 
 const tags = ['connections'];
 const READ = { permission: 'connections:read' } as const;

@@ -22,11 +22,13 @@ export interface Origin {
   readonly position?: number;
   /** Revision that the row, or else the object, is there since as it is; absent for what was never set. */
   readonly revision?: Revision;
+  /** Revision that the whole object is as it is since, where that is another. */
+  readonly objectRevision?: Revision;
 }
 
 /** What the search for an origin may look at; all of one revision. */
 export interface OriginSources {
-  readonly reads: DecisionReads;
+  readonly reads: Pick<DecisionReads, 'role' | 'group' | 'aclTable' | 'settings'>;
   readonly credential: Credential;
   readonly facts: Facts;
   readonly answer: Pick<ExplainAnswer, 'ruleId' | 'opinions'>;
@@ -53,7 +55,13 @@ export function originOf(sources: OriginSources): Origin | undefined {
 }
 
 /** Nobody has said these. */
-const BUILT_IN: ReadonlySet<string> = new Set(['guard', 'coverage_limit', 'groups/too-many']);
+const BUILT_IN: ReadonlySet<string> = new Set([
+  'guard',
+  'coverage_limit',
+  'groups/too-many',
+  /** A session whose end has been decided on. */
+  'revoked',
+]);
 
 function builtIn({ answer: { ruleId } }: OriginSources): Origin | undefined {
   return BUILT_IN.has(ruleId) ? { type: 'built_in' } : undefined;
@@ -64,6 +72,7 @@ function ofCredential({ credential, answer: { ruleId } }: OriginSources): Origin
   // The first two speak of the whole credential: it skips the rules, or may not be connected at all.
   if (ruleId === 'superuser' || ruleId === 'credential') return origin;
   const { access } = credential;
+  if (ruleId === 'publish_prefix') return { ...origin, row: { ...access } };
   if (ruleId === 'credential/unrestricted') return { ...origin, row: { ...access } };
   if (access.kind !== 'patterns') return undefined;
   for (const direction of ['publish', 'subscribe'] as const) {
@@ -144,7 +153,8 @@ function ofAclTable({ reads, facts, answer: { ruleId } }: OriginSources): Origin
     if (table === undefined || row === undefined) continue;
     const revision = table.ruleRevisions[position] ?? table.updatedRevision;
     const name = target.kind === 'everyone' ? {} : { name: target.name };
-    return { type: 'acl', id, ...name, row: { ...row }, position, revision };
+    const objectRevision = table.updatedRevision;
+    return { type: 'acl', id, ...name, row: { ...row }, position, revision, objectRevision };
   }
   return undefined;
 }

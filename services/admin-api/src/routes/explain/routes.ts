@@ -13,7 +13,9 @@ import { instant } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import type { AdminApiPorts } from '../../ports.ts';
+import { type ExplainedLive, explainLive } from './live-session.ts';
 import { eventOf, type Origin, originOf } from './origin.ts';
+import { PastStates } from './past-state.ts';
 import { emptyQuery, type ExplainBody, explainBody, explanationSchema } from './schema.ts';
 
 /** Most times that an answer and the objects behind it are of two revisions, before the caller has to come again. */
@@ -23,6 +25,7 @@ const ATTEMPTS_MAX = 5;
 const CATCH_UP_MS = 2_000;
 
 export const explainRoutes: Routes = (app, { ports }) => {
+  const past = new PastStates();
   app.post(
     '/explain',
     {
@@ -30,29 +33,29 @@ export const explainRoutes: Routes = (app, { ports }) => {
       schema: {
         tags: ['policy'],
         operationId: 'explain',
-        summary: 'Tell what a client may do, and which rule says so',
+        summary: 'Tell what a client or a live session may do, and which rule says so',
         querystring: emptyQuery,
         body: explainBody,
         response: answers({ 200: explanationSchema }, READ_PROBLEMS),
       },
     },
     async (request) => {
-      const { action, qos, retain } = request.body;
-      const question = {
-        credentialId: request.body.credentialId,
-        facts: factsOf(request.body),
-        action,
-        topic: parsedTopic(action, request.body.topic),
-        terms: { qos, retain },
-      };
-      const found = await explained(ports, question);
+      const { action, qos, retain, connection } = request.body;
+      const topic = parsedTopic(action, request.body.topic);
+      const asked = { action, topic, terms: { qos, retain } };
+      const supposed = supposedIn(request.body);
+      const found: ExplainedLive | Explained =
+        connection === undefined
+          ? await explained(ports, { ...supposed, ...asked })
+          : await explainLive(ports, past, connection, asked);
       const { answer, credential, origin } = found;
       const event =
         origin?.revision === undefined ? undefined : await eventOf(ports.log, origin.revision);
       return {
         ...answer,
         opinions: [...answer.opinions],
-        credential: stateOf(credential, ports.clock()),
+        ...('connection' in found && { connection: found.connection }),
+        ...(credential && { credential: stateOf(credential, ports.clock()) }),
         ...(origin && { origin }),
         ...(event && { event: { ...event, at: instant(event.at) } }),
       };
@@ -99,7 +102,35 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
   throw new OperationalError('policy_not_ready', 'the policy changes faster than it is explained');
 }
 
-function factsOf({ clientId, listener, username, peer, certificate }: ExplainBody): Facts {
+/** What a client would say of itself. With a connection nobody is to suppose anything. @throws RefusedError `invalid_request` */
+function supposedIn(body: ExplainBody): Pick<Question, 'credentialId' | 'facts'> {
+  const { connection, credentialId, clientId } = body;
+  const problems =
+    connection === undefined
+      ? (['credentialId', 'clientId'] as const)
+          .filter((name) => body[name] === undefined)
+          .map((name) => ({ pointer: `/${name}`, detail: 'is required without a connection' }))
+      : SUPPOSED.filter((name) => body[name] !== undefined).map((name) => ({
+          pointer: `/${name}`,
+          detail: 'is known of a connection, and is not to be told with one',
+        }));
+  if (problems.length > 0) throw refused('invalid_request', { problems });
+  return { credentialId: credentialId ?? '', facts: factsOf(body, clientId ?? '') };
+}
+
+const SUPPOSED = [
+  'credentialId',
+  'clientId',
+  'username',
+  'listener',
+  'peer',
+  'certificate',
+] as const satisfies readonly (keyof ExplainBody)[];
+
+function factsOf(
+  { listener = 'tcp:default', username, peer, certificate }: ExplainBody,
+  clientId: string,
+): Facts {
   return {
     clientId,
     listener,

@@ -7,10 +7,41 @@ const name = Type.String({ minLength: 1, maxLength: NAME_BYTES_MAX });
 
 export const explainBody = Type.Object(
   {
-    credentialId: Type.String({ minLength: 1, maxLength: 64 }),
-    clientId: name,
+    connection: Type.Optional(
+      Type.Union(
+        [
+          name,
+          Type.Object(
+            {
+              clientId: name,
+              node: Type.Optional(
+                Type.String({
+                  minLength: 1,
+                  maxLength: 64,
+                  description: 'Only this node is asked.',
+                }),
+              ),
+            },
+            { additionalProperties: false },
+          ),
+        ],
+        {
+          description:
+            'The client id of a live session: what it is, and what it may do, is then told by its node. Without it ' +
+            '`credentialId` and `clientId` are needed.',
+        },
+      ),
+    ),
+    credentialId: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+    clientId: Type.Optional(name),
     username: Type.Optional(name),
-    listener: defaulted(Type.String({ minLength: 1, maxLength: 64, default: 'tcp:default' })),
+    listener: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 64,
+        description: '`tcp:default` when left out.',
+      }),
+    ),
     peer: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
     certificate: Type.Optional(
       Type.Object(
@@ -32,7 +63,8 @@ export const explainBody = Type.Object(
     action: Type.Enum(['publish', 'subscribe', 'receive']),
     topic: Type.String({
       maxLength: TOPIC_BYTES_MAX,
-      description: 'A topic name, or a topic filter for `subscribe`.',
+      description:
+        'A topic name, for `publish` as the client names it, or a topic filter for `subscribe`.',
     }),
     qos: defaulted(
       Type.Enum([0, 1, 2], {
@@ -50,7 +82,13 @@ export type ExplainBody = Static<typeof explainBody>;
 export const explanationSchema = Type.Object({
   allowed: Type.Boolean(),
   ruleId: Type.String({ description: 'The rule that decided.' }),
-  revision: Type.Integer({ description: 'The state that the answer was made from.' }),
+  revision: Type.Integer({
+    description:
+      'The state that the answer was made from; of a live session the one that its policy is of.',
+  }),
+  publishedTopic: Type.Optional(
+    Type.String({ description: 'What was judged, where a prefix is put in front of the topic.' }),
+  ),
   checkDeliveries: Type.Optional(
     Type.Boolean({
       description:
@@ -66,7 +104,11 @@ export const explanationSchema = Type.Object({
         row: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
         position: Type.Optional(Type.Integer({ description: 'Index of the row in its list.' })),
       },
-      { description: 'The object that the deciding rule belongs to.' },
+      {
+        description:
+          'The object that the deciding rule belongs to, as it was at `revision`. Absent when that was changed since, and so much ' +
+          'was written before that it is not looked for.',
+      },
     ),
   ),
   event: Type.Optional(
@@ -81,18 +123,47 @@ export const explanationSchema = Type.Object({
       { description: 'What made it so; absent for what is built in or was never set.' },
     ),
   ),
-  credential: Type.Object(
-    {
-      id: Type.String(),
-      name: Type.String(),
-      store: Type.String(),
-      enabled: Type.Boolean(),
-      superuser: Type.Boolean(),
-      passwordRequired: Type.Boolean(),
-      secretsLive: Type.Integer({ description: 'Secrets that open it now.' }),
-      updatedRevision: Type.Integer(),
-    },
-    { description: 'The credential at that revision.' },
+  connection: Type.Optional(
+    Type.Object(
+      {
+        clientId: Type.String(),
+        nodeId: Type.String(),
+        connectedAt: instantSchema('When the CONNECT was accepted.'),
+        listener: Type.String(),
+        username: Type.Optional(Type.String()),
+        peer: Type.Optional(Type.String()),
+        certificate: Type.Optional(
+          Type.Object({
+            fingerprint: Type.String(),
+            commonName: Type.Optional(Type.String()),
+            chainCommonNames: Type.Array(Type.String()),
+          }),
+        ),
+        attributes: Type.Optional(Type.Record(Type.String(), Type.String())),
+        groups: Type.Optional(Type.Array(Type.String())),
+        secretId: Type.Optional(Type.String({ description: 'The secret that let it in.' })),
+        applyMode: Type.Enum(['pinned', 'live', 'kick']),
+        enforcedRevision: Type.Integer({
+          description: 'What its node has enforced; no change in between was for this session.',
+        }),
+      },
+      { description: 'Only for a live session: what it is judged by.' },
+    ),
+  ),
+  credential: Type.Optional(
+    Type.Object(
+      {
+        id: Type.String(),
+        name: Type.String(),
+        store: Type.String(),
+        enabled: Type.Boolean(),
+        superuser: Type.Boolean(),
+        passwordRequired: Type.Boolean(),
+        secretsLive: Type.Integer({ description: 'Secrets that open it now.' }),
+        updatedRevision: Type.Integer(),
+      },
+      { description: 'The credential at that revision; absent as `origin`.' },
+    ),
   ),
   opinions: Type.Array(
     Type.Object({

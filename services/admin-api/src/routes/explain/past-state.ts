@@ -1,0 +1,47 @@
+import { affects, MemoryState, type Revision } from '@sallyport/domain';
+import type { EventLog } from '@sallyport/event-log';
+
+/** Commits that are looked through for a state of the past: a second or two of work. Of a longer past nothing is told. */
+export const PAST_COMMITS_MAX = 100_000;
+
+const COMMITS_PER_READ = 500;
+
+/**
+ * Objects as they were at a revision, as far as they bear one of the tags; undefined when the log up to there is too long. Reads the
+ * log from its beginning, a piece in each turn of the event loop. @throws OperationalError `log_unavailable`
+ */
+export async function stateAt(
+  log: Pick<EventLog, 'read'>,
+  revision: Revision,
+  tags: ReadonlySet<string>,
+): Promise<MemoryState | undefined> {
+  if (revision > PAST_COMMITS_MAX) return undefined;
+  const state = new MemoryState();
+  for (let after = 0; after < revision;) {
+    const commits = await log.read(after, Math.min(COMMITS_PER_READ, revision - after));
+    const last = commits.at(-1);
+    if (last === undefined) return undefined;
+    for (const commit of commits) {
+      // All events of an object that changed what it says bear its tag.
+      const events = commit.events.filter((one) => affects(one).some((tag) => tags.has(tag)));
+      if (events.length > 0) state.apply({ ...commit, events });
+    }
+    after = last.revision;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return state;
+}
+
+/** One look into the past at a time: the next one waits. */
+export class PastStates {
+  #last: Promise<unknown> = Promise.resolve();
+
+  at(...args: Parameters<typeof stateAt>): ReturnType<typeof stateAt> {
+    const asked = this.#last.then(
+      () => stateAt(...args),
+      () => stateAt(...args),
+    );
+    this.#last = asked;
+    return asked;
+  }
+}
