@@ -65,6 +65,10 @@ export interface DecisionCase {
     readonly clientId: string;
     readonly username?: string;
     readonly certificate?: { readonly commonName?: string; readonly fingerprintSha256?: string };
+    /** `tcp:default` when left out. */
+    readonly listener?: string;
+    /** `address:port`; not known when left out. */
+    readonly peer?: string;
   };
   /** Why the control plane does not let it be, where that is so: an older log may hold it all the same. */
   readonly rulesOnly?: string;
@@ -97,7 +101,10 @@ const keysOf: Readonly<
     'expectations',
   ],
   expectation: ['action', 'topic', 'allowed', 'ruleId', 'checkDeliveries', 'qos', 'retain'],
-  row: ['effect', 'action', 'topicFilter', 'literal', 'any', 'qos', 'retain'],
+  row: [
+    ...['effect', 'action', 'topicFilter', 'literal', 'any', 'qos', 'retain'],
+    ...['clientIdPattern', 'usernamePattern', 'source', 'listener'],
+  ],
   groups: ['rows', 'rules'],
   permission: ['permission', 'action', 'topic'],
   rule: ['matchBy', 'value', 'groups'],
@@ -147,6 +154,7 @@ export function policySources(one: DecisionCase): PolicySources {
   const { clientId, username } = one.facts;
   const { client, everyone } = one.tables;
   return {
+    facts: factsOf(one.facts),
     credential: {
       id: CASE_CREDENTIAL_ID,
       access: one.credential?.access ?? { kind: 'acl' },

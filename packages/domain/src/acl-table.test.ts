@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { anAclRule, commit, given, onRevision } from '../test/given.ts';
 import {
+  ACL_PATTERNS_MAX,
   ACL_RULES_MAX,
   type AclRule,
   type AclTable,
@@ -37,6 +38,13 @@ const invalidRules: readonly [string, Partial<AclRule>, string][] = [
   ['no QoS at all', { qos: [] }, '/qos'],
   ['a QoS that there is not', { qos: [0, 3 as 2] }, '/qos'],
   ['a QoS twice', { qos: [1, 1] }, '/qos'],
+  ['an empty expression for client ids', { clientIdPattern: '' }, '/clientIdPattern'],
+  ['an empty expression for usernames', { usernamePattern: '' }, '/usernamePattern'],
+  ['a source that is a name', { source: 'localhost' }, '/source'],
+  ['a source with a port', { source: '192.0.2.1:80' }, '/source'],
+  ['a network that is too wide', { source: '192.0.2.0/33' }, '/source'],
+  ['an empty listener', { listener: '' }, '/listener'],
+  ['a listener that is too long', { listener: 'x'.repeat(65) }, '/listener'],
   ['retain of a subscription', { action: 'subscribe', retain: true }, '/retain'],
 ];
 
@@ -62,6 +70,50 @@ describe('rules that are not valid', () => {
     given()
       .when(replace([anAclRule()], { target }))
       .thenRejected('acl_rule_invalid');
+  });
+});
+
+describe('regular expressions of a rule', () => {
+  test.each([
+    ['clientIdPattern', 'a('],
+    ['clientIdPattern', '(?=a)'],
+    ['usernamePattern', '(a)\\1'],
+    ['usernamePattern', 'x'.repeat(1025)],
+  ])('%s %s is refused as what it is', (member, pattern) => {
+    const rule = anAclRule({ [member]: pattern });
+    const one = given().when(add(rule)).thenRejected('pattern_invalid');
+    expect(one.problems).toMatchObject([{ pointer: `/${member}` }]);
+    const list = given()
+      .when(replace([anAclRule(), { ...rule, ruleId: 'other' }]))
+      .thenRejected('pattern_invalid');
+    expect(list.problems).toMatchObject([{ pointer: `/rules/1/${member}` }]);
+  });
+
+  test('are at most so many in a list; rules without any still fit', () => {
+    const full = rows(ACL_PATTERNS_MAX / 2).map((one) => ({
+      ...one,
+      clientIdPattern: '^a',
+      usernamePattern: 'b$',
+    }));
+    given().when(replace(full)).thenAccepted();
+    const more = { ...anAclRule({ ruleId: 'more' }), clientIdPattern: 'c' };
+    given()
+      .when(replace([...full, more]))
+      .thenRejected('too_many_acl_rules');
+    given(replaced(full)).when(add(more)).thenRejected('too_many_acl_rules');
+    given(replaced(full))
+      .when(add(anAclRule({ ruleId: 'plain' })))
+      .thenAccepted();
+  });
+
+  test('are another rule when they are others', () => {
+    const [rule] = rows(1) as [AclRule];
+    const before = given(replaced([rule])).state.aclTable(everyone);
+    const after = given(
+      replaced([rule]),
+      replaced([{ ...rule, source: '192.0.2.0/24' }]),
+    ).state.aclTable(everyone);
+    expect([before?.ruleRevisions, after?.ruleRevisions]).toEqual([[1], [2]]);
   });
 });
 

@@ -1,11 +1,15 @@
 import { unreachable } from '@sallyport/errors';
-import { parseTopicFilter, topicProblemText } from '@sallyport/topic';
+import { parseKeywordPattern, parseTopicFilter, topicProblemText } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+import { parseIpAddress, parseIpNetwork } from './ip-address.ts';
 import { checkPlaceholders } from './placeholder.ts';
 import { Problems } from './text.ts';
 
 /** Most rules of one target. */
 export const ACL_RULES_MAX = 1000;
+
+/** Most regular expressions of one target: each is searched whenever somebody connects whom the target is about. */
+export const ACL_PATTERNS_MAX = 100;
 
 /** For whom a list of rules is: one client id, one username, or everyone. Evaluated in this order. */
 export type AclTarget =
@@ -34,7 +38,20 @@ export interface AclRule {
   readonly qos?: readonly RuleQos[];
   /** Of messages that are published; says nothing of a SUBSCRIBE. */
   readonly retain?: boolean;
+  /** Regular expressions that are searched in the client id and the username; who has no username has none that fits. */
+  readonly clientIdPattern?: string;
+  readonly usernamePattern?: string;
+  /** An address or `address/prefix` that the connection comes from. */
+  readonly source?: string;
+  /** Name of the listener that it came in by. */
+  readonly listener?: string;
 }
+
+/** What a row asks of the connection; a row without any is for everybody whom its target is about. */
+export type ConnectionCondition = Pick<
+  AclRule,
+  'clientIdPattern' | 'usernamePattern' | 'source' | 'listener'
+>;
 
 export interface AclTable {
   readonly target: AclTarget;
@@ -104,9 +121,9 @@ function sameRule(one: AclRule | undefined, other: AclRule): boolean {
   return one !== undefined && ruleText(one) === ruleText(other);
 }
 
-function ruleText({ ruleId, effect, action, topicFilter, literal, any, qos, retain }: AclRule) {
-  return JSON.stringify([ruleId, effect, action, topicFilter, literal, any, qos, retain]);
-}
+/** Whatever members a rule has, in one order. */
+const ruleText = (rule: AclRule): string =>
+  JSON.stringify(Object.entries(rule).sort(([one], [other]) => (one < other ? -1 : 1)));
 
 function evolveRules(rules: readonly AclRule[], event: AclTableEvent): readonly AclRule[] {
   switch (event.type) {
@@ -185,8 +202,11 @@ function decideReplace(target: AclTarget, rules: readonly AclRule[]): Decided<Ac
     seen.add(rule.ruleId);
   }
   if (problems.found.length > 0) return reject('acl_rule_invalid', { problems: problems.found });
-  return accept({ type: 'AclRulesReplaced', data: { target, rules } });
+  return refusedPatterns(rules, (index) => `/rules/${index}`) ?? acceptReplaced(target, rules);
 }
+
+const acceptReplaced = (target: AclTarget, rules: readonly AclRule[]) =>
+  accept<AclTableEvent>({ type: 'AclRulesReplaced', data: { target, rules } });
 
 function decideAddRule(
   target: AclTarget,
@@ -203,7 +223,37 @@ function decideAddRule(
   if (problems.found.length > 0) return reject('acl_rule_invalid', { problems: problems.found });
   if (rules.some((one) => one.ruleId === rule.ruleId)) return reject('acl_rule_exists');
   if (rules.length >= ACL_RULES_MAX) return tooMany();
-  return accept({ type: 'AclRuleAdded', data: { target, rule, position } });
+  const added = rules.toSpliced(position, 0, rule);
+  const refused = refusedPatterns(added, (index) => (index === position ? '' : undefined));
+  return refused ?? accept({ type: 'AclRuleAdded', data: { target, rule, position } });
+}
+
+const patternsOf = ({ clientIdPattern, usernamePattern }: AclRule) =>
+  Object.entries({ clientIdPattern, usernamePattern }).flatMap(([name, pattern]) =>
+    pattern === undefined ? [] : [[name, pattern] as const],
+  );
+
+/** Expressions that cannot be searched in linear time, and more of them than there may be; `pointerOf` tells those that are new. */
+function refusedPatterns(
+  rules: readonly AclRule[],
+  pointerOf: (index: number) => string | undefined,
+): ReturnType<typeof reject> | undefined {
+  const problems = new Problems();
+  let count = 0;
+  for (const [index, rule] of rules.entries()) {
+    const pointer = pointerOf(index);
+    for (const [name, pattern] of patternsOf(rule)) {
+      count++;
+      if (pointer === undefined) continue;
+      const parsed = parseKeywordPattern(pattern);
+      if (!parsed.ok) problems.add(`${pointer}/${name}`, parsed.problem);
+    }
+  }
+  if (problems.found.length > 0) return reject('pattern_invalid', { problems: problems.found });
+  if (count <= ACL_PATTERNS_MAX) return undefined;
+  return reject('too_many_acl_rules', {
+    detail: `A target has at most ${ACL_PATTERNS_MAX} regular expressions.`,
+  });
 }
 
 const tooMany = (): ReturnType<typeof reject> =>
@@ -227,7 +277,24 @@ function checkRule(problems: Problems, pointer: string, rule: AclRule): void {
   if (rule.retain !== undefined && rule.action === 'subscribe') {
     problems.add(`${pointer}/retain`, 'must not stand in a rule that speaks of subscribing only');
   }
+  checkConnection(problems, pointer, rule);
 }
+
+function checkConnection(
+  problems: Problems,
+  pointer: string,
+  { clientIdPattern, usernamePattern, source, listener }: ConnectionCondition,
+): void {
+  if (clientIdPattern === '') problems.add(`${pointer}/clientIdPattern`, 'must not be empty');
+  if (usernamePattern === '') problems.add(`${pointer}/usernamePattern`, 'must not be empty');
+  if (source !== undefined && !isSource(source)) {
+    problems.add(`${pointer}/source`, 'must be an address, or address/prefix');
+  }
+  if (listener !== undefined) problems.text(`${pointer}/listener`, listener, 64);
+}
+
+const isSource = (text: string): boolean =>
+  (text.includes('/') ? parseIpNetwork(text) : parseIpAddress(text)) !== undefined;
 
 function checkQos(problems: Problems, pointer: string, qos: AclRule['qos']): void {
   if (qos === undefined) return;

@@ -1,4 +1,5 @@
 export {
+  ACL_PATTERNS_MAX,
   ACL_RULES_MAX,
   type AclRule,
   type AclTable,
@@ -6,6 +7,7 @@ export {
   type AclTableEvent,
   type AclTarget,
   aclTargetKey,
+  type ConnectionCondition,
   evolveAclTable,
   type RuleQos,
 } from './acl-table.ts';
@@ -82,6 +84,7 @@ export {
   type IpNetwork,
   parseIpAddress,
   parseIpNetwork,
+  startOf,
 } from './ip-address.ts';
 export {
   decideImport,

@@ -74,6 +74,7 @@ export const errorFacts = {
   acl_rule_not_found: facts(404, 'NOT_FOUND', 'There is no such rule'),
   acl_rule_exists: facts(409, 'ALREADY_EXISTS', 'A rule with this id exists already'),
   acl_rule_invalid: facts(422, 'INVALID_ARGUMENT', 'The rule is not valid'),
+  pattern_invalid: facts(400, 'INVALID_ARGUMENT', 'The regular expression is not valid'),
   acl_table_not_found: facts(404, 'NOT_FOUND', 'There are no rules for this target'),
   too_many_acl_rules: facts(422, 'FAILED_PRECONDITION', 'The rule list is full'),
   setting_invalid: facts(422, 'INVALID_ARGUMENT', 'The setting is not valid'),

@@ -299,22 +299,25 @@ function principalFromWire(wire: WirePrincipal | undefined): Principal {
 
 function resolvedToWire(resolved: Resolved): WireResolved {
   const { policyId, tags, secretExpiresAt, attributes, groups = [] } = resolved;
+  const byAddress = resolved.byAddress === true;
   return {
     policyId,
     tags: [...tags],
     secretExpiresAt,
     attributes: { ...attributes },
     groups: [...groups],
+    byAddress,
   };
 }
 
 function resolvedFromWire(wire: WireResolved): Resolved {
-  const { policyId, tags, secretExpiresAt, attributes, groups } = wire;
+  const { policyId, tags, secretExpiresAt, attributes, groups, byAddress } = wire;
   return {
     policyId,
     tags,
     ...(secretExpiresAt !== undefined && { secretExpiresAt }),
     ...(Object.keys(attributes).length > 0 && { attributes }),
     ...(groups.length > 0 && { groups }),
+    ...(byAddress && { byAddress }),
   };
 }

@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import { OperationalError } from '@sallyport/errors';
-import type { Revision, ScramMechanism, Store } from '@sallyport/domain';
+import { addressOfPeer, type Revision, type ScramMechanism, type Store } from '@sallyport/domain';
 import { type CompiledPolicy, compilePolicy, type Facts, type PolicySpec } from '@sallyport/rules';
 import type {
   AdmittedAnswer,
@@ -69,6 +69,11 @@ function chainOf(certificate: Facts['certificate']): string | undefined {
   if (certificate === undefined) return undefined;
   const { fingerprintSha256, chainCommonNames } = certificate;
   return JSON.stringify([fingerprintSha256, ...chainCommonNames]);
+}
+
+/** Where a policy depends on the address it is kept under this key, and under that of the proof as well: to tell that it does. */
+function keyFromAddress(key: string, { peer }: Facts): string {
+  return `${key}@${peer === undefined ? '' : (addressOfPeer(peer) ?? peer)}`;
 }
 
 /** The answer for another connection of the same client: its own peer, and what the first one has proven. */
@@ -202,6 +207,14 @@ export class PolicyCache {
   /** The answer for a CONNECT if it is known: synchronous, microseconds. */
   cached(proof: ConnectProof): Admitted | undefined {
     const key = this.#keyOf(proof);
+    const entry = this.#current(key);
+    if (entry?.resolved.byAddress !== true) return entry && withFacts(entry, proof.facts);
+    const own = this.#current(keyFromAddress(key, proof.facts));
+    return own && withFacts(own, proof.facts);
+  }
+
+  /** What is kept under a key and holds, as the one that was used last. */
+  #current(key: string): Admitted | undefined {
     const entry = this.#verified.get(key);
     if (entry === undefined) return undefined;
     const { secretExpiresAt } = entry.resolved;
@@ -213,7 +226,7 @@ export class PolicyCache {
     // To the young end: the map's order is that of last use.
     this.#verified.delete(key);
     this.#verified.set(key, entry);
-    return withFacts(entry, proof.facts);
+    return entry;
   }
 
   /**
@@ -222,11 +235,12 @@ export class PolicyCache {
    */
   async authenticate(proof: ConnectProof): Promise<Admission> {
     const key = this.#keyOf(proof);
-    // One question for all that ask the same at the same time.
-    let asked = this.#inFlight.get(key);
+    // One question for all that ask the same at the same time; whether the address matters is known only by the answer.
+    const question = keyFromAddress(key, proof.facts);
+    let asked = this.#inFlight.get(question);
     if (asked === undefined) {
-      asked = this.#ask(proof, key).finally(() => this.#inFlight.delete(key));
-      this.#inFlight.set(key, asked);
+      asked = this.#ask(proof, key).finally(() => this.#inFlight.delete(question));
+      this.#inFlight.set(question, asked);
     }
     const admission = await asked;
     if (!admission.ok) return admission;
@@ -245,7 +259,10 @@ export class PolicyCache {
       this.#client.authenticate({ ...proof, minRevision }),
     );
     if (!answer.ok) return { ok: false, reason: answer.reason };
-    return { ok: true, source: 'policy', admitted: this.#remember(key, answer) };
+    const admitted = this.#admitted(answer);
+    this.#remember(key, admitted);
+    if (answer.resolved.byAddress === true) this.#remember(keyFromAddress(key, facts), admitted);
+    return { ok: true, source: 'policy', admitted };
   }
 
   /** The challenge for a SCRAM client. Unless it is malformed it gets one, whoever it says that it is. */
@@ -320,21 +337,18 @@ export class PolicyCache {
     return { principal, resolved, revision, policy: this.compiled(policy) };
   }
 
-  #remember(key: string, answer: AdmittedAnswer): Admitted {
-    const entry = this.#admitted(answer);
-    const { resolved } = entry;
+  #remember(key: string, entry: Admitted): void {
     this.#drop(key);
     if (this.#verified.size >= VERIFIED_ENTRIES_MAX) {
       const oldest = this.#verified.keys().next();
       if (oldest.done !== true) this.#drop(oldest.value);
     }
     this.#verified.set(key, entry);
-    for (const tag of resolved.tags) {
+    for (const tag of entry.resolved.tags) {
       let keys = this.#byTag.get(tag);
       if (keys === undefined) this.#byTag.set(tag, (keys = new Set()));
       keys.add(key);
     }
-    return entry;
   }
 
   #drop(key: string): void {

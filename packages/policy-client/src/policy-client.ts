@@ -31,6 +31,8 @@ export interface Resolved {
   readonly attributes?: Readonly<Record<string, string>>;
   /** Ids of the groups of the connection, sorted; absent when it has none. */
   readonly groups?: readonly string[];
+  /** The policy is for the address of the connection: the same client may have another from elsewhere. */
+  readonly byAddress?: true;
 }
 
 export interface AuthenticateRequest {

@@ -6,6 +6,8 @@ import type { PolicySpec, RuleSpec } from './policy-spec.ts';
 
 const settings = { noMatch: 'deny', denyAction: 'disconnect' } as const;
 
+const facts = { clientId: 'pump', listener: 'tcp:default' };
+
 const credential = (
   access: PolicySources['credential']['access'],
   id = 'c1',
@@ -28,22 +30,25 @@ const row = (
 describe('assembling', () => {
   test('a closed authority stays even without rules, because it denies', () => {
     const access = { kind: 'patterns', publish: [], subscribe: [] } as const;
-    expect(assemblePolicy({ credential: credential(access), tables: {}, settings })).toEqual({
-      superuser: false,
-      authorities: [{ name: 'credential', rules: [], noMatch: 'deny' }],
-      noMatch: 'deny',
-      denyAction: 'disconnect',
-    });
+    expect(assemblePolicy({ facts, credential: credential(access), tables: {}, settings })).toEqual(
+      {
+        superuser: false,
+        authorities: [{ name: 'credential', rules: [], noMatch: 'deny' }],
+        noMatch: 'deny',
+        denyAction: 'disconnect',
+      },
+    );
   });
 
   test('authorities that would say nothing are left out', () => {
-    const sources = { credential: credential({ kind: 'acl' }), tables: {}, settings };
+    const sources = { facts, credential: credential({ kind: 'acl' }), tables: {}, settings };
     expect(assemblePolicy(sources).authorities).toEqual([]);
   });
 
   test('patterns become one rule each, subscribe patterns for deliveries too', () => {
     const access = { kind: 'patterns', publish: ['p'], subscribe: ['s', 't'] } as const;
     const { authorities } = assemblePolicy({
+      facts,
       credential: credential(access),
       tables: {},
       settings,
@@ -63,6 +68,7 @@ describe('assembling', () => {
       client: table({ kind: 'client', name: 'c' }, row('r1', 'subscribe', 'c')),
     };
     const { authorities } = assemblePolicy({
+      facts,
       credential: credential({ kind: 'acl' }),
       tables,
       settings,
@@ -80,7 +86,7 @@ describe('assembling', () => {
     for (const access of [{ kind: 'acl' }, { kind: 'unrestricted' }] as const) {
       const texts = ['c1', 'c2'].map((id) =>
         canonicalPolicyText(
-          assemblePolicy({ credential: credential(access, id), tables, settings }),
+          assemblePolicy({ facts, credential: credential(access, id), tables, settings }),
         ),
       );
       expect(texts[0]).toBe(texts[1]);

@@ -10,10 +10,12 @@ import {
 import type { SettingValues } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
 import { groupsAuthority } from './groups.ts';
+import { rowsFor } from './row-conditions.ts';
 import type {
   Action,
   ApplyMode,
   AuthoritySpec,
+  Facts,
   Matcher,
   PolicySpec,
   RuleSpec,
@@ -26,6 +28,8 @@ const READ_ACTIONS: readonly Action[] = ['subscribe', 'receive'];
 /** Everything that the rules of one connection are made from. */
 export interface PolicySources {
   readonly credential: Pick<Credential, 'id' | 'access' | 'superuser'>;
+  /** Of the connection; rows of tables may ask for them. */
+  readonly facts: Facts;
   /** What a mapping gives for the certificate of the connection; nothing is granted without it. */
   readonly mapped?: MappedPatterns | undefined;
   /** The tables that apply, for the client id and username of the connection, and for everyone. */
@@ -46,7 +50,7 @@ export interface PolicySources {
  * and placeholders stay unresolved, so that connections with the same rules share one policy.
  */
 export function assemblePolicy(sources: PolicySources): Omit<PolicySpec, 'policyId'> {
-  const authorities = [credentialAuthority(sources), aclAuthority(sources.tables)];
+  const authorities = [credentialAuthority(sources), aclAuthority(sources)];
   const publishPrefix = publishPrefixOf(sources.credential.access);
   const applyMode = applyModeOf(sources.credential.access);
   return {
@@ -143,11 +147,12 @@ function mappedRules(credentialId: string, mapped: MappedPatterns | undefined): 
 }
 
 /** One list, first match: the rows for the client id, then for the username, then for everyone. */
-function aclAuthority({ client, username, everyone }: PolicySources['tables']): AuthoritySpec {
-  const tables = [client, username, everyone].filter((one) => one !== undefined);
-  const rules = tables.flatMap((table) => {
+function aclAuthority({ tables, facts }: PolicySources): AuthoritySpec {
+  const { client, username, everyone } = tables;
+  const there = [client, username, everyone].filter((one) => one !== undefined);
+  const rules = there.flatMap((table) => {
     const key = aclTargetKey(table.target);
-    return table.rules.map((row) => aclRule(key, row));
+    return rowsFor(table, facts).map((row) => aclRule(key, row));
   });
   return { name: 'acl', rules, noMatch: 'abstain' };
 }

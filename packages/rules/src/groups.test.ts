@@ -31,6 +31,7 @@ const row = (permission: 'allow' | 'deny', topic: string): GroupPermission => ({
 const facts: Facts = { clientId: 'pump', listener: 'tcp:default' };
 const assembled = (groups: readonly Group[]) =>
   assemblePolicy({
+    facts,
     credential: { id: 'c', access: { kind: 'groups' }, superuser: false },
     tables: {},
     groups,
@@ -46,6 +47,7 @@ describe('the policy of groups', () => {
     expect(assembled([]).applyMode).toBe('pinned');
     expect(compiled([]).applyMode).toBe('pinned');
     const acl = assemblePolicy({
+      facts,
       credential: { id: 'c', access: { kind: 'acl' }, superuser: false },
       tables: {},
       settings: { noMatch: 'allow', denyAction: 'ignore' },

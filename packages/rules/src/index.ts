@@ -7,6 +7,7 @@ export { CONNECTION_ROWS_MAX, GroupMembership } from './groups.ts';
 export { explain, type Explanation } from './explain.ts';
 export { mayRequest } from './may-request.ts';
 export { publishedTopic } from './published-topic.ts';
+export { asksForAddress, rowsFor, rowsKey } from './row-conditions.ts';
 export type { RoleSource } from './roles-authority.ts';
 export {
   type Action,

@@ -43,6 +43,7 @@ const assembled = ({
   noMatch = 'deny',
 }: Holder) => {
   const sources: PolicySources = {
+    facts: { clientId: 'c', listener: 'tcp:default' },
     credential: {
       id,
       superuser,

@@ -88,6 +88,78 @@ describe('PolicyCache', () => {
     }
   });
 
+  describe('where a row asks for the address of the connection', () => {
+    const from = (peer: string, clientId = 'c') => ({
+      facts: { ...facts(clientId, 'u'), peer },
+      password: undefined,
+    });
+    const everyone = { kind: 'everyone' } as const;
+    const row = { effect: 'allow', action: 'all', topicFilter: 'a' } as const;
+
+    it('answers for that address only, whatever the port, and for others apart', async () => {
+      const { world, cache, hear } = await node();
+      await world.addCredential('u', undefined);
+      await world.rules(everyone, { ...row, source: '192.0.2.0/24' });
+      await hear();
+      const inside = await cache.authenticate(from('192.0.2.1:1'));
+      const outside = await cache.authenticate(from('198.51.100.1:1'));
+      if (!inside.ok || !outside.ok) throw new Error('refused');
+      expect(inside.admitted.policy).not.toBe(outside.admitted.policy);
+      expect(cache.cached(from('192.0.2.1:2'))?.policy).toBe(inside.admitted.policy);
+      expect(cache.cached(from('198.51.100.1:2'))?.policy).toBe(outside.admitted.policy);
+      for (const elsewhere of ['192.0.2.2:1', '198.51.100.2:1', '[2001:db8::1]:1'])
+        expect(cache.cached(from(elsewhere))).toBeUndefined();
+    });
+
+    it('does not give one that asks at the same time from elsewhere the same answer', async () => {
+      const { world, cache, hear } = await node();
+      await world.addCredential('u', undefined);
+      await world.rules(everyone, { ...row, source: '192.0.2.0/24' });
+      await hear();
+      const peers = ['192.0.2.1:1', '198.51.100.1:1'];
+      const answers = await Promise.all(peers.map((peer) => cache.authenticate(from(peer))));
+      const policies = answers.map((one) => (one.ok ? one.admitted.policy : undefined));
+      expect(policies[0]).not.toBe(policies[1]);
+      expect(cache.cached(from('192.0.2.1:2'))?.policy).toBe(policies[0]);
+      expect(cache.cached(from('198.51.100.1:2'))?.policy).toBe(policies[1]);
+    });
+
+    it('drops what it has when such a row comes, and shares again when it is gone', async () => {
+      const { world, cache, hear } = await node();
+      await world.addCredential('u', undefined);
+      await world.rules(everyone, row);
+      await hear();
+      await cache.authenticate(from('192.0.2.1:1'));
+      // Nobody asks: any address will do.
+      expect(cache.cached(from('198.51.100.1:1'))).toBeDefined();
+      await world.rules(everyone, { ...row, source: '192.0.2.0/24' });
+      await hear();
+      expect(cache.cached(from('192.0.2.1:1'))).toBeUndefined();
+      await cache.authenticate(from('192.0.2.1:1'));
+      expect(cache.cached(from('198.51.100.1:1'))).toBeUndefined();
+      await world.rules(everyone, row);
+      await hear();
+      expect(cache.cached(from('192.0.2.1:1'))).toBeUndefined();
+      await cache.authenticate(from('192.0.2.1:1'));
+      expect(cache.cached(from('198.51.100.1:1'))).toBeDefined();
+    });
+
+    it('shares one policy among all who have the same rows, whatever they are called', async () => {
+      const { world, cache, hear } = await node();
+      await world.addCredential('u', undefined);
+      await world.rules(everyone, { ...row, clientIdPattern: '^pump-' });
+      await hear();
+      const ids = ['pump-1', 'pump-2', 'fan-1', 'fan-2'];
+      const answers = await Promise.all(
+        ids.map((id) => cache.authenticate(from('192.0.2.1:1', id))),
+      );
+      const policies = answers.map((one) => (one.ok ? one.admitted.policy : undefined));
+      expect(policies[0]).toBe(policies[1]);
+      expect(policies[2]).toBe(policies[3]);
+      expect(policies[0]).not.toBe(policies[2]);
+    });
+  });
+
   it('asks in the stores of the listener, with a password and with SCRAM', async () => {
     const world = await World.open();
     worlds.push(world);

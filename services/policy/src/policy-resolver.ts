@@ -24,12 +24,14 @@ import {
 } from '@sallyport/domain';
 import type { Principal, Resolved } from '@sallyport/policy-client';
 import {
+  asksForAddress,
   assemblePolicy,
   attributeNames,
   canonicalPolicyText,
   type Facts,
   GroupMembership,
   type PolicySpec,
+  rowsKey,
 } from '@sallyport/rules';
 import { endOf, entryOf } from './entry.ts';
 
@@ -83,9 +85,17 @@ export class PolicyResolver {
     if (membership !== undefined) tags.push(GROUP_RULES_TAG, ...membership.ids.map(groupTag));
     const told = groupsTold(membership);
     const attributes = this.#attributesFor(policy, credential);
+    const byAddress = Object.values(tables).some(asksForAddress) && { byAddress: true as const };
     return {
       policy,
-      resolved: { policyId: policy.policyId, tags, ...expiry, ...attributes, ...told },
+      resolved: {
+        policyId: policy.policyId,
+        tags,
+        ...expiry,
+        ...attributes,
+        ...told,
+        ...byAddress,
+      },
     };
   }
 
@@ -129,7 +139,7 @@ export class PolicyResolver {
       ownKey(credential, mapped),
       rolesKey(roles),
       credential.superuser,
-      ...Object.values(tables).map((table) => partKey(table)),
+      ...Object.values(tables).map((table) => partKey(table) + rowsKey(table, facts)),
       settings.updatedRevision,
       groups.map((group) => `${group.id}@${group.updatedRevision}`).join(),
     ].join('|');
@@ -138,6 +148,7 @@ export class PolicyResolver {
     const { client, username, everyone } = tables;
     const assembled = assemblePolicy({
       credential,
+      facts,
       mapped,
       tables: {
         ...(client && { client }),

@@ -79,7 +79,7 @@ function targetOf({ target: { kind, name } }: Entry, pointer: string): AclTarget
   throw problem(`${pointer}/target/name`, 'is required');
 }
 
-const without = ({ effect, action, topicFilter }: FileRule) => ({ effect, action, topicFilter });
+const withoutId = ({ ruleId: _ruleId, ...members }: FileRule) => members;
 
 function compareOne(
   pointer: string,
@@ -92,7 +92,7 @@ function compareOne(
     rules.length === before.length &&
     rules.every((rule, index) => {
       const there = before[index];
-      if (there === undefined || !sameValue(without(rule), without(there))) return false;
+      if (there === undefined || !sameValue(withoutId(rule), withoutId(there))) return false;
       return rule.ruleId === undefined || rule.ruleId === there.ruleId;
     });
   if (same) return undefined;

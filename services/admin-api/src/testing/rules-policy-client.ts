@@ -45,7 +45,7 @@ export class RulesPolicyClient implements PolicyClient {
     const ids = new GroupMembership(reads.groupRules()).groupsOf(facts, credentialId);
     const groups = ids.flatMap((id) => reads.group(id) ?? []);
     const settings = reads.settings();
-    const assembled = assemblePolicy({ credential, tables, roles, groups, settings });
+    const assembled = assemblePolicy({ credential, facts, tables, roles, groups, settings });
     const policy = compilePolicy({ policyId: 'test', ...assembled });
     const { action, topic, terms } = request;
     const asked = { ...facts, attributes: credential.attributes };

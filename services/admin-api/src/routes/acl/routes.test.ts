@@ -69,6 +69,32 @@ describe.each([
     await admin.delete(url);
   });
 
+  it('may ask for the connection, and a bad expression is refused by its place', async () => {
+    const url = address();
+    const asking = rule('a', {
+      ruleId: 'r',
+      clientIdPattern: '^pump-',
+      usernamePattern: 'a$',
+      source: '192.0.2.0/24',
+      listener: 'tcp:default',
+    });
+    expect((await admin.put(url, { rules: [asking] })).body.rules).toEqual([asking]);
+    expect((await admin.get(url)).body.rules).toEqual([asking]);
+    for (const [more, pointer, status] of [
+      [{ clientIdPattern: 'a(' }, '/clientIdPattern', 400],
+      [{ usernamePattern: '(?<=a)b' }, '/usernamePattern', 400],
+      [{ clientIdPattern: '' }, '/clientIdPattern', 400],
+      [{ source: '192.0.2.0/99' }, '/source', 422],
+      [{ listener: '' }, '/listener', 400],
+    ] as const) {
+      const one = await admin.post(`${url}/rules`, rule('b', more));
+      expect([one.status, one.body.errors[0].pointer]).toEqual([status, pointer]);
+      const all = await admin.put(url, { rules: [rule('b'), rule('c', more)] });
+      expect([all.status, all.body.errors[0].pointer]).toEqual([status, `/rules/1${pointer}`]);
+    }
+    await admin.delete(url);
+  });
+
   it('are changed under a condition', async () => {
     const url = address();
     const none = { 'if-none-match': '*' };

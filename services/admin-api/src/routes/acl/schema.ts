@@ -1,10 +1,19 @@
 import { ACL_RULES_MAX, type AclTable, type AclTarget, PLACEHOLDERS } from '@sallyport/domain';
-import { TOPIC_BYTES_MAX } from '@sallyport/topic';
+import { PATTERN_LENGTH_MAX, TOPIC_BYTES_MAX } from '@sallyport/topic';
 import { Type } from 'typebox';
 import { instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
 
 const closed = { additionalProperties: false };
+
+const pattern = (what: string) =>
+  Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: PATTERN_LENGTH_MAX,
+      description: `A regular expression that is searched in the ${what}, in linear time: no look-around, no back-references.`,
+    }),
+  );
 
 const ruleMembers = {
   effect: Type.Enum(['allow', 'deny']),
@@ -31,6 +40,21 @@ const ruleMembers = {
   ),
   retain: Type.Optional(
     Type.Boolean({ description: 'Of the message that is published; both when left out.' }),
+  ),
+  clientIdPattern: pattern('client id'),
+  usernamePattern: pattern('username; it fits nobody who has none'),
+  source: Type.Optional(
+    Type.String({
+      maxLength: 64,
+      description: 'An address, or `address/prefix`, that the connection comes from.',
+    }),
+  ),
+  listener: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 64,
+      description: 'Name of the listener that the connection came in by, such as `tcp:default`.',
+    }),
   ),
 };
 

@@ -182,6 +182,17 @@ describe('diff and apply', () => {
     expect(counts(again)).toEqual([0, 0, 0]);
   });
 
+  it.each(['qos: [1]', 'literal: true', 'source: 192.0.2.0/24'])(
+    'takes a rule that differs only by %s for another',
+    async (member) => {
+      await yaml('apply', FILE);
+      const changed = FILE.replace("'secret/#'", `'secret/#', ${member}`);
+      expect(counts(planned(await yaml('diff', changed)))).toEqual([0, 1, 0]);
+      await yaml('apply', changed);
+      expect(counts(planned(await yaml('diff', changed)))).toEqual([0, 0, 0]);
+    },
+  );
+
   it('tells each member that changes, before and after, and changes only that', async () => {
     await yaml('apply', FILE);
     const changed = FILE.replace('denyAction: ignore', 'denyAction: disconnect')
