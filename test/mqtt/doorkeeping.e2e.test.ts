@@ -95,6 +95,41 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
     expect(await connect3(1, 'thief')).toBe(0);
   });
 
+  it('tells which secret of a credential let somebody in last, and when, whatever node it was', async () => {
+    const rotated = await running.api.addDevice('rotated', []);
+    const path = `/api/v1/credentials/${rotated.id}`;
+    interface Used {
+      readonly lastUsedAt?: string;
+      readonly secrets: readonly { readonly secretId: string; readonly lastUsedAt?: string }[];
+    }
+    const told = () => running.api.expect<Used>(200, 'GET', path);
+    const times = async () => (await told()).secrets.map((one) => Date.parse(one.lastUsedAt ?? ''));
+    expect((await told()).lastUsedAt).toBeUndefined();
+    expect(await connect3(0, 'rotated', { ...rotated, password: 'wrong' })).toBe(NOT_AUTHORIZED);
+    expect(await times()).toEqual([NaN]);
+    const started = Date.now();
+    expect(await connect3(0, 'rotated', rotated)).toBe(0);
+    const [first = NaN] = await times();
+    expect(first).toBeGreaterThanOrEqual(started);
+    expect(first).toBeLessThanOrEqual(Date.now());
+    const rotation = { retireOldAfterSeconds: 600 };
+    const { secret } = await running.api.expect<{ secret: string }>(
+      201,
+      'POST',
+      `${path}/secrets?wait=enforced`,
+      rotation,
+    );
+    expect((await times()).toSorted()).toEqual([first, NaN]);
+    expect(await connect3(1, 'rotated', { ...rotated, password: secret })).toBe(0);
+    const both = (await times()).toSorted((a, b) => a - b);
+    expect(both[0]).toBe(first);
+    expect(both[1]).toBeGreaterThan(first);
+    expect(Date.parse((await told()).lastUsedAt ?? '')).toBe(both[1]);
+    // From the cache of a node, which asks nobody: it counts all the same.
+    expect(await connect3(0, 'rotated', rotated)).toBe(0);
+    expect(Math.min(...(await times()))).toBe(both[1]);
+  });
+
   it.each([
     ['client_id', 'live'],
     ['username', 'device'],

@@ -24,7 +24,7 @@ export class LocalNodeCalls implements NodeCalls {
     const text = encodeQuestion(question);
     const answer = this.#served.get(nodeId);
     if (answer === undefined) throw silent(nodeId);
-    return answerFrom(nodeId, answerTo(text, answer));
+    return answerFrom(nodeId, await answerTo(text, answer));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -6,7 +6,7 @@ export const QUESTION_BYTES_MAX = 16 * 1024;
 /** Largest answer, in bytes of JSON; the bus' server takes a little more. */
 export const ANSWER_BYTES_MAX = 1_500_000;
 
-/** Answers a question about one node. A question is of another process, and perhaps of another version: nothing of it is trusted. */
+/** Answers a question about one node, at once or later. A question is of another process, and perhaps of another version: nothing of it is trusted. */
 export type AnswerQuestion = (question: unknown) => unknown;
 
 /**
@@ -37,9 +37,9 @@ export function encodeQuestion(question: unknown): string {
 }
 
 /** What goes back: the answer, or why there is none. Never throws. */
-export function answerTo(text: string, answer: AnswerQuestion): string {
+export async function answerTo(text: string, answer: AnswerQuestion): Promise<string> {
   try {
-    const encoded = JSON.stringify({ answer: answer(JSON.parse(text)) });
+    const encoded = JSON.stringify({ answer: await answer(JSON.parse(text)) });
     if (Buffer.byteLength(encoded) <= ANSWER_BYTES_MAX) return encoded;
     return JSON.stringify({ error: 'invalid_request' });
   } catch (error) {

@@ -45,6 +45,24 @@ export function describeNodeCallsContract(
       await expect(ask('constructor')).rejects.toMatchObject({ code: 'node_silent' });
     });
 
+    it('bring back what is answered later, refused later, and in another order', async () => {
+      const given: (() => void)[] = [];
+      await underTest.node.serve('a', async (question) => {
+        await new Promise<void>((resolve) => given.push(resolve));
+        if (question === 'bad') throw new OperationalError('invalid_request', 'not that');
+        return question;
+      });
+      const asked = ['first', 'bad', 'last'].map((one) => ask('a', one));
+      const settled = Promise.allSettled(asked);
+      while (given.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+      for (const give of given.reverse()) give();
+      expect(await settled).toMatchObject([
+        { status: 'fulfilled', value: 'first' },
+        { status: 'rejected', reason: { code: 'invalid_request' } },
+        { status: 'fulfilled', value: 'last' },
+      ]);
+    });
+
     it('keep many questions apart', async () => {
       await underTest.node.serve('a', (question) => question);
       const questions = Array.from({ length: 200 }, (_, index) => index);

@@ -12,6 +12,8 @@ import {
   type QueueEntry,
   type RoutedOrClient,
   type RoutedSubscription,
+  SECRET_USES_MAX,
+  type SecretUse,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -51,6 +53,7 @@ class MemorySessionStore implements SessionStore {
     deleteWill: () => undefined,
     forget: (clientId) => this.#forget(clientId),
   });
+  readonly #uses = new Map<string, Map<string, number>>();
   #broker: StoreBroker | undefined;
   #position = 0;
 
@@ -280,6 +283,22 @@ class MemorySessionStore implements SessionStore {
   dropSession(client: { readonly clientId: string; readonly epoch?: number }): Promise<void> {
     this.#sessions.drop(client);
     return DONE;
+  }
+
+  noteSecretUses(uses: readonly SecretUse[]): Promise<void> {
+    for (const { credentialId, secretId, at } of uses) {
+      const known = this.#uses.get(credentialId) ?? new Map<string, number>();
+      this.#uses.set(credentialId, known);
+      known.set(secretId, Math.max(at, known.get(secretId) ?? 0));
+      if (known.size <= SECRET_USES_MAX) continue;
+      const [oldest] = [...known].sort(([, one], [, other]) => one - other);
+      if (oldest !== undefined) known.delete(oldest[0]);
+    }
+    return DONE;
+  }
+
+  async secretUses(credentialId: string): Promise<ReadonlyMap<string, number>> {
+    return new Map(this.#uses.get(credentialId));
   }
 
   #retainedOf(topicFilters: readonly string[]): StorePacket[] {

@@ -19,6 +19,7 @@ import type { Redis } from 'ioredis';
  * | `subscribers`, `connwills` | set | client ids that have subscriptions, wills of connections |
  * | `changes` | stream | whose subscriptions have changed (`c`), and on which node (`n`); the last ones |
  * | `retained`, `retained:names`, `retained:due` | hash, zsets | retained messages, their topics in byte order, and by expiry |
+ * | `used:{k}` | hash | ids of secrets of credential `k` → when they were last used |
  * | `claim:<token>` | list | the answer of a claim, for its repetition |
  *
  * A script may run twice, when the connection breaks before its answer. So a repetition must find the work done.
@@ -523,6 +524,28 @@ call('SREM', NS .. 'connwills', ARGV[1])
 return f[2]
 `;
 
+/** Seconds to keep, most secrets of a credential; then credential, secret and time of each use. */
+const NOTE_USES = `${BASE}
+local most = tonumber(ARGV[2])
+for at = 3, #ARGV, 3 do
+  local key = of('used', ARGV[at])
+  local known = tonumber(call('HGET', key, ARGV[at + 1]) or 0)
+  if known < tonumber(ARGV[at + 2]) then
+    call('HSET', key, ARGV[at + 1], ARGV[at + 2])
+    call('EXPIRE', key, ARGV[1])
+    if call('HLEN', key) > most then
+      local all, secret, oldest = call('HGETALL', key), nil, nil
+      for index = 1, #all, 2 do
+        local when = tonumber(all[index + 1])
+        if not oldest or when < oldest then secret, oldest = all[index], when end
+      end
+      call('HDEL', key, secret)
+    end
+  end
+end
+return 1
+`;
+
 const SCRIPTS = {
   spEnqueue: ENQUEUE,
   spSend: SEND,
@@ -542,6 +565,7 @@ const SCRIPTS = {
   spFindRetained: FIND_RETAINED,
   spPutWill: PUT_WILL,
   spDeleteWill: DELETE_WILL,
+  spNoteUses: NOTE_USES,
 } as const;
 
 type ScriptName = keyof typeof SCRIPTS;
@@ -573,6 +597,7 @@ export interface Keys {
   readonly incoming: (clientId: string) => string;
   readonly queue: (clientId: string) => string;
   readonly connectionWill: (clientId: string) => string;
+  readonly secretUses: (credentialId: string) => string;
   readonly connectionWills: string;
   readonly subscribers: string;
   readonly changes: string;
@@ -587,6 +612,7 @@ export function keysIn(namespace: string): Keys {
     incoming: of('in'),
     queue: of('queue'),
     connectionWill: of('connwill'),
+    secretUses: of('used'),
     connectionWills: `${namespace}connwills`,
     subscribers: `${namespace}subscribers`,
     changes: `${namespace}changes`,

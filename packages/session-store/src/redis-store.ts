@@ -30,6 +30,9 @@ import {
   type QueueEntry,
   type RoutedOrClient,
   type RoutedSubscription,
+  SECRET_USES_KEPT_SECONDS,
+  SECRET_USES_MAX,
+  type SecretUse,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -55,6 +58,7 @@ const BATCH = {
   dueItems: 500,
   subscriptions: 500,
   sessions: 200,
+  uses: 500,
 } as const;
 const RETAINED_PAGE = { messages: 500, bytes: 1024 * 1024, steps: 2000 } as const;
 
@@ -445,6 +449,22 @@ export class RedisSessionStore implements SessionStore {
     return this.#change(this.#redis.spDropBuffer(clientId, epoch ?? ''), (gone) => {
       if (epoch === undefined || Number(gone) > 0) this.#forget(clientId, Number(gone));
     });
+  }
+
+  noteSecretUses(uses: readonly SecretUse[]): Promise<void> {
+    if (uses.length === 0) return Promise.resolve();
+    return inBatches(uses, BATCH.uses, (batch) => {
+      const args = batch.flatMap(({ credentialId, secretId, at }) => [credentialId, secretId, at]);
+      const bounds = [SECRET_USES_KEPT_SECONDS, SECRET_USES_MAX];
+      return ask(this.#redis.spNoteUsesBuffer(...bounds, ...args), ignore);
+    });
+  }
+
+  secretUses(credentialId: string): Promise<ReadonlyMap<string, number>> {
+    return ask(
+      this.#redis.hgetall(this.#keys.secretUses(credentialId)),
+      (fields) => new Map(Object.entries(fields).map(([secret, at]) => [secret, Number(at)])),
+    );
   }
 
   /** A write that may change subscriptions. */

@@ -265,7 +265,27 @@ export interface SessionStore {
   retainedMessages(topicFilters: readonly string[], now: number): Promise<readonly StorePacket[]>;
   /** How many retained messages there are, as far as this node knows. */
   readonly retainedCount: number;
+
+  /**
+   * Keeps when secrets were used, of any number; of two times for one secret the later. Of a credential the `SECRET_USES_MAX` that
+   * were used last are kept, and forgotten once the last one is `SECRET_USES_KEPT_SECONDS` old.
+   */
+  noteSecretUses(uses: readonly SecretUse[]): Promise<void>;
+  /** When the secrets of a credential were last used, in milliseconds since 1970, by their ids. */
+  secretUses(credentialId: string): Promise<ReadonlyMap<string, number>>;
 }
+
+/** A secret has let somebody in. An observation for people; nothing is decided by it. */
+export interface SecretUse {
+  readonly credentialId: string;
+  /** Empty: the credential without a secret, such as one for a certificate. */
+  readonly secretId: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+}
+
+export const SECRET_USES_MAX = 16;
+export const SECRET_USES_KEPT_SECONDS = 400 * 24 * 3600;
 
 /** How long an expired session that `claimDue` handed out is not handed out again. */
 export const DUE_LEASE_MS = 30_000;

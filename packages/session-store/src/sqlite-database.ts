@@ -97,6 +97,16 @@ const SCHEMA = `
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
+/** Came after the first files of this version, and means nothing to what does not know it. */
+const ADDED = `
+  CREATE TABLE IF NOT EXISTS secret_uses (
+    credential TEXT NOT NULL,
+    secret TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (credential, secret)
+  ) STRICT, WITHOUT ROWID;
+`;
+
 export interface DatabaseOptions {
   readonly path: string;
   readonly synchronous: 'full' | 'normal';
@@ -117,6 +127,7 @@ export function openDatabase({ path, synchronous }: DatabaseOptions): Database {
       if (isEmpty(database)) database.exec(SCHEMA);
       database.exec('COMMIT');
       checkIdentity(database, path);
+      database.exec(ADDED);
       return database;
     } catch (error) {
       database.close();

@@ -1,3 +1,4 @@
+import { SECRET_USES_MAX } from './session-store.ts';
 import type { Database } from './sqlite-database.ts';
 
 const ENTRY = `
@@ -73,6 +74,23 @@ export function prepareStatements(database: Database) {
     willOf: prepare('SELECT node, will FROM connection_wills WHERE client = ?'),
     removeWill: prepare('DELETE FROM connection_wills WHERE client = ?'),
     connectionWills: prepare('SELECT client, node, will FROM connection_wills'),
+
+    noteUse: prepare(`
+      INSERT INTO secret_uses VALUES (?, ?, ?)
+      ON CONFLICT DO UPDATE SET at = max(at, excluded.at)
+    `),
+    forgetUses: prepare(`
+      DELETE FROM secret_uses WHERE credential = ?1 AND secret IN (
+        SELECT secret FROM secret_uses WHERE credential = ?1
+        ORDER BY at DESC LIMIT -1 OFFSET ${SECRET_USES_MAX}
+      )
+    `),
+    uses: prepare('SELECT secret, at FROM secret_uses WHERE credential = ?'),
+    forgetOldUses: prepare(`
+      DELETE FROM secret_uses WHERE credential IN (
+        SELECT credential FROM secret_uses GROUP BY credential HAVING max(at) < ?
+      )
+    `),
   };
 }
 

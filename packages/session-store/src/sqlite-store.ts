@@ -16,6 +16,8 @@ import {
   type QueueEntry,
   type RoutedOrClient,
   type RoutedSubscription,
+  SECRET_USES_KEPT_SECONDS,
+  type SecretUse,
   type SessionRecord,
   type SessionStore,
   type StoreBroker,
@@ -51,6 +53,9 @@ const PAGE = 100;
 
 /** Most retained messages that expire in one call of `claimDue`. */
 const EXPIRED_MAX = 1000;
+
+/** How often all uses of secrets are looked through for those that are too old. */
+const USES_FORGOTTEN_EVERY_MS = 24 * 3600 * 1000;
 
 const STATES = ['queued', 'sent', 'released'] as const;
 
@@ -156,6 +161,7 @@ export class SqliteSessionStore implements SessionStore {
   #position: number;
   #bodyId: number;
   #broker: StoreBroker | undefined;
+  #usesForgottenAt = 0;
 
   private constructor(database: Database, options: StoreOptions) {
     this.#limits = options.limits ?? defaultStoreLimits;
@@ -446,6 +452,28 @@ export class SqliteSessionStore implements SessionStore {
 
   dropSession(client: { readonly clientId: string; readonly epoch?: number }): Promise<void> {
     return this.#commits.write(() => this.#sessions.drop(client));
+  }
+
+  noteSecretUses(uses: readonly SecretUse[]): Promise<void> {
+    const { noteUse, forgetUses, forgetOldUses } = this.#statements;
+    return this.#commits.write(() => {
+      let newest = 0;
+      for (const { credentialId, secretId, at } of uses) {
+        this.#commits.run(noteUse, credentialId, secretId, at);
+        this.#commits.run(forgetUses, credentialId);
+        newest = Math.max(newest, at);
+      }
+      if (newest < this.#usesForgottenAt + USES_FORGOTTEN_EVERY_MS) return;
+      this.#usesForgottenAt = newest;
+      this.#commits.run(forgetOldUses, newest - SECRET_USES_KEPT_SECONDS * 1000);
+    });
+  }
+
+  async secretUses(credentialId: string): Promise<ReadonlyMap<string, number>> {
+    const rows = this.#commits.read(() =>
+      allRows<{ secret: string; at: number }>(this.#statements.uses, credentialId),
+    );
+    return new Map(rows.map(({ secret, at }) => [secret, at]));
   }
 
   #enqueue(deliveries: readonly MergedDelivery[], message: StorePacket): void {

@@ -5,6 +5,7 @@ import {
   DUE_LEASE_MS,
   type OpenSession,
   type RoutedOrClient,
+  SECRET_USES_MAX,
   type SessionStore,
   type StoreBroker,
   type StoredSubscription,
@@ -978,5 +979,43 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
     await store.dropSession({ clientId: name, epoch });
     expect(await store.subscriptionsByClient({ id: name })).toEqual([]);
     expect(await store.openSession(session(name))).toMatchObject({ present: false });
+  });
+
+  describe('uses of secrets', () => {
+    const use = (secretId: string, at: number, credentialId = 'k') => ({
+      credentialId,
+      secretId,
+      at,
+    });
+
+    test('the later of two times is kept, whichever comes first, and each credential has its own', async () => {
+      await store.noteSecretUses([]);
+      await store.noteSecretUses([use('s', NOW + 5), use('', NOW), use('s', NOW + 1)]);
+      await store.noteSecretUses([use('s', NOW + 3), use('s', NOW + 9, 'other')]);
+      const uses = await store.secretUses('k');
+      expect(Object.fromEntries(uses)).toEqual({ s: NOW + 5, '': NOW });
+      expect(Object.fromEntries(await store.secretUses('other'))).toEqual({ s: NOW + 9 });
+      expect((await store.secretUses('nobody')).size).toBe(0);
+    });
+
+    test('of a credential the ones that were used last are kept', async () => {
+      for (let index = 0; index <= SECRET_USES_MAX; index++) {
+        await store.noteSecretUses([use(`s${index}`, NOW + index)]);
+      }
+      const uses = await store.secretUses('k');
+      expect([...uses.keys()].sort()).toEqual(
+        Array.from({ length: SECRET_USES_MAX }, (_, index) => `s${index + 1}`).sort(),
+      );
+    });
+
+    test('many are kept at once, and names are only names', async () => {
+      const many = Array.from({ length: 1200 }, (_, index) => use('s', NOW + index, `k${index}`));
+      await store.noteSecretUses(many);
+      expect((await store.secretUses('k1199')).get('s')).toBe(NOW + 1199);
+      for (const name of HOSTILE_NAMES) {
+        await store.noteSecretUses([use(name, NOW, name)]);
+        expect([...(await store.secretUses(name))]).toEqual([[name, NOW]]);
+      }
+    });
   });
 }

@@ -296,6 +296,12 @@ export const mqttSection = Type.Object({
     1_000_000,
   ),
   flapping: flappingSection,
+  lastUsedSeconds: count(
+    'How often the node stores which secrets were used; as much of it is lost when the process is killed. 0 notes nothing.',
+    60,
+    0,
+    86_400,
+  ),
   refusedAttemptsMax: count(
     'Refused attempts that the node keeps for those who look; 0 keeps none.',
     1000,

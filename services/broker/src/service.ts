@@ -20,6 +20,7 @@ import { Enforcer } from './access/enforcer.ts';
 import { LiveSessions } from './access/live-sessions.ts';
 import { createDoorkeeper } from './access/open-door.ts';
 import type { RefusedAttempts } from './access/refused-attempts.ts';
+import { SecretUses } from './access/secret-uses.ts';
 import {
   deniedPublishOf,
   type EnforcementConfig,
@@ -70,6 +71,7 @@ export class BrokerNode {
   #kernel: AedesKernel | undefined;
   #engine: Engine | undefined;
   #desk: AsyncDisposable | undefined;
+  #uses: SecretUses | undefined;
   #draining = false;
   #failure: OperationalError | undefined;
 
@@ -129,17 +131,24 @@ export class BrokerNode {
       logger: this.#throttle,
       clock,
     });
-    const engine = await this.#startEngine(cache, door);
-    await this.#serveDesk(engine, refused);
+    this.#uses = new SecretUses({
+      store: this.#ports.sessionStore,
+      intervalMs: mqtt.lastUsedSeconds * 1000,
+      clock,
+      logger: this.#throttle,
+    });
+    const engine = await this.#startEngine(cache, door, this.#uses);
+    await this.#serveDesk(engine, refused, this.#uses);
     await this.#listen(engine, bans, door);
   }
 
-  async #serveDesk(engine: Engine, refused: RefusedAttempts): Promise<void> {
+  async #serveDesk(engine: Engine, refused: RefusedAttempts, uses: SecretUses): Promise<void> {
     const { nodeId } = this.#options;
     const desk = new NodeDesk({
       nodeId,
       clients: engine,
       refused,
+      secretUses: (credentialId) => uses.of(credentialId),
       enforcedRevision: () => this.#enforcer?.enforced.revision ?? 0,
       disconnect: ({ client }) => {
         const { clientId } = client;
@@ -150,7 +159,7 @@ export class BrokerNode {
     this.#desk = await this.#ports.calls.serve(nodeId, (question) => desk.answer(question));
   }
 
-  async #startEngine(cache: PolicyCache, door: Doorkeeper): Promise<Engine> {
+  async #startEngine(cache: PolicyCache, door: Doorkeeper, uses: SecretUses): Promise<Engine> {
     const { sessionStore: store, bus, clock, policy } = this.#ports;
     const { nodeId, mqtt } = this.#options;
     const kernel = await AedesKernel.start({
@@ -163,6 +172,7 @@ export class BrokerNode {
       policy,
       sessions: this.#sessions,
       door,
+      uses,
       staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),
       logger: this.#throttle,
       deniedPublish: (listener) => {
@@ -279,6 +289,7 @@ export class BrokerNode {
     await this.#kernel?.close();
     for (const listener of this.#listeners) listener.closeConnections();
     await this.#enforcer?.[Symbol.asyncDispose]();
+    await this.#uses?.[Symbol.asyncDispose]();
     await this.#membership?.leave();
     this.#counters.close();
     this.#throttle.close();

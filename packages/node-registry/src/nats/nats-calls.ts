@@ -44,7 +44,10 @@ export class NatsNodeCalls implements NodeCalls {
         const to = message.reply;
         // Only where an answer may be wanted: whoever asks names the subject.
         if (error !== null || to?.startsWith(ANSWER_PREFIX) !== true) return;
-        this.#connection.publish(to, answerTo(message.string(), answer));
+        void answerTo(message.string(), answer).then((text) => {
+          // Whoever asked hears nothing from a node that goes away.
+          if (!this.#connection.isClosed()) this.#connection.publish(to, text);
+        });
       },
     });
     await this.#connection.flush();

@@ -42,15 +42,16 @@ function setUp(clients: readonly ConnectedClient[] = [], refused: readonly Refus
     clients: { connected: () => all.values(), connectedAs: (clientId) => all.get(clientId) },
     refused: { all: () => refused },
     enforcedRevision: () => 77,
+    secretUses: (credentialId) => Promise.resolve({ [`${credentialId}'s`]: 5 }),
     disconnect: ({ client }) => ended.push(client.clientId),
     clock: () => now,
   });
-  const page = (changes: Partial<ListQuery> = {}, limit = LIST_ROWS_MAX) => {
+  const page = async (changes: Partial<ListQuery> = {}, limit = LIST_ROWS_MAX) => {
     const query = { list: 'connections', sort: 'clientId', order: 'asc', ...changes };
-    return desk.answer({ op: 'page', query, limit }) as PageOfNode<ConnectionView>;
+    return (await desk.answer({ op: 'page', query, limit })) as PageOfNode<ConnectionView>;
   };
-  const ids = (changes: Partial<ListQuery> = {}): string[] =>
-    page(changes).items.map(({ row }) => row.clientId);
+  const ids = async (changes: Partial<ListQuery> = {}): Promise<string[]> =>
+    (await page(changes)).items.map(({ row }) => row.clientId);
   return { desk, all, ended, page, ids, pass: (ms: number) => (now += ms) };
 }
 
@@ -62,6 +63,7 @@ describe('NodeDesk', () => {
     {},
     { op: 'reboot', clientId: 'x' },
     { op: 'connection' },
+    { op: 'secret-uses', clientId: 'x' },
     { op: 'disconnect', clientId: 7 },
     { op: 'explain', clientId: 'x' },
     { op: 'explain', clientId: 'x', action: 'read', topic: 'a', qos: 0, retain: false },
@@ -71,13 +73,13 @@ describe('NodeDesk', () => {
     { op: 'page', query: { list: 'secrets', sort: 'clientId', order: 'asc' }, limit: 1 },
     { op: 'page', query: { list: 'connections', sort: '__proto__', order: 'asc' }, limit: 1 },
     { op: 'page', query: { list: 'refused-connections', sort: 'id', order: 'asc' }, limit: 1 },
-  ])('does not know %j', (question) => {
-    expect(() => setUp().desk.answer(question)).toThrow(OperationalError);
+  ])('does not know %j', async (question) => {
+    await expect(setUp().desk.answer(question)).rejects.toThrow(OperationalError);
   });
 
-  it('tells of a connection what an administrator sees', () => {
+  it('tells of a connection what an administrator sees', async () => {
     const { desk } = setUp([connected('c')]);
-    expect(desk.answer({ op: 'connection', clientId: 'c' })).toEqual({
+    expect(await desk.answer({ op: 'connection', clientId: 'c' })).toEqual({
       connection: {
         clientId: 'c',
         address: '2001:db8::1',
@@ -91,35 +93,40 @@ describe('NodeDesk', () => {
       },
     });
     for (const clientId of ['C', '__proto__', '']) {
-      expect(desk.answer({ op: 'connection', clientId })).toEqual({ connection: undefined });
+      expect(await desk.answer({ op: 'connection', clientId })).toEqual({ connection: undefined });
     }
   });
 
-  it('ends the connection that it is told to, and no other', () => {
+  it('tells when the secrets of a credential were used', async () => {
+    const question = { op: 'secret-uses', credentialId: 'k' };
+    expect(await setUp().desk.answer(question)).toEqual({ uses: { "k's": 5 } });
+  });
+
+  it('ends the connection that it is told to, and no other', async () => {
     const { desk, ended } = setUp([connected('c'), connected('d')]);
-    expect(desk.answer({ op: 'disconnect', clientId: 'x' })).toEqual({ disconnected: false });
-    expect(desk.answer({ op: 'disconnect', clientId: 'd' })).toEqual({ disconnected: true });
+    expect(await desk.answer({ op: 'disconnect', clientId: 'x' })).toEqual({ disconnected: false });
+    expect(await desk.answer({ op: 'disconnect', clientId: 'd' })).toEqual({ disconnected: true });
     expect(ended).toEqual(['d']);
   });
 
-  it('searches client ids as literal text without case, and sorts by everything that is told', () => {
+  it('searches client ids as literal text without case, and sorts by everything that is told', async () => {
     const { ids, page } = setUp([
       connected('Pump-1', { keepAliveSeconds: 9 }),
       connected('pump-2', { keepAliveSeconds: 10 }),
       connected('.*', { keepAliveSeconds: 100 }),
     ]);
-    expect(ids({ search: 'PUMP' })).toEqual(['Pump-1', 'pump-2']);
-    expect(ids({ search: '.*' })).toEqual(['.*']);
+    expect(await ids({ search: 'PUMP' })).toEqual(['Pump-1', 'pump-2']);
+    expect(await ids({ search: '.*' })).toEqual(['.*']);
     // As numbers.
-    expect(ids({ sort: 'keepAliveSeconds' })).toEqual(['Pump-1', 'pump-2', '.*']);
-    expect(ids({ order: 'desc' })).toEqual(['pump-2', 'Pump-1', '.*']);
-    for (const sort of connectionValues.keys()) expect(page({ sort }).total).toBe(3);
+    expect(await ids({ sort: 'keepAliveSeconds' })).toEqual(['Pump-1', 'pump-2', '.*']);
+    expect(await ids({ order: 'desc' })).toEqual(['pump-2', 'Pump-1', '.*']);
+    for (const sort of connectionValues.keys()) expect((await page({ sort })).total).toBe(3);
     for (const sort of REFUSED_SORTS) {
-      expect(page({ list: 'refused-connections', sort }).total).toBe(0);
+      expect((await page({ list: 'refused-connections', sort })).total).toBe(0);
     }
   });
 
-  it('finds refused attempts by client id, name and address', () => {
+  it('finds refused attempts by client id, name and address', async () => {
     const entry = (id: string, more: Partial<RefusedEntry>): RefusedEntry => ({
       id,
       reason: 'banned',
@@ -139,7 +146,7 @@ describe('NodeDesk', () => {
         entry('4', {}),
       ],
     );
-    const found = page({ list: 'refused-connections', sort: 'lastAt', search: 'needle' });
+    const found = await page({ list: 'refused-connections', sort: 'lastAt', search: 'needle' });
     expect(found.items.map(({ key }) => key.id)).toEqual(['1', '2', '3']);
     expect(found.items[0]?.row).toEqual({
       clientId: 'Needle',
@@ -153,19 +160,19 @@ describe('NodeDesk', () => {
     });
   });
 
-  it('answers the questions for one page from one order, and soon after from a new one', () => {
+  it('answers the questions for one page from one order, and soon after from a new one', async () => {
     const { all, ids, pass } = setUp([connected('a')]);
-    expect(ids()).toEqual(['a']);
+    expect(await ids()).toEqual(['a']);
     all.set('b', connected('b'));
     pass(SNAPSHOT_MS - 1);
-    expect(ids()).toEqual(['a']);
+    expect(await ids()).toEqual(['a']);
     // Another question is of another order.
-    expect(ids({ order: 'desc' })).toEqual(['b', 'a']);
+    expect(await ids({ order: 'desc' })).toEqual(['b', 'a']);
     pass(1);
-    expect(ids()).toEqual(['a', 'b']);
+    expect(await ids()).toEqual(['a', 'b']);
   });
 
-  it('has the order of keys, whatever the client ids are', () => {
+  it('has the order of keys, whatever the client ids are', async () => {
     const names = [
       'a',
       'a!',
@@ -181,7 +188,7 @@ describe('NodeDesk', () => {
     const { page } = setUp(names.map((name, at) => connected(name, { connectedAt: at % 3 })));
     for (const sort of ['clientId', 'connectedAt', 'address']) {
       for (const order of ['asc', 'desc'] as const) {
-        const keys = page({ sort, order }).items.map(({ key }) => key);
+        const keys = (await page({ sort, order })).items.map(({ key }) => key);
         expect(keys).toEqual(keys.toSorted((a, b) => compareKeys(a, b, order)));
         expect(keys).toHaveLength(names.length);
       }

@@ -26,6 +26,8 @@ export interface NodeDeskOptions {
     connectedAs(clientId: string): ConnectedClient | undefined;
   };
   readonly refused: { all(): readonly RefusedEntry[] };
+  /** When the secrets of a credential were last used, as far as is known here. */
+  readonly secretUses: (credentialId: string) => Promise<Readonly<Record<string, number>>>;
   /** Up to which revision every change has reached the live sessions that it is to reach. */
   readonly enforcedRevision: () => number;
   /** Ends a connection on an administrator's word. */
@@ -53,11 +55,16 @@ export class NodeDesk {
   }
 
   /** @throws OperationalError `invalid_request` for what it does not know */
-  answer(question: unknown): unknown {
-    const { op, clientId } = (question ?? {}) as { op?: unknown; clientId?: unknown }; // Both are looked at.
+  async answer(question: unknown): Promise<unknown> {
+    const asked = (question ?? {}) as { op?: unknown; clientId?: unknown; credentialId?: unknown }; // All are looked at.
+    const { op, clientId, credentialId } = asked;
     if (op === 'page' || op === 'split') {
       const parsed = parseListQuestion(question);
       return answerList(this.#rowsOf(parsed.query), parsed);
+    }
+    if (op === 'secret-uses') {
+      if (typeof credentialId !== 'string') throw invalid('no credential id');
+      return { uses: await this.#options.secretUses(credentialId) };
     }
     if (typeof clientId !== 'string') throw invalid('no client id');
     const client = this.#options.clients.connectedAs(clientId);

@@ -90,7 +90,8 @@ function connect(clientId = REQUEST.clientId): Promise<ConnectAnswer> {
     told.push({ ...fields, reason });
   };
   const logger = { info: note, warn: note, close: () => undefined };
-  const context = { cache, sessions, door: openDoor(), staleness: () => staleness, logger };
+  const uses = { note: () => undefined };
+  const context = { cache, sessions, door: openDoor(), uses, staleness: () => staleness, logger };
   return authenticate(context, { ...REQUEST, clientId }, () => undefined);
 }
 

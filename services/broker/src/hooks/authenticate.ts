@@ -7,6 +7,7 @@ import { attributes, count, type LogThrottle, withSpan } from '@sallyport/teleme
 import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
 import type { Doorkeeper } from '../access/doorkeeper.ts';
 import { LiveSession, type LiveSessions } from '../access/live-sessions.ts';
+import type { SecretUses } from '../access/secret-uses.ts';
 import { type ClientCertificate, identityOf } from '../listeners/client-certificate.ts';
 
 /** Longest password of a CONNECT, in bytes. */
@@ -42,6 +43,7 @@ export interface AuthenticateContext {
   readonly cache: PolicyCache;
   readonly sessions: LiveSessions;
   readonly door: Doorkeeper;
+  readonly uses: Pick<SecretUses, 'note'>;
   /** Why nobody may be let in now. */
   readonly staleness: () => string | undefined;
   readonly logger: LogThrottle;
@@ -150,7 +152,7 @@ async function admit(
 
 /** Synchronous, so that no change can come between the check of the answer and the session's place in the index. */
 export function enter(
-  context: Pick<AuthenticateContext, 'sessions' | 'door'>,
+  context: Pick<AuthenticateContext, 'sessions' | 'door' | 'uses'>,
   request: Pick<ConnectRequest, 'willTopic' | 'willTerms'>,
   admitted: Admitted,
   source: Outcome['source'],
@@ -171,6 +173,7 @@ export function enter(
     if (!decision.allowed) return refused('not_authorized', `will: ${decision.ruleId}`, source);
   }
   context.sessions.add(session);
+  context.uses.note(admitted.principal);
   return { answer: { verdict: 'accept', session }, source };
 }
 

@@ -45,6 +45,7 @@ async function mayPublishStored(bans: readonly BanRule[]): Promise<[boolean, num
     cache: new PolicyCache({ client: policy, log: new MemoryEventLog(), revision: 0, clock }),
     policy,
     sessions: new LiveSessions(),
+    uses: { note: () => undefined },
     door: new Doorkeeper({
       bans: new BanList({ revision: 0, bans }, clock),
       flapping: new Flapping({

@@ -107,7 +107,7 @@ describe('the will of a CONNECT', () => {
   const outcome = (spec: PolicySpec, willTopic: string) => {
     const sessions = new LiveSessions();
     const { answer, reason } = enter(
-      { sessions, door: openDoor() },
+      { sessions, door: openDoor(), uses: { note: () => undefined } },
       { willTopic },
       admitted(spec),
       'policy',
@@ -148,6 +148,7 @@ describe('the will of somebody who is not connected', () => {
       cache: new PolicyCache({ client, log, revision: 0, clock: () => 0 }),
       sessions: new LiveSessions(),
       door: openDoor(),
+      uses: { note: () => undefined },
       staleness: () => undefined,
       logger: createLogThrottle({ logger: silentLogger() }),
       deniedPublish: () => undefined,

@@ -7,16 +7,17 @@ import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import type { Done } from '../../http/write.ts';
 import { registerPatch, registerReplace } from './change.ts';
 import { registerExport } from './export.ts';
+import { lastUses, withLastUses } from './last-used.ts';
 import { currentOf, found } from './lookup.ts';
 import { prepareCredential } from './prepare.ts';
 import {
   createBody,
   credentialPageSchema,
-  credentialSchema,
   credentialView,
   emptyQuery,
   idParams,
   listQuery,
+  usedCredentialSchema,
   writeQuerySchema,
   writtenCredentialSchema,
 } from './schema.ts';
@@ -78,13 +79,16 @@ function registerReads(app: TypedApp, context: ApiContext): void {
         summary: 'Read one credential',
         params: idParams,
         querystring: emptyQuery,
-        response: answers({ 200: credentialSchema }, READ_PROBLEMS),
+        response: answers({ 200: usedCredentialSchema }, READ_PROBLEMS),
       },
     },
-    (request, reply) => {
-      const credential = found(context, request.params.id);
+    async (request, reply) => {
+      const { id } = request.params;
+      const credential = found(context, id);
+      const view = credentialView(credential, clock());
+      const uses = await lastUses(context.ports, id);
       void reply.header('etag', etagOf(credential.updatedRevision));
-      return credentialView(credential, clock());
+      return withLastUses(view, uses);
     },
   );
 }

@@ -204,18 +204,36 @@ const secretSchema = Type.Object({
   expiresAt: Type.Optional(instantSchema('From when on it opens nothing.')),
 });
 
+const WITHOUT_PROOF = 'Without what would open anything.';
+
 const viewMembers = {
   id: Type.String({ format: 'uuid' }),
   store,
   kind,
   ...fields,
-  secrets: Type.Array(secretSchema, { description: 'Without what would open anything.' }),
+  secrets: Type.Array(secretSchema, { description: WITHOUT_PROOF }),
   createdAt: instantSchema('When the credential was added.'),
   updatedAt: instantSchema('When it was last changed.'),
   updatedRevision: Type.Integer({ description: 'The entity tag, as a number.' }),
 };
 
 export const credentialSchema = Type.Object(viewMembers);
+
+const lastUsedAt = (what: string) =>
+  Type.Optional(
+    instantSchema(
+      `When ${what} let somebody in last. Absent when that is not known: not in the last 400 days, or no node answers.`,
+    ),
+  );
+
+export const usedCredentialSchema = Type.Object({
+  ...viewMembers,
+  secrets: Type.Array(
+    Type.Object({ ...secretSchema.properties, lastUsedAt: lastUsedAt('this secret') }),
+    { description: WITHOUT_PROOF },
+  ),
+  lastUsedAt: lastUsedAt('the credential, by any secret or none,'),
+});
 
 export const writtenCredentialSchema = Type.Object({
   ...viewMembers,
