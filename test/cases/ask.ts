@@ -1,6 +1,7 @@
 import {
   check,
   checkSubscribe,
+  checkUnsubscribe,
   type CompiledPolicy,
   type Decision,
   type Facts,
@@ -16,8 +17,11 @@ export function askPolicy(
 ): Decision {
   const { action, topic } = expectation;
   const terms = termsOfExpectation(expectation);
-  if (action !== 'subscribe') return check(policy, facts, action, levelsOf(topic), topic, terms);
+  if (action === 'publish' || action === 'receive') {
+    return check(policy, facts, action, levelsOf(topic), topic, terms);
+  }
   const filter = parseTopicFilter(topic);
   if (!filter.ok) throw new Error(`${topic}: ${filter.problem}`);
-  return checkSubscribe(policy, facts, filter.value, terms.qos);
+  if (action === 'unsubscribe') return checkUnsubscribe(policy, facts, filter.value, terms.shared);
+  return checkSubscribe(policy, facts, filter.value, terms.qos, terms.shared);
 }

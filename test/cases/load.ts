@@ -23,7 +23,7 @@ import {
 /** One question and its answer. */
 export interface Expectation {
   readonly action: Action;
-  /** A topic name, or for `subscribe` a filter. */
+  /** A topic name, or for `subscribe` and `unsubscribe` a filter. */
   readonly topic: string;
   readonly allowed: boolean;
   /** Where it matters which rule decides; rows are numbered from 1 in their table: `acl:everyone/1`. */
@@ -34,6 +34,8 @@ export interface Expectation {
   readonly qos?: Qos;
   /** Of the message; false when left out. */
   readonly retain?: boolean;
+  /** For filters: whether it is asked as one of `$share`; false when left out. */
+  readonly shared?: boolean;
 }
 
 /** A row of a table; its rule id is its number, from 1. */
@@ -100,10 +102,19 @@ const keysOf: Readonly<
     'mqtt',
     'expectations',
   ],
-  expectation: ['action', 'topic', 'allowed', 'ruleId', 'checkDeliveries', 'qos', 'retain'],
+  expectation: [
+    'action',
+    'topic',
+    'allowed',
+    'ruleId',
+    'checkDeliveries',
+    'qos',
+    'retain',
+    'shared',
+  ],
   row: [
     ...['effect', 'action', 'topicFilter', 'literal', 'any', 'qos', 'retain'],
-    ...['clientIdPattern', 'usernamePattern', 'source', 'listener'],
+    ...['shared', 'wildcard', 'clientIdPattern', 'usernamePattern', 'source', 'listener'],
   ],
   groups: ['rows', 'rules'],
   permission: ['permission', 'action', 'topic'],
@@ -143,10 +154,21 @@ function checkKeys(one: DecisionCase, file: string): void {
   if (one.expectations.length === 0) throw new Error(`${file}: ${one.title}: expects nothing`);
 }
 
+/** What of an expectation is the answer. */
+export function answerOf(expectation: Expectation): object {
+  const { allowed, ruleId, checkDeliveries } = expectation;
+  return {
+    allowed,
+    ...(ruleId !== undefined && { ruleId }),
+    ...(checkDeliveries !== undefined && { checkDeliveries }),
+  };
+}
+
 /** How an expectation publishes or subscribes. */
-export const termsOfExpectation = ({ qos = 0, retain = false }: Expectation): Terms => ({
+export const termsOfExpectation = ({ qos = 0, retain = false, shared }: Expectation): Terms => ({
   qos,
   retain,
+  ...(shared !== undefined && { shared }),
 });
 
 /** What the policy of a case is assembled from. */

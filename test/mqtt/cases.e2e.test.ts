@@ -116,11 +116,16 @@ async function setUp(one: DecisionCase): Promise<void> {
 /** Whether it was allowed, or undefined where nothing on the wire tells. */
 async function ask(
   client: RawMqtt5Client,
-  { action, topic, qos, retain = false }: Expectation,
+  { action, topic, qos, retain = false, shared = false }: Expectation,
 ): Promise<boolean | undefined> {
   if (action === 'receive') return undefined;
+  const topicFilter = shared ? `$share/of-the-case/${topic}` : topic;
   if (action === 'subscribe') {
-    const { reasonCodes } = await client.subscribe({ topicFilter: topic, qos: qos ?? 0 });
+    const { reasonCodes } = await client.subscribe({ topicFilter, qos: qos ?? 0 });
+    return (reasonCodes[0] ?? REFUSED_MIN) < REFUSED_MIN;
+  }
+  if (action === 'unsubscribe') {
+    const { reasonCodes } = await client.unsubscribe(topicFilter);
     return (reasonCodes[0] ?? REFUSED_MIN) < REFUSED_MIN;
   }
   // A QoS 0 message is answered by nothing; where no rule asks for the QoS any other will do.

@@ -45,6 +45,11 @@ const invalidRules: readonly [string, Partial<AclRule>, string][] = [
   ['a network that is too wide', { source: '192.0.2.0/33' }, '/source'],
   ['an empty listener', { listener: '' }, '/listener'],
   ['a listener that is too long', { listener: 'x'.repeat(65) }, '/listener'],
+  ['shared of a publish', { action: 'publish', shared: true }, '/shared'],
+  ['shared of everything', { action: 'all', shared: false }, '/shared'],
+  ['wildcard of everything', { action: 'all', wildcard: false }, '/wildcard'],
+  ['a QoS of UNSUBSCRIBE', { action: 'unsubscribe', qos: [1] }, '/qos'],
+  ['retain of UNSUBSCRIBE', { action: 'unsubscribe', retain: true }, '/retain'],
   ['retain of a subscription', { action: 'subscribe', retain: true }, '/retain'],
 ];
 

@@ -24,7 +24,8 @@ export type RuleQos = 0 | 1 | 2;
 export interface AclRule {
   readonly ruleId: string;
   readonly effect: 'allow' | 'deny';
-  readonly action: 'publish' | 'subscribe' | 'all';
+  /** `all` is publishing and subscribing; UNSUBSCRIBE is allowed unless a row for it denies it. */
+  readonly action: 'publish' | 'subscribe' | 'unsubscribe' | 'all';
   /** An MQTT filter; a level may be one of `PLACEHOLDERS`. */
   readonly topicFilter: string;
   /**
@@ -38,6 +39,10 @@ export interface AclRule {
   readonly qos?: readonly RuleQos[];
   /** Of messages that are published; says nothing of a SUBSCRIBE. */
   readonly retain?: boolean;
+  /** Whether the filter of a SUBSCRIBE or UNSUBSCRIBE is one of `$share/…`; both when left out. */
+  readonly shared?: boolean;
+  /** Whether it holds a `+` or `#`; both when left out. */
+  readonly wildcard?: boolean;
   /** Regular expressions that are searched in the client id and the username; who has no username has none that fits. */
   readonly clientIdPattern?: string;
   readonly usernamePattern?: string;
@@ -274,10 +279,24 @@ function checkRule(problems: Problems, pointer: string, rule: AclRule): void {
     problems.add(`${pointer}/any`, 'must stand beside the filter # and without literal');
   }
   checkQos(problems, `${pointer}/qos`, rule.qos);
-  if (rule.retain !== undefined && rule.action === 'subscribe') {
+  checkTerms(problems, pointer, rule);
+  checkConnection(problems, pointer, rule);
+}
+
+/** A condition that is not looked at would seem to narrow the rule. */
+function checkTerms(problems: Problems, pointer: string, rule: AclRule): void {
+  const { action, qos, retain, shared, wildcard } = rule;
+  const filters = action === 'subscribe' || action === 'unsubscribe';
+  if (retain !== undefined && filters) {
     problems.add(`${pointer}/retain`, 'must not stand in a rule that speaks of subscribing only');
   }
-  checkConnection(problems, pointer, rule);
+  if (qos !== undefined && action === 'unsubscribe') {
+    problems.add(`${pointer}/qos`, 'must not stand in a rule that speaks of unsubscribing');
+  }
+  for (const [name, value] of Object.entries({ shared, wildcard })) {
+    if (value === undefined || filters) continue;
+    problems.add(`${pointer}/${name}`, 'must stand in a rule that speaks of filters only');
+  }
 }
 
 function checkConnection(

@@ -62,8 +62,9 @@ export interface SessionRights {
   /** Of a topic that `publishedTopic` gave. */
   mayPublish(topic: string, qos: Qos, retain: boolean): boolean;
   mayReceive(topic: string): boolean;
-  /** By coverage of all topics that the filter matches. */
-  maySubscribe(filter: TopicFilter, qos: Qos): boolean;
+  /** By coverage of all topics that the filter matches; `shared`: it came behind `$share/<group>/`. */
+  maySubscribe(filter: TopicFilter, qos: Qos, shared: boolean): boolean;
+  mayUnsubscribe(filter: TopicFilter, shared: boolean): boolean;
   /** What becomes of a publish that is denied, before MQTT 5: acknowledged and dropped, or the end of the connection. */
   readonly deniedPublish: 'acknowledge' | 'disconnect';
 }

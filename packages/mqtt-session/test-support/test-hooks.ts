@@ -22,6 +22,9 @@ export class TestRights implements SessionRights {
   readonly noPublish = new Set<string>();
   readonly noReceive = new Set<string>();
   readonly noSubscribe = new Set<string>();
+  readonly noUnsubscribe = new Set<string>();
+  /** What was asked of filters of `$share`. */
+  readonly sharedAsked: string[] = [];
 
   constructor(clientId: string) {
     this.clientId = clientId;
@@ -40,8 +43,14 @@ export class TestRights implements SessionRights {
     return !this.noReceive.has(topic);
   }
 
-  maySubscribe(filter: string): boolean {
+  maySubscribe(filter: string, _qos: number, shared: boolean): boolean {
+    if (shared) this.sharedAsked.push(`subscribe ${filter}`);
     return !this.noSubscribe.has(filter);
+  }
+
+  mayUnsubscribe(filter: string, shared: boolean): boolean {
+    if (shared) this.sharedAsked.push(`unsubscribe ${filter}`);
+    return !this.noUnsubscribe.has(filter);
   }
 }
 

@@ -222,6 +222,7 @@ export function explainRequestToWire(request: ExplainRequest): WireExplainReques
     topic,
     minRevision,
     ...terms,
+    shared: terms.shared ?? false,
   };
 }
 
@@ -230,7 +231,11 @@ export function explainRequestFromWire(wire: WireExplainRequest): ExplainRequest
     principal: principalFromWire(wire.principal),
     action: actionFromWire(wire.action),
     topic: wire.topic,
-    terms: { qos: qosFromWire(wire.qos), retain: wire.retain },
+    terms: {
+      qos: qosFromWire(wire.qos),
+      retain: wire.retain,
+      ...(wire.shared && { shared: true }),
+    },
     minRevision: wire.minRevision,
   };
 }

@@ -22,7 +22,9 @@ import type {
 } from './policy-spec.ts';
 import { rolesAuthority, type RoleSource } from './roles-authority.ts';
 
+/** What a rule about all topics speaks of; UNSUBSCRIBE is spoken of only by name. */
 const ALL_ACTIONS: readonly Action[] = ['publish', 'subscribe', 'receive'];
+const EVERY_ACTION: readonly Action[] = [...ALL_ACTIONS, 'unsubscribe'];
 const READ_ACTIONS: readonly Action[] = ['subscribe', 'receive'];
 
 /** Everything that the rules of one connection are made from. */
@@ -158,17 +160,19 @@ function aclAuthority({ tables, facts }: PolicySources): AuthoritySpec {
 }
 
 function aclRule(targetKey: string, row: AclRule): RuleSpec {
-  const { qos, retain } = row;
+  const { qos, retain, shared, wildcard } = row;
   const when = {
     ...(qos !== undefined && { qos }),
     ...(retain !== undefined && { retain }),
+    ...(shared !== undefined && { shared }),
+    ...(wildcard !== undefined && { wildcard }),
   };
   return {
     ruleId: aclRuleId(targetKey, row),
     effect: row.effect,
     actions: aclActions(row.action),
     matcher: aclMatcher(row),
-    ...((qos !== undefined || retain !== undefined) && { when }),
+    ...(Object.keys(when).length > 0 && { when }),
   };
 }
 
@@ -188,6 +192,8 @@ function aclActions(action: AclRule['action']): readonly Action[] {
       return ['publish'];
     case 'subscribe':
       return READ_ACTIONS;
+    case 'unsubscribe':
+      return ['unsubscribe'];
     case 'all':
       return ALL_ACTIONS;
     default:
@@ -214,11 +220,13 @@ export function canonicalPolicyText(spec: Omit<PolicySpec, 'policyId'>): string 
 }
 
 function canonicalRule({ ruleId, effect, actions, matcher, when }: RuleSpec): unknown {
-  const ordered = ALL_ACTIONS.filter((action) => actions.includes(action));
+  const ordered = EVERY_ACTION.filter((action) => actions.includes(action));
   const said = [ruleId, effect, ordered, matcher.kind, matcherText(matcher)];
   if (when === undefined) return said;
   const qos = when.qos === undefined ? null : [...new Set(when.qos)].sort();
-  return [...said, qos, when.retain ?? null];
+  const { retain = null, shared, wildcard } = when;
+  const ofFilter = shared ?? wildcard ?? null;
+  return [...said, qos, retain, ...(ofFilter === null ? [] : [shared ?? null, wildcard ?? null])];
 }
 
 function matcherText(matcher: RuleSpec['matcher']): string {

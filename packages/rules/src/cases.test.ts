@@ -1,6 +1,7 @@
-import { levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
+import { levelsOf, parseTopicFilter } from '@sallyport/topic';
 import { describe, expect, test } from 'vitest';
 import {
+  answerOf,
   type Expectation,
   factsOf,
   loadDecisionCases,
@@ -10,26 +11,20 @@ import {
 import { assemblePolicy } from './assemble.ts';
 import { check } from './check.ts';
 import { type CompiledPolicy, compilePolicy } from './compile.ts';
-import { checkSubscribe } from './coverage.ts';
+import { checkSubscribe, checkUnsubscribe } from './coverage.ts';
 import { explain } from './explain.ts';
-import type { Decision, Facts, Terms } from './policy-spec.ts';
+import type { Decision, Facts } from './policy-spec.ts';
 
-type Asked = Pick<Expectation, 'action' | 'topic'>;
-
-function filterOf(text: string): TopicFilter {
-  const parsed = parseTopicFilter(text);
-  if (!parsed.ok) throw new Error(`${text}: ${parsed.problem}`);
-  return parsed.value;
-}
-
-function ask(
-  policy: CompiledPolicy,
-  facts: Facts,
-  { action, topic }: Asked,
-  terms: Terms,
-): Decision {
-  if (action === 'subscribe') return checkSubscribe(policy, facts, filterOf(topic), terms.qos);
-  return check(policy, facts, action, levelsOf(topic), topic, terms);
+function ask(policy: CompiledPolicy, facts: Facts, expectation: Expectation): Decision {
+  const { action, topic } = expectation;
+  const terms = termsOfExpectation(expectation);
+  if (action === 'publish' || action === 'receive') {
+    return check(policy, facts, action, levelsOf(topic), topic, terms);
+  }
+  const filter = parseTopicFilter(topic);
+  if (!filter.ok) throw new Error(`${topic}: ${filter.problem}`);
+  if (action === 'unsubscribe') return checkUnsubscribe(policy, facts, filter.value, terms.shared);
+  return checkSubscribe(policy, facts, filter.value, terms.qos, terms.shared);
 }
 
 const cases = loadDecisionCases();
@@ -46,10 +41,10 @@ describe.each(cases)('$file: $title', (one) => {
   const facts = { ...factsOf(one.facts), ...(attributes && { attributes }) };
 
   test.each(one.expectations)('$action $topic: $allowed', (expectation) => {
-    const { action, topic, qos: _qos, retain: _retain, ...answer } = expectation;
+    const { action, topic } = expectation;
     const terms = termsOfExpectation(expectation);
-    const decision = ask(policy, facts, { action, topic }, terms);
-    expect(decision).toMatchObject(answer);
+    const decision = ask(policy, facts, expectation);
+    expect(decision).toMatchObject(answerOf(expectation));
     const { opinions: _opinions, ...explained } = explain(policy, facts, action, topic, terms);
     expect(explained).toEqual(decision);
   });

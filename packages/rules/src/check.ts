@@ -9,7 +9,7 @@ import {
   type PlaceholderEdge,
   type TrieNode,
 } from './compile.ts';
-import type { Decision, Facts, Qos, Terms } from './policy-spec.ts';
+import type { Action, Decision, Facts, Qos, Terms } from './policy-spec.ts';
 
 const GUARD: Decision = Object.freeze({ allowed: false, ruleId: 'guard' });
 const SUPERUSER: Decision = Object.freeze({ allowed: true, ruleId: 'superuser' });
@@ -31,7 +31,7 @@ export interface Opinion {
  *
  * For `receive`, an allow pattern that was written for filter texts (it mentions `#` or `\+`) also matches the topics of
  * the filters that it admits; so the answer needs no knowledge of the subscription that the delivery is for. For the same
- * reason `terms` are not looked at: what a client may read by subscribing at some QoS may be delivered to it.
+ * reason `terms` are not looked at: what a client may read by subscribing in some way may be delivered to it.
  */
 export function check(
   policy: CompiledPolicy,
@@ -47,14 +47,14 @@ export function check(
 /** QoS 0, not retained. */
 export const PLAIN_TERMS: Terms = Object.freeze({ qos: 0, retain: false });
 
-const EVERY_TERMS = ([0, 1, 2] as const).map((qos): Terms => Object.freeze({ qos, retain: false }));
+const EVERY_QOS = ([0, 1, 2] as const).map((qos): Terms => Object.freeze({ qos, retain: false }));
 
 /** The same objects again and again, for the hot path. */
-const RETAINED_TERMS = EVERY_TERMS.map((one): Terms => Object.freeze({ ...one, retain: true }));
+const RETAINED_TERMS = EVERY_QOS.map((one): Terms => Object.freeze({ ...one, retain: true }));
 
 /** The terms of a message; allocates nothing. */
 export function termsOf(qos: Qos, retain: boolean): Terms {
-  return (retain ? RETAINED_TERMS : EVERY_TERMS)[qos] ?? PLAIN_TERMS;
+  return (retain ? RETAINED_TERMS : EVERY_QOS)[qos] ?? PLAIN_TERMS;
 }
 
 interface TopicQuestion {
@@ -75,8 +75,8 @@ export function decideTopic(question: TopicQuestion, trace?: Opinion[]): Decisio
   if (!policy.conditional || action === 'publish') {
     return decideOn(question, policy.tables(question.terms)[action], reserved, trace);
   }
-  // The first QoS at which it may be read, else the reason at QoS 0.
-  const allowing = EVERY_TERMS.find(
+  // The first way of subscribing by which it may be read, else the reason at QoS 0.
+  const allowing = policy.readingTerms.find(
     (terms) => decideOn(question, policy.tables(terms).receive, reserved).allowed,
   );
   const { receive } = policy.tables(allowing ?? PLAIN_TERMS);
@@ -101,7 +101,7 @@ function decideOn(
 /** What is decided before any rule is looked at: the guard of reserved topics, then the superuser. */
 export function immediateDecision(
   policy: CompiledPolicy,
-  action: 'publish' | 'subscribe' | 'receive',
+  action: Exclude<Action, 'unsubscribe'>,
   reserved: boolean,
 ): Decision | undefined {
   if (reserved) return action === 'publish' ? GUARD : undefined;
@@ -131,6 +131,25 @@ export function combine(
   }
   if (reserved) return combineReserved(policy, allowing, denying);
   return denying ?? allowing ?? unspoken(policy);
+}
+
+/** An UNSUBSCRIBE by the deciding rank of each authority: any deny denies; else it is allowed, whatever the defaults are. */
+export function combineUnsubscribe(
+  policy: CompiledPolicy,
+  authorities: readonly CompiledAuthority[],
+  ranks: readonly number[],
+  trace?: Opinion[],
+): Decision {
+  if (policy.superuser) return SUPERUSER;
+  let allowing: Decision | undefined;
+  let denying: Decision | undefined;
+  for (const [index, authority] of authorities.entries()) {
+    const decision = authority.decisions[ranks[index] ?? NO_RANK];
+    trace?.push(opinionOf(authority, decision));
+    if (decision?.allowed === true) allowing ??= decision;
+    else denying ??= decision;
+  }
+  return denying ?? allowing ?? DEFAULT_ALLOW;
 }
 
 /** Of several denials the first that a rule made: it tells more than a default. */

@@ -113,12 +113,21 @@ export interface CompiledPolicy {
   /** Whether a verdict depends on the terms at all: whether some rule has a condition. */
   readonly conditional: boolean;
   readonly applyMode: ApplyMode;
+  /** Every way of subscribing that its rules tell apart: a delivery may be made when one of them lets the topic be read. */
+  readonly readingTerms: readonly FilterTerms[];
+  /** Whether some rule speaks of UNSUBSCRIBE. */
+  readonly judgesUnsubscribe: boolean;
   /** Whether a subscription may be judged by the text of its filter only. */
   readonly opaque: boolean;
   /** Put in front of every topic that is published, see `publishedTopic`; empty: nothing. */
   readonly publishPrefix: string;
   /** The rules that hold under these terms; for subscriptions `retain` changes nothing. */
-  tables(terms: Terms): RuleTables;
+  tables(terms: FilterTerms): RuleTables;
+}
+
+/** Terms, with what the filter itself tells. */
+export interface FilterTerms extends Terms {
+  readonly wildcard?: boolean;
 }
 
 /** A level of a filter: plain, a wildcard, or a placeholder with the level as it was written. */
@@ -149,13 +158,14 @@ interface ParsedAuthority {
  */
 export class RuleTables {
   readonly #parsed: readonly ParsedAuthority[];
-  readonly #terms: Terms;
+  readonly #terms: FilterTerms;
   #publish: readonly CompiledAuthority[] | undefined;
   #receive: readonly CompiledAuthority[] | undefined;
   #subscribe: readonly CompiledAuthority[] | undefined;
   #grants: readonly CompiledAuthority[] | undefined;
+  #unsubscribe: readonly CompiledAuthority[] | undefined;
 
-  constructor(parsed: readonly ParsedAuthority[], terms: Terms) {
+  constructor(parsed: readonly ParsedAuthority[], terms: FilterTerms) {
     this.#parsed = parsed;
     this.#terms = terms;
   }
@@ -174,6 +184,10 @@ export class RuleTables {
   get receive(): readonly CompiledAuthority[] {
     this.#receive ??= this.#some(differs) ? this.#compile('receive') : this.subscribe;
     return this.#receive;
+  }
+
+  get unsubscribe(): readonly CompiledAuthority[] {
+    return (this.#unsubscribe ??= this.#compile('unsubscribe'));
   }
 
   /** `subscribe` without its deny rules, and the same array when it has none: tells holes from a lack of grants. */
@@ -204,7 +218,9 @@ export class RuleTables {
 function publishesOtherwise({ spec: { actions, when }, matcher }: ParsedRule): boolean {
   const publishes = actions.includes('publish');
   if (publishes !== actions.includes('subscribe')) return true;
-  return publishes && (matcher.kind === 'text' || when?.retain !== undefined);
+  if (!publishes) return false;
+  const { retain, shared, wildcard } = when ?? {};
+  return matcher.kind === 'text' || [retain, shared, wildcard].some((one) => one !== undefined);
 }
 
 /** Whether a rule means something else for a delivery than for a SUBSCRIBE. */
@@ -213,9 +229,34 @@ function differs({ spec: { actions }, matcher }: ParsedRule): boolean {
   return subscribes !== actions.includes('receive') || (subscribes && matcher.kind === 'text');
 }
 
-function holds(when: Condition, terms: Terms, action: Action): boolean {
-  if (when.qos !== undefined && !when.qos.includes(terms.qos)) return false;
-  return when.retain === undefined || action !== 'publish' || when.retain === terms.retain;
+function holds(when: Condition, terms: FilterTerms, action: Action): boolean {
+  const { qos, retain, shared, wildcard } = when;
+  if (qos !== undefined && action !== 'unsubscribe' && !qos.includes(terms.qos)) return false;
+  if (action === 'publish') return retain === undefined || retain === terms.retain;
+  return (
+    (shared === undefined || shared === (terms.shared ?? false)) &&
+    (wildcard === undefined || wildcard === (terms.wildcard ?? false))
+  );
+}
+
+const EITHER = [false, true];
+const NEITHER = [false];
+
+/** Ways of subscribing; at QoS 0 to a plain filter first. */
+function readingTermsOf(conditions: readonly Condition[]): readonly FilterTerms[] {
+  const asks = (key: keyof Condition) => conditions.some((one) => one[key] !== undefined);
+  return (asks('wildcard') ? EITHER : NEITHER).flatMap((wildcard) =>
+    (asks('shared') ? EITHER : NEITHER).flatMap((shared) =>
+      ([0, 1, 2] as const).map((qos) =>
+        Object.freeze({
+          qos,
+          retain: false,
+          ...(shared && { shared }),
+          ...(wildcard && { wildcard }),
+        }),
+      ),
+    ),
+  );
 }
 
 /**
@@ -230,7 +271,8 @@ export function compilePolicy(spec: PolicySpec): CompiledPolicy {
   }
   const authorities = spec.authorities.map(parseAuthority);
   const rules = spec.authorities.flatMap((one) => one.rules);
-  const conditional = rules.some((one) => one.when !== undefined);
+  const conditions = rules.flatMap((one) => one.when ?? []);
+  const conditional = conditions.length > 0;
   const unconditional = new RuleTables(authorities, { qos: 0, retain: false });
   const byTerms = [unconditional];
   return Object.freeze({
@@ -240,15 +282,18 @@ export function compilePolicy(spec: PolicySpec): CompiledPolicy {
     denyAction: spec.denyAction,
     publishPrefix: spec.publishPrefix ?? '',
     conditional,
+    readingTerms: readingTermsOf(conditions),
+    judgesUnsubscribe: rules.some((one) => one.actions.includes('unsubscribe')),
     applyMode: spec.applyMode ?? 'live',
     opaque: rules.some(
       (one) =>
         one.matcher.kind === 'pattern' &&
         (one.actions.includes('subscribe') || one.actions.includes('receive')),
     ),
-    tables: (terms: Terms) => {
+    tables: (terms: FilterTerms) => {
       if (!conditional) return unconditional;
-      const index = terms.qos * 2 + (terms.retain ? 1 : 0);
+      const { qos, retain, shared = false, wildcard = false } = terms;
+      const index = qos + 3 * (Number(retain) + 2 * (Number(shared) + 2 * Number(wildcard)));
       return (byTerms[index] ??= new RuleTables(authorities, terms));
     },
   });
@@ -355,14 +400,14 @@ class AuthorityBuilder {
     }
   }
 
-  /** Only a SUBSCRIBE can say such a text. What it was granted by it is delivered; a deny says nothing about topics. */
+  /** Only a SUBSCRIBE or UNSUBSCRIBE can say such a text. What it was granted by it is delivered; a deny says nothing about topics. */
   #addText(
     { text, levels }: Extract<Matchable, { kind: 'text' }>,
     rank: number,
     effect: RuleSpec['effect'],
   ): void {
     if (this.#action === 'receive' && effect === 'allow') this.#insert(levels, rank, effect);
-    if (this.#action !== 'subscribe') return;
+    if (this.#action !== 'subscribe' && this.#action !== 'unsubscribe') return;
     this.#texts ??= new Map();
     if (!this.#texts.has(text)) this.#texts.set(text, rank);
   }

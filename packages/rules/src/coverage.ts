@@ -1,5 +1,14 @@
 import { isReserved, levelsOf, type TopicFilter } from '@sallyport/topic';
-import { combine, factValue, follows, immediateDecision, patternRank, termsOf } from './check.ts';
+import {
+  combine,
+  combineUnsubscribe,
+  factValue,
+  follows,
+  immediateDecision,
+  type Opinion,
+  patternRank,
+  PLAIN_TERMS,
+} from './check.ts';
 import {
   type CompiledAuthority,
   type CompiledPolicy,
@@ -23,17 +32,19 @@ const LIMIT: Decision = Object.freeze({ allowed: false, ruleId: 'coverage_limit'
  * be allowed, holes cut by deny rules excepted; these are withheld by checking each delivery. A filter that is wider than
  * the allow rules together is refused, and so is one whose question would cost more than `COVERAGE_STEPS_MAX`.
  * Patterns and literals judge the text of the filter, as their language does; then the deliveries are checked. A rule with a
- * condition counts when `qos`, the one asked for, meets it; nothing is granted at a lower QoS instead.
+ * condition counts when `qos`, the one asked for, `shared`, whether it came behind `$share/<group>/`, and the filter meet it; nothing is
+ * granted at a lower QoS instead.
  */
 export function checkSubscribe(
   policy: CompiledPolicy,
   facts: Facts,
   filter: TopicFilter,
   qos: Qos = 0,
+  shared = false,
 ): SubscribeDecision {
   const immediate = immediateDecision(policy, 'subscribe', isReserved(filter));
   if (immediate !== undefined) return { ...immediate, checkDeliveries: false };
-  const tables = policy.tables(termsOf(qos, false));
+  const tables = filterTables(policy, filter, { qos, shared });
   // Most questions are settled by the first topic that is denied: what it takes to be granted in spite of it is looked at after.
   const whole = cover({ policy, authorities: tables.subscribe, facts, filter }, 'denied');
   if (whole.denied === undefined && !whole.exhausted) {
@@ -43,6 +54,38 @@ export function checkSubscribe(
   }
   if (tables.grants === tables.subscribe) return refused(whole.denied);
   return inPart(policy, tables, facts, filter, whole);
+}
+
+/** The rules that hold for a filter that is subscribed to, or not any more. */
+export function filterTables(
+  policy: CompiledPolicy,
+  filter: TopicFilter,
+  { qos, shared }: { readonly qos: Qos; readonly shared: boolean },
+): RuleTables {
+  if (!policy.conditional) return policy.tables(PLAIN_TERMS);
+  return policy.tables({ qos, retain: false, shared, wildcard: isWildcard(filter) });
+}
+
+const isWildcard = (filter: TopicFilter): boolean => filter.includes('+') || filter.includes('#');
+
+/**
+ * Whether the connection may end a subscription, given without `$share/<group>/`; allowed unless a rule denies it. In each authority
+ * the first rule decides that alone matches every topic of the filter, or the text of it.
+ */
+export function checkUnsubscribe(
+  policy: CompiledPolicy,
+  facts: Facts,
+  filter: TopicFilter,
+  shared = false,
+  trace?: Opinion[],
+): Decision {
+  // Most policies say nothing of it, and have no tables for it.
+  const authorities = policy.judgesUnsubscribe
+    ? filterTables(policy, filter, { qos: 0, shared }).unsubscribe
+    : [];
+  const walk = { facts, levels: levelsOf(filter), reserved: isReserved(filter) };
+  const ranks = authorities.map((one) => coveringRankOf(one, walk, filter));
+  return combineUnsubscribe(policy, authorities, ranks, trace);
 }
 
 /** Allowed only if nothing but deny rules stands in the way, and these leave something. */
@@ -76,8 +119,7 @@ function needsCheck(
   facts: Facts,
   filter: TopicFilter,
 ): boolean {
-  const wildcard = filter.includes('+') || filter.includes('#');
-  if (policy.opaque && (wildcard || receive !== subscribe)) return true;
+  if (policy.opaque && (isWildcard(filter) || receive !== subscribe)) return true;
   if (receive === subscribe) return false;
   const deliveries = cover({ policy, authorities: receive, facts, filter }, 'denied');
   return deliveries.denied !== undefined || deliveries.exhausted;
@@ -126,9 +168,7 @@ export function visitVerdicts(
   const { authorities, facts, filter } = question;
   const reserved = isReserved(filter);
   const asked: FilterWalk = { facts, levels: levelsOf(filter), reserved };
-  const best = authorities.map((one) =>
-    coveringRank(asked, one.root, 0, patternRank(one, filter, false, reserved, NO_RANK)),
-  );
+  const best = authorities.map((one) => coveringRankOf(one, asked, filter));
   const walk = new Walk(question, asked, visit);
   const roots = authorities.map((one) => one.root);
   walk.from(roots, 0, best, true);
@@ -141,6 +181,15 @@ interface FilterWalk {
   readonly levels: readonly string[];
   readonly reserved: boolean;
 }
+
+/** The lowest rank of a rule that alone matches every topic of the filter, or its text. */
+const coveringRankOf = (authority: CompiledAuthority, walk: FilterWalk, filter: TopicFilter) =>
+  coveringRank(
+    walk,
+    authority.root,
+    0,
+    patternRank(authority, filter, false, walk.reserved, NO_RANK),
+  );
 
 /**
  * The lowest rank of a rule that alone matches every topic of the filter, if lower than `best`. It only saves work: rules of

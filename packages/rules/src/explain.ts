@@ -1,9 +1,9 @@
 import { isReserved, levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
 import { decideTopic, immediateDecision, type Opinion, PLAIN_TERMS } from './check.ts';
 import { type CompiledAuthority, type CompiledPolicy, NO_RANK } from './compile.ts';
-import { checkSubscribe, visitVerdicts } from './coverage.ts';
-import { publishedTopic } from './published-topic.ts';
+import { checkSubscribe, checkUnsubscribe, filterTables, visitVerdicts } from './coverage.ts';
 import type { Action, Decision, Facts, Terms } from './policy-spec.ts';
+import { publishedTopic } from './published-topic.ts';
 
 export interface Explanation extends Decision {
   /** What each authority said, in order; empty when the guard or the superuser decided before they were asked. */
@@ -19,8 +19,8 @@ const PREFIX_TOO_LONG = { allowed: false, ruleId: 'publish_prefix' };
 
 /**
  * The decision, by the same code as on the hot path, and the opinions that it was made from. `topic` is a parsed topic
- * name, for `publish` as the client names it, or for `subscribe` a parsed filter without `$share/<group>/`; an invalid filter is
- * denied. `terms` as of `check` and `checkSubscribe`.
+ * name, for `publish` as the client names it, or for `subscribe` and `unsubscribe` a parsed filter without `$share/<group>/`; an
+ * invalid filter is denied. `terms` as of `check` and `checkSubscribe`.
  */
 export function explain(
   policy: CompiledPolicy,
@@ -30,6 +30,7 @@ export function explain(
   terms: Terms = PLAIN_TERMS,
 ): Explanation {
   if (action === 'subscribe') return explainSubscribe(policy, facts, topic, terms);
+  if (action === 'unsubscribe') return explainUnsubscribe(policy, facts, topic, terms);
   const opinions: Opinion[] = [];
   const asked = action === 'publish' ? publishedTopic(policy, topic) : topic;
   if (asked === undefined) return { ...PREFIX_TOO_LONG, opinions };
@@ -38,20 +39,33 @@ export function explain(
   return { ...decision, opinions, ...(asked !== topic && { publishedTopic: asked }) };
 }
 
+function explainUnsubscribe(
+  policy: CompiledPolicy,
+  facts: Facts,
+  text: string,
+  { shared = false }: Terms,
+): Explanation {
+  const filter = parseTopicFilter(text);
+  if (!filter.ok) return { allowed: false, ruleId: 'default', opinions: [] };
+  const opinions: Opinion[] = [];
+  const decision = checkUnsubscribe(policy, facts, filter.value, shared, opinions);
+  return { ...decision, opinions };
+}
+
 function explainSubscribe(
   policy: CompiledPolicy,
   facts: Facts,
   text: string,
-  { qos }: Terms,
+  { qos, shared = false }: Terms,
 ): Explanation {
   const filter = parseTopicFilter(text);
   if (!filter.ok)
     return { allowed: false, ruleId: 'default', checkDeliveries: false, opinions: [] };
-  const decision = checkSubscribe(policy, facts, filter.value, qos);
+  const decision = checkSubscribe(policy, facts, filter.value, qos, shared);
   if (immediateDecision(policy, 'subscribe', isReserved(filter.value)) !== undefined) {
     return { ...decision, opinions: [] };
   }
-  const { subscribe } = policy.tables({ qos, retain: false });
+  const { subscribe } = filterTables(policy, filter.value, { qos, shared });
   const opinions = subscribe.map((_, index) =>
     subscribeOpinion(subscribe, index, facts, filter.value),
   );

@@ -2,7 +2,7 @@ export { aclRuleId, assemblePolicy, canonicalPolicyText, type PolicySources } fr
 export { attributeNames } from './attribute-names.ts';
 export { check, type Opinion, PLAIN_TERMS, termsOf } from './check.ts';
 export { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.ts';
-export { checkSubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
+export { checkSubscribe, checkUnsubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
 export { CONNECTION_ROWS_MAX, GroupMembership } from './groups.ts';
 export { explain, type Explanation } from './explain.ts';
 export { mayRequest } from './may-request.ts';

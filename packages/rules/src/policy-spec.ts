@@ -1,7 +1,7 @@
 import type { CertificateIdentity } from '@sallyport/domain';
 
-/** What is asked. `receive` is a delivery from the broker to a client. */
-export type Action = 'publish' | 'subscribe' | 'receive';
+/** What is asked. `receive` is a delivery from the broker to a client; `unsubscribe` is allowed unless a rule denies it. */
+export type Action = 'publish' | 'subscribe' | 'receive' | 'unsubscribe';
 
 /** What a connection has proven by a certificate. */
 export interface CertificateFacts {
@@ -29,16 +29,22 @@ export type Qos = 0 | 1 | 2;
 
 /** What a rule may ask of a message or a subscription, beside its topic. All that is there must hold. */
 export interface Condition {
-  /** Of the message that is published, or asked for in SUBSCRIBE. Not empty. */
+  /** Of the message that is published, or asked for in SUBSCRIBE; not looked at for UNSUBSCRIBE. Not empty. */
   readonly qos?: readonly Qos[];
   /** Of the message that is published; not looked at for the other actions. */
   readonly retain?: boolean;
+  /** Whether the filter of a SUBSCRIBE or UNSUBSCRIBE is one of `$share/…`; not looked at for a publish. */
+  readonly shared?: boolean;
+  /** Whether that filter holds a `+` or `#`; not looked at for a publish. */
+  readonly wildcard?: boolean;
 }
 
-/** How a message is published, or at which QoS a filter is subscribed to; there `retain` means nothing. */
+/** How a message is published, or how a filter is subscribed to; there `retain` means nothing. */
 export interface Terms {
   readonly qos: Qos;
   readonly retain: boolean;
+  /** Of a filter: whether it came behind `$share/<group>/`. */
+  readonly shared?: boolean;
 }
 
 export const PROOF_METHODS = ['password', 'certificate', 'scram'] as const;

@@ -55,6 +55,8 @@ const when = fc.constantFrom<RuleSpec['when']>(
   { qos: [0] },
   { qos: [1, 2], retain: true },
   { retain: false },
+  { wildcard: true },
+  { shared: false, qos: [0, 1] },
 );
 const qos = fc.constantFrom<Qos>(0, 1, 2);
 const actions = fc.constantFrom<RuleSpec['actions']>(
@@ -183,16 +185,29 @@ describe('against a naive model', () => {
 
   test('a subscription is granted and checked exactly as enumerating its topics says', () => {
     fc.assert(
-      fc.property(policySpec, facts, subscription, qos, (spec, who, filter, asked) => {
-        const policy = compilePolicy(spec);
-        const { ruleId, ...answer } = checkSubscribe(policy, who, filter, asked);
-        const expected = plainSubscribe(spec, { facts: who, filter, qos: asked }, topics);
-        // Of a delivery nobody knows the QoS that was asked for, so that there may be a check too many.
-        const unsure = policy.conditional && answer.checkDeliveries && expected.allowed;
-        expect(answer, filter).toEqual(unsure ? { ...expected, checkDeliveries: true } : expected);
-        const explained = explain(policy, who, 'subscribe', filter, { qos: asked, retain: false });
-        expect(explained).toMatchObject({ ...answer, ruleId });
-      }),
+      fc.property(
+        policySpec,
+        facts,
+        subscription,
+        qos,
+        fc.boolean(),
+        (spec, who, filter, asked, shared) => {
+          const policy = compilePolicy(spec);
+          const { ruleId, ...answer } = checkSubscribe(policy, who, filter, asked, shared);
+          const expected = plainSubscribe(spec, { facts: who, filter, qos: asked, shared }, topics);
+          // Of a delivery nobody knows the QoS that was asked for, so that there may be a check too many.
+          const unsure = policy.conditional && answer.checkDeliveries && expected.allowed;
+          expect(answer, filter).toEqual(
+            unsure ? { ...expected, checkDeliveries: true } : expected,
+          );
+          const explained = explain(policy, who, 'subscribe', filter, {
+            qos: asked,
+            retain: false,
+            shared,
+          });
+          expect(explained).toMatchObject({ ...answer, ruleId });
+        },
+      ),
       seeded(RUNS),
     );
   }, 60_000);

@@ -61,7 +61,11 @@ const compiled = (holder: Holder): CompiledPolicy =>
 
 const facts = { clientId: 'c', username: 'u', listener: 'tcp:default' };
 
-function ask(policy: CompiledPolicy, action: Action, topic: string): Decision {
+function ask(
+  policy: CompiledPolicy,
+  action: Exclude<Action, 'unsubscribe'>,
+  topic: string,
+): Decision {
   if (action !== 'subscribe') return check(policy, facts, action, levelsOf(topic), topic);
   const filter = parseTopicFilter(topic);
   if (!filter.ok) throw new Error(`${topic}: ${filter.problem}`);

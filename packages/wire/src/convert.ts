@@ -68,6 +68,7 @@ const actions: Readonly<Record<Action, WireAction>> = {
   publish: WireAction.ACTION_PUBLISH,
   subscribe: WireAction.ACTION_SUBSCRIBE,
   receive: WireAction.ACTION_RECEIVE,
+  unsubscribe: WireAction.ACTION_UNSUBSCRIBE,
 };
 
 export const actionToWire = (action: Action): WireAction => actions[action];
@@ -80,6 +81,8 @@ export function actionFromWire(wire: WireAction): Action {
       return 'subscribe';
     case WireAction.ACTION_RECEIVE:
       return 'receive';
+    case WireAction.ACTION_UNSUBSCRIBE:
+      return 'unsubscribe';
     default:
       throw invalid(`action ${wire} is not known`);
   }
@@ -157,7 +160,7 @@ function ruleToWire({ ruleId, effect, actions, matcher, when }: RuleSpec): WireR
     effect: effectToWire(effect),
     actions: actions.map(actionToWire),
     matcher: matcherToWire(matcher),
-    when: when && { qos: [...(when.qos ?? [])], retain: when.retain },
+    when: when && { ...when, qos: [...(when.qos ?? [])] },
   };
 }
 
@@ -171,10 +174,12 @@ function ruleFromWire(wire: WireRule): RuleSpec {
   };
 }
 
-function conditionFromWire({ qos, retain }: WireCondition): Condition {
+function conditionFromWire({ qos, retain, shared, wildcard }: WireCondition): Condition {
   return {
     ...(qos.length > 0 && { qos: qos.map(qosFromWire) }),
     ...(retain !== undefined && { retain }),
+    ...(shared !== undefined && { shared }),
+    ...(wildcard !== undefined && { wildcard }),
   };
 }
 

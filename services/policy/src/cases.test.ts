@@ -6,6 +6,7 @@ import { silentLogger } from '@sallyport/telemetry';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { askPolicy } from '../../../test/cases/ask.ts';
 import {
+  answerOf,
   CASE_CREDENTIAL_ID,
   type DecisionCase,
   factsOf,
@@ -108,10 +109,10 @@ describe.each(loadDecisionCases().filter(isSettable))('over gRPC, $file: $title'
     const policy = compilePolicy(answer.policy);
     const facts = decidingFacts(answer.principal, answer.resolved);
     for (const expectation of one.expectations) {
-      const { action, topic, qos: _qos, retain: _retain, ...expected } = expectation;
+      const { action, topic } = expectation;
       const terms = termsOfExpectation(expectation);
       const decision = askPolicy(policy, facts, expectation);
-      expect(decision, `${action} ${topic}`).toMatchObject(expected);
+      expect(decision, `${action} ${topic}`).toMatchObject(answerOf(expectation));
       const { principal } = answer;
       const explained = await client.explain({ principal, action, topic, terms, minRevision: 0 });
       expect(explained, `explained: ${action} ${topic}`).toMatchObject(decision);

@@ -1,5 +1,6 @@
 import { createMemorySessionStore } from '@sallyport/session-store';
 import { describe, expect, test } from 'vitest';
+import type { TestRights } from '../../test-support/test-hooks.ts';
 import { Gate, settle, until } from '../../test-support/settle.ts';
 import { TestNode } from '../../test-support/test-node.ts';
 import { StoreControl } from '../../test-support/test-store.ts';
@@ -317,6 +318,36 @@ describe('UNSUBSCRIBE', () => {
       await settle();
       expect(client.payloads).toEqual(['b']);
       expect([...node.kernel.wanted.keys()]).toEqual(['b']);
+    },
+  );
+
+  test.each(versions)(
+    'MQTT %s: what is denied is acknowledged, and the subscription stays',
+    async (version) => {
+      const { node } = controlled();
+      let rights: TestRights | undefined;
+      node.hooks.grant = (given) => {
+        if (given.clientId === 'c') rights = given;
+        given.noUnsubscribe.add('kept');
+      };
+      const client = await node.connect('c', {
+        version,
+        ...stored,
+        ...(version === 5 && { properties: { sessionExpiryInterval: 60 } }),
+      });
+      await client.subscribe(['kept', 'a', '$share/g/kept'], 1);
+      const { codes } = await client.unsubscribe('kept', 'a', '$share/g/kept', 'none');
+      const { notAuthorized, noSubscriptionExisted } = reasonCode;
+      expect(codes).toEqual(
+        version === 5 ? [notAuthorized, 0, notAuthorized, noSubscriptionExisted] : [],
+      );
+      expect(rights?.sharedAsked).toEqual(['subscribe kept', 'unsubscribe kept']);
+      const there = topicsOf(await node.store.subscriptionsByClient({ id: 'c' }));
+      expect(there).toEqual(['$share/g/kept', 'kept']);
+      const publisher = await node.connect('p');
+      for (const topic of ['a', 'kept']) publisher.publish({ topic, payload: topic, qos: 1 });
+      await settle();
+      expect(client.payloads).toEqual(['kept', 'kept']);
     },
   );
 

@@ -91,13 +91,14 @@ function judge(
     );
   }
   const { filter, group } = parsed.value;
-  if (!session.rights.maySubscribe(filter, request.qos)) return reasonCode.notAuthorized;
+  const shared = group !== undefined;
+  if (!session.rights.maySubscribe(filter, request.qos, shared)) return reasonCode.notAuthorized;
   const { topicFilter, qos, noLocal, retainAsPublished, retainHandling } = request;
   return {
     subscription: {
       topicFilter,
       filter,
-      shared: group !== undefined,
+      shared,
       qos,
       noLocal,
       retainAsPublished,
@@ -126,18 +127,26 @@ export async function unsubscribe(
   { packetId, topicFilters }: UnsubscribePacket,
 ): Promise<void> {
   const { engine, version } = connection;
+  const denied = new Set<string>();
   const codes = topicFilters.map((filter, index): ReasonCode => {
-    if (!parseSubscription(filter).ok) return reasonCode.topicFilterInvalid;
+    const parsed = parseSubscription(filter);
+    if (!parsed.ok) return reasonCode.topicFilterInvalid;
+    if (!session.rights.mayUnsubscribe(parsed.value.filter, parsed.value.group !== undefined)) {
+      denied.add(filter);
+      return reasonCode.notAuthorized;
+    }
     // The second time it is gone.
     const present = session.subscriptions.has(filter) && topicFilters.indexOf(filter) === index;
     return present ? reasonCode.success : reasonCode.noSubscriptionExisted;
   });
+  // Before MQTT 5 there is no word for a refusal: it is acknowledged, and the subscription stays.
+  const ended = topicFilters.filter((filter) => !denied.has(filter));
   // The store first: what it has queued by then still comes here, and nothing is left behind in it.
-  if (session.stored) {
-    await engine.store.removeSubscriptions({ id: session.clientId }, [...topicFilters]);
+  if (session.stored && ended.length > 0) {
+    await engine.store.removeSubscriptions({ id: session.clientId }, ended);
   }
   if (connection.closed) return;
-  engine.unroute(session, topicFilters);
+  engine.unroute(session, ended);
   connection.send(
     encodeUnsuback(
       { type: 'unsuback', packetId, codes: version === 5 ? codes : [] },

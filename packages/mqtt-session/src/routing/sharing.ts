@@ -327,15 +327,15 @@ export class Sharing {
     const kept: Subscription[] = [];
     const lost: string[] = [];
     for (const one of stored) {
-      const { filter, shared } = parsed(one.topic) ?? {};
-      if (filter === undefined || shared === undefined || !rights.maySubscribe(filter, one.qos)) {
+      const known = parsed(one.topic);
+      if (known === undefined || !rights.maySubscribe(known.filter, one.qos, known.shared)) {
         lost.push(one.topic);
         continue;
       }
       kept.push({
         topicFilter: one.topic,
-        filter,
-        shared,
+        filter: known.filter,
+        shared: known.shared,
         qos: one.qos,
         noLocal: one.nl === true,
         retainAsPublished: one.rap === true,

@@ -28,29 +28,47 @@ export interface PlainQuestion {
   readonly topic: string;
   readonly terms: Terms;
   readonly filter?: string;
+  /** Whether the subscription is, or for `receive` may be, to a filter with wildcards. */
+  readonly wildcard?: boolean;
 }
+
+/** Whether a filter holds a wildcard. */
+const isWildcard = (filter: string): boolean => /[+#]/.test(filter);
+
+/** Every way of subscribing, at QoS 0 to a plain filter first. */
+const WAYS = [false, true].flatMap((wildcard) =>
+  [false, true].flatMap((shared) =>
+    ([0, 1, 2] as const).map((qos) => ({ wildcard, terms: { qos, retain: false, shared } })),
+  ),
+);
 
 /** The answer read off the specification: one rule after the other, one topic, no index and no cache. */
 export function plainDecision(spec: PolicySpec, question: PlainQuestion): Decision {
   if (question.action !== 'receive') return decisionAt(spec, question);
-  const answers = ([0, 1, 2] as const).map((qos) =>
-    decisionAt(spec, { ...question, terms: { qos, retain: false } }),
-  );
+  const answers = WAYS.map((way) => decisionAt(spec, { ...question, ...way }));
   return answers.find((one) => one.allowed) ?? answers[0] ?? { allowed: false, ruleId: 'default' };
 }
 
 /** The answer to a SUBSCRIBE by asking about each of the topics, which should hold every class that the rules tell apart. */
 export function plainSubscribe(
   spec: PolicySpec,
-  subscribed: { readonly facts: Facts; readonly filter: string; readonly qos: Qos },
+  subscribed: {
+    readonly facts: Facts;
+    readonly filter: string;
+    readonly qos: Qos;
+    readonly shared?: boolean;
+  },
   topics: readonly string[],
 ): { readonly allowed: boolean; readonly checkDeliveries: boolean } {
-  const { facts, filter, qos } = subscribed;
-  const terms = { qos, retain: false };
+  const { facts, filter, qos, shared = false } = subscribed;
+  const terms = { qos, retain: false, shared };
+  const wildcard = isWildcard(filter);
   const levels = levelsOf(filter);
   const matched = topics.filter((topic) => matches(levels, levelsOf(topic)));
   const allowedBy = (policy: PolicySpec, action: Action): boolean[] =>
-    matched.map((topic) => plainDecision(policy, { facts, action, topic, terms, filter }).allowed);
+    matched.map(
+      (topic) => plainDecision(policy, { facts, action, topic, terms, filter, wildcard }).allowed,
+    );
   const whole = allowedBy(spec, 'subscribe');
   if (spec.superuser && !filter.startsWith('$')) return { allowed: true, checkDeliveries: false };
   if (whole.every((one) => one)) {
@@ -59,6 +77,77 @@ export function plainSubscribe(
   if (!whole.includes(true)) return { allowed: false, checkDeliveries: false };
   const granted = allowedBy(withoutDenies(spec), 'subscribe').every((one) => one);
   return { allowed: granted, checkDeliveries: granted };
+}
+
+/** The answer to an UNSUBSCRIBE: the first rule of each authority whose filter holds the whole of what is asked. */
+export function plainUnsubscribe(
+  spec: PolicySpec,
+  {
+    facts,
+    filter,
+    shared,
+  }: { readonly facts: Facts; readonly filter: string; readonly shared: boolean },
+): Decision {
+  if (
+    !spec.authorities.some((one) => one.rules.some((rule) => rule.actions.includes('unsubscribe')))
+  ) {
+    return { allowed: true, ruleId: spec.superuser ? 'superuser' : 'default' };
+  }
+  if (spec.superuser) return { allowed: true, ruleId: 'superuser' };
+  const terms = { qos: 0, retain: false, shared } as const;
+  const wildcard = isWildcard(filter);
+  const deciding = spec.authorities.flatMap(
+    (one) =>
+      one.rules.find((rule) => {
+        const question = {
+          facts,
+          action: 'unsubscribe',
+          topic: filter,
+          terms,
+          filter,
+          wildcard,
+        } as const;
+        return isAsked(rule, question) && holdsFilter(rule, question);
+      }) ?? [],
+  );
+  const rule = deciding.find((one) => one.effect === 'deny') ?? deciding[0];
+  return { allowed: rule?.effect !== 'deny', ruleId: rule?.ruleId ?? 'default' };
+}
+
+/** Whether a rule matches every topic of a filter, or its text. */
+function holdsFilter(rule: RuleSpec, question: PlainQuestion): boolean {
+  const { matcher, effect } = rule;
+  const { topic: filter, facts } = question;
+  const reserved = filter.startsWith('$');
+  if (matcher.kind === 'literal') return matcher.text === filter;
+  if (matcher.kind === 'any') return effect === 'deny' || !reserved;
+  if (matcher.kind === 'pattern') {
+    return (effect === 'deny' || !reserved) && patternMatches(rule, question);
+  }
+  const asked = levelsOf(filter);
+  const held = levelsOf(matcher.filter);
+  for (const [index, level] of held.entries()) {
+    const against = asked[index];
+    const wildcards = index > 0 || !reserved;
+    if (level === '#') return wildcards;
+    if (against === undefined || against === '#') return false;
+    if (!holdsLevel(level, against, { facts, effect, wildcards })) return false;
+  }
+  return held.length === asked.length;
+}
+
+function holdsLevel(
+  level: string,
+  against: string,
+  { facts, effect, wildcards }: { facts: Facts; effect: RuleSpec['effect']; wildcards: boolean },
+): boolean {
+  if (level === '+') return wildcards;
+  if (parsePlaceholder(level) === undefined) return level === against;
+  const value = valueOf(facts, level);
+  if (value === undefined || value === '' || /[/+#\0]/.test(value)) {
+    return effect === 'deny' && wildcards;
+  }
+  return value === against && (effect === 'deny' || wildcards);
 }
 
 function withoutDenies(spec: PolicySpec): PolicySpec {
@@ -94,12 +183,21 @@ function opinionOf(
   return { effect: opened ? 'abstain' : one.noMatch, ruleId: 'default' };
 }
 
-function ruleMatches(rule: RuleSpec, question: PlainQuestion): boolean {
-  const { action, topic, terms } = question;
+/** Whether a rule is about what is asked, topics aside. */
+function isAsked(rule: RuleSpec, { action, terms, wildcard = false }: PlainQuestion): boolean {
   if (!rule.actions.includes(action)) return false;
-  const { qos, retain } = rule.when ?? {};
-  if (qos !== undefined && !qos.includes(terms.qos)) return false;
-  if (retain !== undefined && action === 'publish' && retain !== terms.retain) return false;
+  const { when = {} } = rule;
+  if (when.qos !== undefined && action !== 'unsubscribe' && !when.qos.includes(terms.qos)) {
+    return false;
+  }
+  if (action === 'publish') return when.retain === undefined || when.retain === terms.retain;
+  if (when.shared !== undefined && when.shared !== (terms.shared ?? false)) return false;
+  return when.wildcard === undefined || when.wildcard === wildcard;
+}
+
+function ruleMatches(rule: RuleSpec, question: PlainQuestion): boolean {
+  if (!isAsked(rule, question)) return false;
+  const { topic } = question;
   const reserved = topic.startsWith('$');
   switch (rule.matcher.kind) {
     case 'any':
@@ -117,7 +215,7 @@ function patternMatches(rule: RuleSpec, { action, topic, filter }: PlainQuestion
   const parsed = rule.matcher.kind === 'pattern' && parseTopicPattern(rule.matcher.pattern);
   if (parsed === false || !parsed.ok) throw new Error('not a pattern');
   const pattern = parsed.value;
-  if (action === 'subscribe') return pattern.matches(filter ?? topic);
+  if (action === 'subscribe' || action === 'unsubscribe') return pattern.matches(filter ?? topic);
   const admitted = action === 'receive' && rule.effect === 'allow' && pattern.admits(topic);
   return pattern.matches(topic) || admitted;
 }

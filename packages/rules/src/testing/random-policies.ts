@@ -1,7 +1,7 @@
 import { levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
 import { check } from '../check.ts';
 import { compilePolicy } from '../compile.ts';
-import { checkSubscribe } from '../coverage.ts';
+import { checkSubscribe, checkUnsubscribe } from '../coverage.ts';
 import { explain } from '../explain.ts';
 import type {
   Action,
@@ -14,7 +14,7 @@ import type {
   RuleSpec,
   Terms,
 } from '../policy-spec.ts';
-import { plainDecision, plainSubscribe } from './brute-force.ts';
+import { plainDecision, plainSubscribe, plainUnsubscribe } from './brute-force.ts';
 
 /** Questions that each random policy is asked: about topics, for each of two actions, and about filters. */
 const TOPICS_ASKED = 6;
@@ -62,6 +62,8 @@ const ACTION_SETS: readonly (readonly Action[])[] = [
   ['publish'],
   ['subscribe'],
   ['receive'],
+  ['unsubscribe'],
+  ['subscribe', 'receive', 'unsubscribe'],
 ];
 
 /** Topics of up to three levels over every token that a random rule of two levels can tell apart, and one more. */
@@ -98,10 +100,17 @@ function randomMatcher(dice: Dice): Matcher {
 }
 
 function randomCondition(dice: Dice): Condition | undefined {
-  if (!dice.chance(15)) return undefined;
+  if (!dice.chance(20)) return undefined;
+  const flag = (): boolean | undefined => (dice.chance(25) ? dice.chance(50) : undefined);
+  const [shared, wildcard] = [flag(), flag()];
   const qos = dice.chance(70) ? dice.pick<readonly Qos[]>([[0], [1], [2], [0, 1], [1, 2]]) : null;
   const retain = dice.chance(50) ? dice.chance(50) : undefined;
-  return { ...(qos !== null && { qos }), ...(retain !== undefined && { retain }) };
+  return {
+    ...(qos !== null && { qos }),
+    ...(retain !== undefined && { retain }),
+    ...(shared !== undefined && { shared }),
+    ...(wildcard !== undefined && { wildcard }),
+  };
 }
 
 function randomAuthority(dice: Dice, name: string): AuthoritySpec {
@@ -188,9 +197,18 @@ export function compareRandomPolicy(seed: number): Difference | undefined {
   for (let asked = 0; asked < FILTERS_ASKED; asked++) {
     const filter = randomFilter(dice, ['a', 'b', '+', '+', 'c1', ''], ['$s', '#']);
     if (!parseTopicFilter(filter).ok) continue;
-    const question = { filter, ...randomTerms(dice) };
+    const question = { filter, ...randomTerms(dice), shared: dice.chance(30) };
+    const { qos, shared } = question;
+    const parsed = filter as TopicFilter; // Parsed above.
+    const ended = checkUnsubscribe(policy, facts, parsed, shared);
+    const explained = explain(policy, facts, 'unsubscribe', filter, question);
+    const wanted = plainUnsubscribe(spec, { facts, ...question });
+    const wrong =
+      differs({ unsubscribed: question }, pair(wanted), pair(ended)) ??
+      differs({ explained: 'unsubscribe', ...question }, pair(wanted), pair(explained));
+    if (wrong !== undefined) return wrong;
     const expected = plainSubscribe(spec, { facts, ...question }, TOPICS);
-    const found = checkSubscribe(policy, facts, filter as TopicFilter, question.qos); // Parsed above.
+    const found = checkSubscribe(policy, facts, parsed, qos, shared);
     // Where the terms of a delivery or the text of a filter matter, a check too many is no difference.
     const unsure = (policy.opaque || policy.conditional) && found.checkDeliveries;
     const known = unsure && expected.allowed ? { ...expected, checkDeliveries: true } : expected;

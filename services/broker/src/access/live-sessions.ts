@@ -11,6 +11,7 @@ import {
   type ApplyMode,
   check,
   checkSubscribe,
+  checkUnsubscribe,
   type CompiledPolicy,
   type Decision,
   explain,
@@ -154,9 +155,14 @@ export class LiveSession {
     return remember(this.#receiveVerdicts, topic, decision);
   }
 
-  maySubscribe(filter: TopicFilter, qos: Qos): SubscribeDecision {
+  maySubscribe(filter: TopicFilter, qos: Qos, shared = false): SubscribeDecision {
     if (this.#revoked) return { ...REVOKED, checkDeliveries: true };
-    return checkSubscribe(this.#policy, this.#facts, filter, qos);
+    return checkSubscribe(this.#policy, this.#facts, filter, qos, shared);
+  }
+
+  mayUnsubscribe(filter: TopicFilter, shared: boolean): Decision {
+    if (this.#revoked) return REVOKED;
+    return checkUnsubscribe(this.#policy, this.#facts, filter, shared);
   }
 
   /** What the verdicts above are, and why. `topic` as of `explain` of the rules; what the client names, for a publish. */

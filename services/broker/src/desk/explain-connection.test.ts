@@ -1,4 +1,4 @@
-import { compilePolicy, type PolicySpec } from '@sallyport/rules';
+import { compilePolicy, type PolicySpec, type RuleSpec } from '@sallyport/rules';
 import { describe, expect, it } from 'vitest';
 import { LiveSession } from '../access/live-sessions.ts';
 import { ClientRights } from '../hooks/client-rights.ts';
@@ -27,13 +27,16 @@ const policy: PolicySpec = {
   publishPrefix: 'line/',
 };
 
-function setUp() {
+function setUp(more: readonly RuleSpec[] = []) {
   const facts = { clientId: 'c', listener: 'tcp:default', peer: '192.0.2.1:5' };
   const session = new LiveSession(
     {
       principal: { credentialId: 'k', store: 'native', secretId: 's', facts },
       resolved: { policyId: 'p', tags: ['credential:k'], attributes: { site: 'north' } },
-      policy: compilePolicy(policy),
+      policy: compilePolicy({
+        ...policy,
+        authorities: policy.authorities.map((one) => ({ ...one, rules: [...one.rules, ...more] })),
+      }),
       revision: 41,
     },
     () => undefined,
@@ -95,6 +98,25 @@ describe('explainConnection', () => {
     });
   });
 
+  it('judges UNSUBSCRIBE, and tells shared filters from others', () => {
+    const { connected } = setUp([
+      {
+        ruleId: 'keep',
+        effect: 'deny',
+        actions: ['unsubscribe'],
+        matcher: { kind: 'filter', filter: 'line/#' },
+        when: { shared: true },
+      },
+    ]);
+    const verdictOf = (more: object) => {
+      const question = { action: 'unsubscribe', topic: 'line/a', qos: 0, retain: false, ...more };
+      return explainConnection(connected, parseExplainQuestion(question))?.explanation;
+    };
+    expect(verdictOf({})).toMatchObject({ allowed: true });
+    expect(verdictOf({ shared: true })).toMatchObject({ allowed: false, ruleId: 'keep' });
+    expect(() => verdictOf({ shared: 1 })).toThrow('is not valid');
+  });
+
   it('says the same as the session does, before and after its rights are gone', () => {
     const { session, explained } = setUp();
     for (const topic of ['line/north/a', 'line/south/a', '$SYS/a']) {
@@ -116,6 +138,7 @@ describe('explainConnection', () => {
       mayPublish: () => true,
       mayReceive: () => true,
       maySubscribe: () => true,
+      mayUnsubscribe: () => true,
       deniedPublish: 'acknowledge' as const,
     };
     const question = parseExplainQuestion({

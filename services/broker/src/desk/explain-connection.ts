@@ -5,7 +5,7 @@ import { sessionOf } from './connection-view.ts';
 
 export interface ExplainQuestion {
   readonly action: Action;
-  /** Topic name as the client names it, or topic filter for `subscribe`. */
+  /** Topic name as the client names it, or topic filter for `subscribe` and `unsubscribe`. */
   readonly topic: string;
   readonly terms: Terms;
 }
@@ -26,19 +26,26 @@ export interface ExplainedConnection {
   readonly connectedAt: number;
 }
 
-const ACTIONS: ReadonlySet<unknown> = new Set<Action>(['publish', 'subscribe', 'receive']);
+const ACTIONS: ReadonlySet<unknown> = new Set<Action>([
+  'publish',
+  'subscribe',
+  'receive',
+  'unsubscribe',
+]);
 
 /** @throws OperationalError `invalid_request` */
 export function parseExplainQuestion(question: unknown): ExplainQuestion {
   const asked = (question ?? {}) as Partial<Record<string, unknown>>; // Every member is looked at.
-  const { action, topic, qos, retain } = asked;
+  const { action, topic, qos, retain, shared = false } = asked;
   const valid =
     ACTIONS.has(action) &&
     typeof topic === 'string' &&
     (qos === 0 || qos === 1 || qos === 2) &&
-    typeof retain === 'boolean';
+    typeof retain === 'boolean' &&
+    typeof shared === 'boolean';
   if (!valid) throw new OperationalError('invalid_request', 'what is to be explained is not valid');
-  return { action: action as Action, topic, terms: { qos, retain } }; // One of the set.
+  const terms: Terms = { qos, retain, ...(shared && { shared }) };
+  return { action: action as Action, topic, terms }; // One of the set.
 }
 
 /** Undefined for a connection whose rights are not ours. */

@@ -27,6 +27,7 @@ function connected(clientId: string, more: Partial<ConnectedClient> = {}): Conne
       mayPublish: () => true,
       mayReceive: () => true,
       maySubscribe: () => true,
+      mayUnsubscribe: () => true,
       deniedPublish: 'acknowledge',
     },
     ...more,

@@ -40,7 +40,7 @@ describe('ClientRights', () => {
   it('tells the log which rule of which revision denied a publish and a subscribe', () => {
     const { told, asked } = rights();
     expect(asked.mayPublish('secret/x', 1, true)).toBe(false);
-    expect(asked.maySubscribe(filterOf('secret/+'), 2)).toBe(false);
+    expect(asked.maySubscribe(filterOf('secret/+'), 2, false)).toBe(false);
     const common = { clientId: 'pump', ruleId: 'acl:client:pump/r1', revision: 41 };
     expect(told).toEqual([
       {
@@ -79,7 +79,7 @@ describe('ClientRights', () => {
   it('says nothing of what is allowed', () => {
     const { told, asked } = rights();
     expect(asked.mayPublish('open', 0, false)).toBe(true);
-    expect(asked.maySubscribe(filterOf('open'), 0)).toBe(true);
+    expect(asked.maySubscribe(filterOf('open'), 0, false)).toBe(true);
     expect(told).toEqual([]);
   });
 });

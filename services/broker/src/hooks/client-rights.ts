@@ -8,9 +8,12 @@ import type { LiveSession } from '../access/live-sessions.ts';
 interface Asked {
   readonly topic?: string;
   readonly filter?: TopicFilter;
-  readonly qos: Qos;
+  readonly qos?: Qos;
   readonly retain?: boolean;
+  readonly shared?: boolean;
 }
+
+const shareOf = (shared: boolean): Pick<Asked, 'shared'> => (shared ? { shared } : {});
 
 /** What one connection may do, as the engine asks; denials are told to the log. Every answer is synchronous and in memory. */
 export class ClientRights implements SessionRights {
@@ -46,7 +49,7 @@ export class ClientRights implements SessionRights {
   }
 
   /** The same rule and revision in the log and in the trace. */
-  #tell(action: 'publish' | 'subscribe', asked: Asked, { ruleId }: Decision): void {
+  #tell(action: 'publish' | 'subscribe' | 'unsubscribe', asked: Asked, { ruleId }: Decision): void {
     const { principal, revision } = this.session;
     const { clientId } = principal.facts;
     const attributes = { [keys.ruleId]: ruleId, [keys.policyRevision]: revision };
@@ -61,10 +64,17 @@ export class ClientRights implements SessionRights {
   }
 
   /** By coverage of all topics that the filter can match, never as if it were a topic. */
-  maySubscribe(filter: TopicFilter, qos: Qos): boolean {
-    const decision = this.session.maySubscribe(filter, qos);
+  maySubscribe(filter: TopicFilter, qos: Qos, shared: boolean): boolean {
+    const decision = this.session.maySubscribe(filter, qos, shared);
     count('sallyport.subscribes', { outcome: decision.allowed ? 'granted' : 'denied' });
-    if (!decision.allowed) this.#tell('subscribe', { filter, qos }, decision);
+    if (!decision.allowed) this.#tell('subscribe', { filter, qos, ...shareOf(shared) }, decision);
+    return decision.allowed;
+  }
+
+  /** Allowed unless a rule denies it. */
+  mayUnsubscribe(filter: TopicFilter, shared: boolean): boolean {
+    const decision = this.session.mayUnsubscribe(filter, shared);
+    if (!decision.allowed) this.#tell('unsubscribe', { filter, ...shareOf(shared) }, decision);
     return decision.allowed;
   }
 }

@@ -17,7 +17,10 @@ const pattern = (what: string) =>
 
 const ruleMembers = {
   effect: Type.Enum(['allow', 'deny']),
-  action: Type.Enum(['publish', 'subscribe', 'all']),
+  action: Type.Enum(['publish', 'subscribe', 'unsubscribe', 'all'], {
+    description:
+      '`all` is publishing and subscribing. UNSUBSCRIBE is allowed unless a rule for it denies it.',
+  }),
   topicFilter: Type.String({
     maxLength: TOPIC_BYTES_MAX,
     description: `An MQTT filter; a level may be one of ${PLACEHOLDERS.join(', ')}.`,
@@ -40,6 +43,17 @@ const ruleMembers = {
   ),
   retain: Type.Optional(
     Type.Boolean({ description: 'Of the message that is published; both when left out.' }),
+  ),
+  shared: Type.Optional(
+    Type.Boolean({
+      description:
+        'Whether the filter is one of `$share/…`; both when left out. Not for publishing.',
+    }),
+  ),
+  wildcard: Type.Optional(
+    Type.Boolean({
+      description: 'Whether the filter holds `+` or `#`; both when left out. Not for publishing.',
+    }),
   ),
   clientIdPattern: pattern('client id'),
   usernamePattern: pattern('username; it fits nobody who has none'),

@@ -98,20 +98,22 @@ export async function explainLive(
 ): Promise<ExplainedLive> {
   const told = await askNode(ports, soughtOf(connection), asked);
   const answer = { ...told.explanation, revision: told.revision };
-  return { answer, ...(await objectsBehind(ports, past, told)), connection: viewOf(told) };
+  const objects = await objectsBehind(ports, past, told, asked.action);
+  return { answer, ...objects, connection: viewOf(told) };
 }
 
 async function objectsBehind(
   { model, log }: AdminApiPorts,
   past: PastStates,
   told: ExplainedConnection,
+  action: Action,
 ): Promise<Pick<ExplainedLive, 'credential' | 'origin'>> {
   const { credentialId, facts, explanation: answer, revision, tags } = told;
   await model.waitFor(revision, CATCH_UP_MS);
   const { reads } = model;
   const credential = reads.credential(credentialId);
   if (credential !== undefined && credential.updatedRevision <= revision) {
-    const origin = originOf({ reads, credential, facts, answer });
+    const origin = originOf({ reads, credential, facts, action, answer });
     // What is older than the session's policy was the same then.
     if (origin !== undefined && (origin.objectRevision ?? origin.revision ?? 0) <= revision) {
       return { credential, origin };
@@ -121,7 +123,8 @@ async function objectsBehind(
   const then = state?.credential(credentialId);
   if (state === undefined || then === undefined)
     return { credential: undefined, origin: undefined };
-  return { credential: then, origin: originOf({ reads: state, credential: then, facts, answer }) };
+  const origin = originOf({ reads: state, credential: then, facts, action, answer });
+  return { credential: then, origin };
 }
 
 function viewOf(told: ExplainedConnection): object {

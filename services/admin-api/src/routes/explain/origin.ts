@@ -8,7 +8,7 @@ import {
 } from '@sallyport/domain';
 import type { EventLog } from '@sallyport/event-log';
 import type { ExplainAnswer } from '@sallyport/policy-client';
-import { aclRuleId, type Facts } from '@sallyport/rules';
+import { aclRuleId, type Action, type Facts } from '@sallyport/rules';
 
 /** The object that a decision comes from. */
 export interface Origin {
@@ -31,6 +31,7 @@ export interface OriginSources {
   readonly reads: Pick<DecisionReads, 'role' | 'group' | 'aclTable' | 'settings'>;
   readonly credential: Credential;
   readonly facts: Facts;
+  readonly action: Action;
   readonly answer: Pick<ExplainAnswer, 'ruleId' | 'opinions'>;
 }
 
@@ -63,8 +64,10 @@ const BUILT_IN: ReadonlySet<string> = new Set([
   'revoked',
 ]);
 
-function builtIn({ answer: { ruleId } }: OriginSources): Origin | undefined {
-  return BUILT_IN.has(ruleId) ? { type: 'built_in' } : undefined;
+function builtIn({ action, answer: { ruleId } }: OriginSources): Origin | undefined {
+  // No setting and no credential says anything of UNSUBSCRIBE.
+  const unspoken = action === 'unsubscribe' && ruleId === 'default';
+  return unspoken || BUILT_IN.has(ruleId) ? { type: 'built_in' } : undefined;
 }
 
 function ofCredential({ credential, answer: { ruleId } }: OriginSources): Origin | undefined {

@@ -41,8 +41,8 @@ export const explainRoutes: Routes = (app, { ports }) => {
     },
     async (request) => {
       const { action, qos, retain, connection } = request.body;
-      const topic = parsedTopic(action, request.body.topic);
-      const asked = { action, topic, terms: { qos, retain } };
+      const { topic, shared } = parsedTopic(action, request.body.topic);
+      const asked = { action, topic, terms: { qos, retain, ...(shared && { shared }) } };
       const supposed = supposedIn(request.body);
       const found: ExplainedLive | Explained =
         connection === undefined
@@ -96,7 +96,8 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
     const answer = await policy.explain({ principal, ...asked, minRevision: before });
     await model.waitFor(answer.revision, CATCH_UP_MS);
     if (model.revision !== answer.revision || before !== answer.revision) continue;
-    const origin = originOf({ reads: model.reads, credential, facts, answer });
+    const { action } = asked;
+    const origin = originOf({ reads: model.reads, credential, facts, action, answer });
     return { answer, credential, origin };
   }
   throw new OperationalError('policy_not_ready', 'the policy changes faster than it is explained');
@@ -171,12 +172,15 @@ function stateOf(credential: Credential, at: number) {
   return { id, name, store, enabled, superuser, passwordRequired, secretsLive, updatedRevision };
 }
 
-/** The topic to judge; a share group changes nothing about what is granted. @throws RefusedError `invalid_request` */
-function parsedTopic(action: string, topic: string): string {
-  const parsed = action === 'subscribe' ? parseSubscription(topic) : parseTopicName(topic);
+/** The topic to judge, without the share group that it came with. @throws RefusedError `invalid_request` */
+function parsedTopic(action: Action, topic: string): { topic: string; shared: boolean } {
+  const filter = action === 'subscribe' || action === 'unsubscribe';
+  const parsed = filter ? parseSubscription(topic) : parseTopicName(topic);
   if (!parsed.ok) {
     const detail = topicProblemText[parsed.problem];
     throw refused('invalid_request', { problems: [{ pointer: '/topic', detail }] });
   }
-  return typeof parsed.value === 'string' ? parsed.value : parsed.value.filter;
+  const { value } = parsed;
+  if (typeof value === 'string') return { topic: value, shared: false };
+  return { topic: value.filter, shared: value.group !== undefined };
 }

@@ -60,11 +60,11 @@ export const explainBody = Type.Object(
         { additionalProperties: false, description: 'What the client shows on a listener of TLS.' },
       ),
     ),
-    action: Type.Enum(['publish', 'subscribe', 'receive']),
+    action: Type.Enum(['publish', 'subscribe', 'receive', 'unsubscribe']),
     topic: Type.String({
       maxLength: TOPIC_BYTES_MAX,
       description:
-        'A topic name, for `publish` as the client names it, or a topic filter for `subscribe`.',
+        'A topic name, for `publish` as the client names it, or for `subscribe` and `unsubscribe` a topic filter, perhaps of `$share`.',
     }),
     qos: defaulted(
       Type.Enum([0, 1, 2], {
