@@ -15,7 +15,17 @@ import {
 } from '../test/given.ts';
 import type { DomainEvent } from './commit.ts';
 import { loginKey } from './credential.ts';
-import { affects, type Command, decide, scopeOf, streamOf } from './domain.ts';
+import {
+  affects,
+  type Command,
+  decide,
+  decideOn,
+  type PlannedCommand,
+  scopeOf,
+  streamOf,
+} from './domain.ts';
+import { Overlay } from './overlay.ts';
+import { TLS_LISTENERS } from './trust.ts';
 
 const AT = 1000;
 
@@ -132,6 +142,22 @@ const roleCommand: fc.Arbitrary<Command> = fc.oneof(
     .record({ id, changes: fc.record({ access, enabled: fc.boolean() }, { requiredKeys: [] }) })
     .map((data): Command => ({ type: 'ChangeCredential', data })),
 );
+const banValue = fc.constantFrom('192.0.2.1', '192.0.2.2');
+const banCommand: fc.Arbitrary<PlannedCommand> = fc.oneof(
+  fc.record({ id, value: banValue, until: fc.constantFrom(AT + 1, AT + 2) }).map((data) => ({
+    type: 'AddBan' as const,
+    data: { ...data, kind: 'address' as const, by: 'operator:root' },
+  })),
+  id.map((one) => ({ type: 'RemoveBan' as const, data: { id: one } })),
+);
+const listener = fc.constantFrom(...TLS_LISTENERS);
+const trustCommand: fc.Arbitrary<PlannedCommand> = fc.oneof(
+  listener.map((one) => ({
+    type: 'ReplaceTrust' as const,
+    data: { listener: one, fields: { clientCertificate: 'none' as const } },
+  })),
+  listener.map((one) => ({ type: 'RemoveTrust' as const, data: { listener: one } })),
+);
 // Most of the interest is in credentials: their names and matches are unique across aggregates.
 const command = fc.oneof(
   { weight: 3, arbitrary: credentialCommand },
@@ -200,6 +226,41 @@ describe('group commit', () => {
     expect(meets(holder, { type: 'RemoveRole', data: { id: 'r' } })).toBe(true);
     expect(meets(holder, { type: 'AddRole', data: aRole({ id: 'r' }) })).toBe(true);
     expect(meets(holder, { type: 'AddRole', data: aRole({ id: 'q' }) })).toBe(false);
+  });
+});
+
+/** Commands of a commit of their own; conditions too, because a plan has no revision before it is stored. */
+const isPlanned = (one: Command): one is PlannedCommand =>
+  !/Operator|ApiKey|Bootstrap/.test(one.type) && !('ifRevision' in one.data);
+
+describe('a plan', () => {
+  test('is decided as its commands are one after the other', () => {
+    let accepted = 0;
+    const planned = fc.oneof(
+      { weight: 6, arbitrary: command.filter(isPlanned) },
+      { weight: 1, arbitrary: banCommand },
+      { weight: 1, arbitrary: trustCommand },
+    );
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof(command, banCommand, trustCommand), { maxLength: 8 }),
+        fc.array(planned, { maxLength: 8 }),
+        (history, commands) => {
+          const commits = historyOf(history);
+          const alone = historyOf([...history, ...commands]).slice(commits.length);
+          const overlay = new Overlay(stateOf(commits), AT);
+          const together: Commits = commands.map((one) => {
+            const decided = decideOn(overlay, one, AT);
+            return { events: decided.ok ? decided.events : [] };
+          });
+          const changed = together.filter(({ events: caused }) => caused.length > 0);
+          expect(changed).toEqual(alone);
+          accepted += changed.length;
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    expect(accepted).toBeGreaterThan(1000);
   });
 });
 

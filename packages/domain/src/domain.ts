@@ -33,21 +33,18 @@ export interface TogetherCommand {
 }
 
 /** What may be part of a `ChangeTogether`: whatever an `Overlay` knows. */
-export type PlannedCommand = CredentialCommand | AclTableCommand | SettingCommand;
-
-export type Command =
+export type PlannedCommand =
   | CredentialCommand
   | AclTableCommand
   | SettingCommand
-  | OperatorCommand
   | TrustCommand
   | RoleCommand
-  | BanCommand
-  | RehashCommand
-  | ImportCommand
-  | TogetherCommand
   | GroupCommand
-  | GroupRulesCommand;
+  | GroupRulesCommand
+  | BanCommand;
+
+export type Command =
+  PlannedCommand | OperatorCommand | RehashCommand | ImportCommand | TogetherCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads

@@ -23,6 +23,7 @@ export {
   banTag,
   canonicalBanValue,
   evolveBan,
+  isOver,
 } from './ban.ts';
 export { type BanFacts, BanIndex, type BanRule } from './ban-index.ts';
 export type {

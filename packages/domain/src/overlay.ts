@@ -6,7 +6,7 @@ import {
   aclTargetKey,
   evolveAclTable,
 } from './acl-table.ts';
-import type { Ban, BanKind } from './ban.ts';
+import { type Ban, type BanEvent, type BanKind, banTag, evolveBan, isOver } from './ban.ts';
 import type { DomainEvent, EventContext } from './commit.ts';
 import {
   type Credential,
@@ -19,11 +19,13 @@ import {
 } from './credential.ts';
 import type { DecisionReads, StreamId } from './domain.ts';
 import { evolveImport, type Import, type ImportEvent } from './import.ts';
+import { Layer } from './layer.ts';
 import type { ApiKey, Operator } from './operator.ts';
-import type { Group } from './group.ts';
-import type { GroupRules } from './group-rules.ts';
-import type { Role } from './role.ts';
-import type { TlsListener, Trust } from './trust.ts';
+import { evolveGroup, type Group, type GroupEvent } from './group.ts';
+import { evolveGroupRules, type GroupRules, type GroupRulesEvent } from './group-rules.ts';
+import { evolveRole, type Role, type RoleEvent } from './role.ts';
+import { rolesOf } from './roles-access.ts';
+import { evolveTrust, type TlsListener, type Trust, type TrustEvent } from './trust.ts';
 import { evolveSettings, type SettingEvent, type Settings } from './setting.ts';
 
 /**
@@ -33,12 +35,22 @@ import { evolveSettings, type SettingEvent, type Settings } from './setting.ts';
 export class Overlay implements DecisionReads {
   readonly #base: DecisionReads;
   readonly #context: EventContext;
-  /** Null is for what was removed. */
-  readonly #credentials = new Map<string, Credential | null>();
-  readonly #names = new Map<string, string | null>();
-  readonly #logins = new Map<string, string | null>();
-  readonly #aclTables = new Map<string, AclTable | null>();
-  readonly #imports = new Map<string, Import>();
+  readonly #credentials = new Layer<Credential>();
+  /** Ids, like those of all indexes below. */
+  readonly #names = new Layer<string>();
+  readonly #logins = new Layer<string>();
+  readonly #aclTables = new Layer<AclTable>();
+  readonly #imports = new Layer<Import>();
+  readonly #roles = new Layer<Role>();
+  readonly #roleNames = new Layer<string>();
+  readonly #groups = new Layer<Group>();
+  readonly #groupNames = new Layer<string>();
+  #groupsMore = 0;
+  #groupRules: GroupRules | undefined;
+  readonly #bans = new Layer<Ban>();
+  readonly #banValues = new Layer<string>();
+  #bansMore = 0;
+  readonly #trust = new Layer<Trust>();
   #settings: Settings | undefined;
 
   /** `at` is the time of the commit that the events will be part of; its revision is not known yet and counts as 0. */
@@ -49,28 +61,39 @@ export class Overlay implements DecisionReads {
 
   /** What is no part of a plan is changed one by one, so its events are a bug here. */
   apply(event: DomainEvent, { aggregate, key }: StreamId): void {
+    // The stream told the aggregate, in every case.
     switch (aggregate) {
       case 'credential':
-        this.#applyCredential(key, event as CredentialEvent); // The stream told the aggregate.
+        this.#applyCredential(key, event as CredentialEvent);
         break;
       case 'acl-table': {
-        const { target } = event.data as AclTableEvent['data']; // The stream told the aggregate.
+        const { target } = event.data as AclTableEvent['data'];
         const next = evolveAclTable(this.aclTable(target), event as AclTableEvent, this.#context);
-        this.#aclTables.set(key, next ?? null);
+        this.#aclTables.put(key, next);
         break;
       }
       case 'setting':
         this.#settings = evolveSettings(this.settings(), event as SettingEvent, this.#context);
         break;
       case 'import':
-        this.#imports.set(key, evolveImport(this.import(key), event as ImportEvent, this.#context));
+        this.#imports.put(key, evolveImport(this.import(key), event as ImportEvent, this.#context));
+        break;
+      case 'role':
+        this.#applyRole(key, event as RoleEvent);
+        break;
+      case 'group':
+        this.#applyGroup(key, event as GroupEvent);
+        break;
+      case 'group-rules':
+        this.#groupRules = evolveGroupRules(event as GroupRulesEvent, this.#context);
+        break;
+      case 'ban':
+        this.#applyBan(key, event as BanEvent);
+        break;
+      case 'trust':
+        this.#trust.put(key, evolveTrust(event as TrustEvent, this.#context));
         break;
       case 'operator':
-      case 'trust':
-      case 'role':
-      case 'ban':
-      case 'group':
-      case 'group-rules':
         assert(false, `a ${aggregate} is changed by a commit of its own`);
         break;
       default:
@@ -84,9 +107,9 @@ export class Overlay implements DecisionReads {
     if (taken === undefined) return;
     for (const { id, store, name, match } of added) {
       const [byName, byMatch] = [nameOf(store, name), loginOf(store, match)];
-      if (!this.#credentials.has(id) && !taken.ids.has(id)) this.#credentials.set(id, null);
-      if (!this.#names.has(byName)) this.#names.set(byName, taken.names.get(byName) ?? null);
-      if (!this.#logins.has(byMatch)) this.#logins.set(byMatch, taken.logins.get(byMatch) ?? null);
+      if (!this.#credentials.covers(id) && !taken.ids.has(id)) this.#credentials.put(id, undefined);
+      if (!this.#names.covers(byName)) this.#names.put(byName, taken.names.get(byName));
+      if (!this.#logins.covers(byMatch)) this.#logins.put(byMatch, taken.logins.get(byMatch));
     }
   }
 
@@ -94,35 +117,56 @@ export class Overlay implements DecisionReads {
     const before = event.type === 'CredentialAdded' ? undefined : this.credential(id);
     const next = evolveCredential(before, event, this.#context);
     if (before !== undefined) {
-      this.#names.set(nameOf(before.store, before.name), null);
-      this.#logins.set(loginOf(before.store, before.match), null);
+      this.#names.put(nameOf(before.store, before.name), undefined);
+      this.#logins.put(loginOf(before.store, before.match), undefined);
     }
-    this.#credentials.set(id, next ?? null);
+    this.#credentials.put(id, next);
     if (next === undefined) return;
-    this.#names.set(nameOf(next.store, next.name), id);
-    this.#logins.set(loginOf(next.store, next.match), id);
+    this.#names.put(nameOf(next.store, next.name), id);
+    this.#logins.put(loginOf(next.store, next.match), id);
+  }
+
+  #applyRole(id: string, event: RoleEvent): void {
+    const before = this.role(id);
+    const next = evolveRole(before, event, this.#context);
+    if (before !== undefined) this.#roleNames.put(before.name, undefined);
+    this.#roles.put(id, next);
+    if (next !== undefined) this.#roleNames.put(next.name, id);
+  }
+
+  #applyGroup(id: string, event: GroupEvent): void {
+    const before = this.group(id);
+    const next = evolveGroup(before, event, this.#context);
+    if (before !== undefined) this.#groupNames.put(before.name, undefined);
+    this.#groups.put(id, next);
+    if (next !== undefined) this.#groupNames.put(next.name, id);
+    this.#groupsMore += countOf(next) - countOf(before);
+  }
+
+  #applyBan(id: string, event: BanEvent): void {
+    const before = this.ban(id);
+    const next = evolveBan(before, event, this.#context);
+    this.#bans.put(id, next);
+    this.#banValues.put(banTag(event.data), next?.id);
+    this.#bansMore += countOf(next) - countOf(before);
   }
 
   credential(id: string): Credential | undefined {
-    const known = this.#credentials.get(id);
-    return known === undefined ? this.#base.credential(id) : (known ?? undefined);
+    return this.#credentials.get(id, () => this.#base.credential(id));
   }
 
   credentialIdByName(store: Store, name: string): string | undefined {
-    const known = this.#names.get(nameOf(store, name));
-    return known === undefined ? this.#base.credentialIdByName(store, name) : (known ?? undefined);
+    const below = () => this.#base.credentialIdByName(store, name);
+    return this.#names.get(nameOf(store, name), below);
   }
 
   credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined {
-    const known = this.#logins.get(loginOf(store, match));
-    return known === undefined
-      ? this.#base.credentialIdByMatch(store, match)
-      : (known ?? undefined);
+    const below = () => this.#base.credentialIdByMatch(store, match);
+    return this.#logins.get(loginOf(store, match), below);
   }
 
   aclTable(target: AclTarget): AclTable | undefined {
-    const known = this.#aclTables.get(aclTargetKey(target));
-    return known === undefined ? this.#base.aclTable(target) : (known ?? undefined);
+    return this.#aclTables.get(aclTargetKey(target), () => this.#base.aclTable(target));
   }
 
   settings(): Settings {
@@ -130,55 +174,67 @@ export class Overlay implements DecisionReads {
   }
 
   import(id: string): Import | undefined {
-    return this.#imports.get(id) ?? this.#base.import(id);
+    return this.#imports.get(id, () => this.#base.import(id));
   }
 
   role(id: string): Role | undefined {
-    return this.#base.role(id);
+    return this.#roles.get(id, () => this.#base.role(id));
   }
 
   roleIdByName(name: string): string | undefined {
-    return this.#base.roleIdByName(name);
+    return this.#roleNames.get(name, () => this.#base.roleIdByName(name));
   }
 
+  /** O(credentials that were changed). */
   credentialIdsByRole(roleId: string, max: number): readonly string[] {
-    return this.#base.credentialIdsByRole(roleId, max);
+    const changed = this.#credentials.present().filter(({ access }) => has(access, roleId));
+    // As many more as may not have it any longer.
+    const below = this.#base
+      .credentialIdsByRole(roleId, max + this.#credentials.size)
+      .filter((id) => !this.#credentials.covers(id));
+    return [...changed.map(({ id }) => id), ...below].sort().slice(0, max);
   }
 
   trust(listener: TlsListener): Trust | undefined {
-    return this.#base.trust(listener);
+    return this.#trust.get(listener, () => this.#base.trust(listener));
   }
 
   ban(id: string): Ban | undefined {
-    return this.#base.ban(id);
+    return this.#bans.get(id, () => this.#base.ban(id));
   }
 
   banByValue(kind: BanKind, value: string): Ban | undefined {
-    return this.#base.banByValue(kind, value);
+    const below = () => this.#base.banByValue(kind, value)?.id;
+    const id = this.#banValues.get(banTag({ kind, value }), below);
+    return id === undefined ? undefined : this.ban(id);
   }
 
   banCount(): number {
-    return this.#base.banCount();
+    return this.#base.banCount() + this.#bansMore;
   }
 
+  /** O(bans that were changed). */
   expiredBans(at: number, most: number): readonly Ban[] {
-    return this.#base.expiredBans(at, most);
+    const below = this.#base
+      .expiredBans(at, most + this.#bans.size)
+      .filter(({ id }) => !this.#bans.covers(id));
+    return [...below, ...this.#bans.present().filter((one) => isOver(one, at))].slice(0, most);
   }
 
   group(id: string): Group | undefined {
-    return this.#base.group(id);
+    return this.#groups.get(id, () => this.#base.group(id));
   }
 
   groupIdByName(name: string): string | undefined {
-    return this.#base.groupIdByName(name);
+    return this.#groupNames.get(name, () => this.#base.groupIdByName(name));
   }
 
   groupCount(): number {
-    return this.#base.groupCount();
+    return this.#base.groupCount() + this.#groupsMore;
   }
 
   groupRules(): GroupRules {
-    return this.#base.groupRules();
+    return this.#groupRules ?? this.#base.groupRules();
   }
 
   operator(id: string): Operator | undefined {
@@ -209,3 +265,7 @@ export class Overlay implements DecisionReads {
 // No store has a colon in its name.
 const nameOf = (store: Store, name: string): string => `${store}:${name}`;
 const loginOf = (store: Store, match: CredentialMatch): string => `${store}:${loginKey(match)}`;
+
+const countOf = (object: unknown): number => (object === undefined ? 0 : 1);
+const has = (access: Credential['access'], roleId: string): boolean =>
+  rolesOf(access).includes(roleId);

@@ -4,12 +4,14 @@ import type {
   Ban,
   BanKind,
   Credential,
+  DecisionReads,
   Group,
   Operator,
   Revision,
   Role,
   Settings,
   Store,
+  Trust,
 } from '@sallyport/domain';
 
 /** One page of a list. */
@@ -58,11 +60,22 @@ export interface Lists {
 }
 
 /** Everything at one revision, however long it takes to read. Holds the file's old pages until it is disposed. */
-export interface Snapshot extends Disposable {
+export interface Snapshot
+  extends Disposable, Pick<DecisionReads, 'credential' | 'role' | 'group' | 'groupRules'> {
   readonly revision: Revision;
   /** Credentials in the order of their ids, from the first one behind `after`. */
   credentials(after: string, limit: number): readonly Credential[];
+  /** Credentials in the order of stores and names. */
+  credentialsByName(after: Credential | undefined, limit: number): readonly Credential[];
+  /** Roles in the order of their names. */
+  roles(after: Role | undefined, limit: number): readonly Role[];
+  /** Groups in the order of their names. */
+  groups(after: Group | undefined, limit: number): readonly Group[];
   /** Lists of rules in the order of `aclTargetKey`. */
-  aclTables(after: string, limit: number): readonly AclTable[];
+  aclTables(after: AclTable | undefined, limit: number): readonly AclTable[];
+  /** Bans in the order of kinds and values, those that have run out included. */
+  bans(after: Ban | undefined, limit: number): readonly Ban[];
+  /** Of every listener that has one. */
+  trust(): readonly Trust[];
   settings(): Settings;
 }

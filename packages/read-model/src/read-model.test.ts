@@ -2,16 +2,19 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  type Ban,
   type Command,
   type Credential,
   decide,
   type DomainEvent,
+  type Group,
   loginKey,
   loginKeysOf,
   MemoryState,
   type NewCommit,
   type NewCredential,
   type NewGroup,
+  type Role,
 } from '@sallyport/domain';
 import type { OperationalError } from '@sallyport/errors';
 import { MemoryEventLog, nextHash } from '@sallyport/event-log';
@@ -597,10 +600,53 @@ describe('a snapshot', () => {
     expect(snapshot.revision).toBe(2);
     expect(snapshot.credentials('', 1).map((one) => one.id)).toEqual(['a']);
     expect(snapshot.credentials('a', 5).map((one) => one.id)).toEqual(['b']);
-    expect(snapshot.aclTables('', 5)).toHaveLength(1);
+    expect(snapshot.aclTables(undefined, 5)).toHaveLength(1);
     expect(snapshot.settings()).toMatchObject({ noMatch: 'deny', updatedRevision: 0 });
     using later = model.snapshot();
     expect(later.settings()).toMatchObject({ noMatch: 'allow', updatedRevision: 4 });
+  });
+
+  it('tells objects in the order of their names, whatever their ids, and those that others refer to', async () => {
+    const named = (type: 'RoleAdded' | 'GroupAdded', id: string, name: string) =>
+      ({ type, data: { id, name, description: '', permissions: [] } }) as const;
+    const rule = { id: 'r', matchBy: 'client_id', value: '*', groups: ['2'] } as const;
+    const ban = (id: string, value: string) =>
+      ({ type: 'BanAdded', data: { id, kind: 'client_id', value, by: 'x' } }) as const;
+    const fields = { clientCertificate: 'none' } as const;
+    await append(
+      commitOf(
+        '1',
+        added({ ...credential('a'), name: 'z' }),
+        added({ ...credential('b'), name: 'y' }),
+        added({ ...credential('c'), store: 'clients', name: 'zz' }),
+        ...(['RoleAdded', 'GroupAdded'] as const).flatMap((type) => [
+          named(type, '1', 'z'),
+          named(type, '2', 'y'),
+        ]),
+        { type: 'GroupRulesReplaced', data: { rules: [rule] } },
+        ban('1', 'z'),
+        ban('2', 'y'),
+        { type: 'TrustReplaced', data: { listener: 'wss:default', fields } },
+      ),
+    );
+    const model = await openModel();
+    using snapshot = model.snapshot();
+    const everything = <T extends { readonly id: string }>(
+      read: (after: T | undefined, limit: number) => readonly T[],
+    ) => {
+      const [first] = read(undefined, 1);
+      return [first, ...read(first, 9)].map((one) => one?.id);
+    };
+    expect(
+      everything<Credential>((after, limit) => snapshot.credentialsByName(after, limit)),
+    ).toEqual([...['c', 'b', 'a']]);
+    expect(everything<Role>((after, limit) => snapshot.roles(after, limit))).toEqual(['2', '1']);
+    expect(everything<Group>((after, limit) => snapshot.groups(after, limit))).toEqual(['2', '1']);
+    expect(everything<Ban>((after, limit) => snapshot.bans(after, limit))).toEqual(['2', '1']);
+    expect(snapshot.trust().map((one) => one.listener)).toEqual(['wss:default']);
+    expect(snapshot.groupRules()).toMatchObject({ rules: [rule], updatedRevision: 1 });
+    expect([snapshot.role('1'), snapshot.group('1')].map((one) => one?.name)).toEqual(['z', 'z']);
+    expect([snapshot.credential('a')?.name, snapshot.role('9')]).toEqual(['z', undefined]);
   });
 
   it('ends with its model, and there are not too many', async () => {

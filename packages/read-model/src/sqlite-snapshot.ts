@@ -1,9 +1,16 @@
 import {
   type AclTable,
+  aclTargetKey,
+  type Ban,
   type Credential,
   DEFAULT_SETTINGS,
+  type Group,
+  type GroupRules,
+  NO_GROUP_RULES,
   type Revision,
+  type Role,
   type Settings,
+  type Trust,
 } from '@sallyport/domain';
 import type { Snapshot } from './lists.ts';
 import { type Database, DatabaseSync } from './sqlite.ts';
@@ -30,9 +37,51 @@ export class SqliteSnapshot implements Snapshot {
     return this.#docs('SELECT doc FROM credentials WHERE id > ? ORDER BY id LIMIT ?', after, limit);
   }
 
-  aclTables(after: string, limit: number): readonly AclTable[] {
+  credentialsByName(after: Credential | undefined, limit: number): readonly Credential[] {
+    const sql =
+      'SELECT doc FROM credentials WHERE (store, name) > (?, ?) ORDER BY store, name LIMIT ?';
+    return this.#docs(sql, after?.store ?? '', after?.name ?? '', limit);
+  }
+
+  roles(after: Role | undefined, limit: number): readonly Role[] {
+    const sql = 'SELECT doc FROM roles WHERE name > ? ORDER BY name LIMIT ?';
+    return this.#docs(sql, after?.name ?? '', limit);
+  }
+
+  groups(after: Group | undefined, limit: number): readonly Group[] {
+    const sql = 'SELECT doc FROM access_groups WHERE name > ? ORDER BY name LIMIT ?';
+    return this.#docs(sql, after?.name ?? '', limit);
+  }
+
+  aclTables(after: AclTable | undefined, limit: number): readonly AclTable[] {
     const sql = 'SELECT doc FROM acl_tables WHERE target > ? ORDER BY target LIMIT ?';
-    return this.#docs(sql, after, limit);
+    return this.#docs(sql, after === undefined ? '' : aclTargetKey(after.target), limit);
+  }
+
+  bans(after: Ban | undefined, limit: number): readonly Ban[] {
+    const sql = 'SELECT doc FROM bans WHERE (kind, value) > (?, ?) ORDER BY kind, value LIMIT ?';
+    return this.#docs(sql, after?.kind ?? '', after?.value ?? '', limit);
+  }
+
+  trust(): readonly Trust[] {
+    return this.#docs('SELECT doc FROM trust ORDER BY listener');
+  }
+
+  groupRules(): GroupRules {
+    const [stored] = this.#docs<GroupRules>('SELECT doc FROM group_rules WHERE id = 1');
+    return stored ?? NO_GROUP_RULES;
+  }
+
+  credential(id: string): Credential | undefined {
+    return this.#docs<Credential>('SELECT doc FROM credentials WHERE id = ?', id)[0];
+  }
+
+  role(id: string): Role | undefined {
+    return this.#docs<Role>('SELECT doc FROM roles WHERE id = ?', id)[0];
+  }
+
+  group(id: string): Group | undefined {
+    return this.#docs<Group>('SELECT doc FROM access_groups WHERE id = ?', id)[0];
   }
 
   settings(): Settings {

@@ -61,18 +61,16 @@ const compiled = (holder: Holder): CompiledPolicy =>
 
 const facts = { clientId: 'c', username: 'u', listener: 'tcp:default' };
 
-function ask(
-  policy: CompiledPolicy,
-  action: Exclude<Action, 'unsubscribe'>,
-  topic: string,
-): Decision {
+type Asked = Exclude<Action, 'unsubscribe'>;
+
+function ask(policy: CompiledPolicy, action: Asked, topic: string): Decision {
   if (action !== 'subscribe') return check(policy, facts, action, levelsOf(topic), topic);
   const filter = parseTopicFilter(topic);
   if (!filter.ok) throw new Error(`${topic}: ${filter.problem}`);
   return checkSubscribe(policy, facts, filter.value);
 }
 
-const allows = (holder: Holder, action: Action, topic: string): boolean =>
+const allows = (holder: Holder, action: Asked, topic: string): boolean =>
   ask(compiled(holder), action, topic).allowed;
 
 describe('operations', () => {

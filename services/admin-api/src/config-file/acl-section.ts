@@ -1,139 +1,93 @@
 import { type AclRule, type AclTable, type AclTarget, aclTargetKey } from '@sallyport/domain';
-import { Type } from 'typebox';
-import { turn } from '../bulk/turn.ts';
-import { refused } from '../http/problems.ts';
+import { type Static, Type } from 'typebox';
 import type { CommandInputs } from '../http/write.ts';
 import { replaceBody } from '../routes/acl/schema.ts';
-import { type Change, type ConfigSection, pages, sameValue } from './section.ts';
+import { entryProblem, listSection } from './list-section.ts';
+import { pages, sameValue } from './section.ts';
 
-type FileRule = Omit<AclRule, 'ruleId'> & { readonly ruleId?: string };
-
-interface Entry {
-  readonly target: { readonly kind: AclTarget['kind']; readonly name?: string };
-  readonly rules: readonly FileRule[];
-}
-
-const targetSchema = Type.Object(
+const entrySchema = Type.Object(
   {
-    kind: Type.Enum(['client', 'username', 'everyone']),
-    name: Type.Optional(Type.String({ description: 'Of the client id or username.' })),
+    target: Type.Object(
+      {
+        kind: Type.Enum(['client', 'username', 'everyone']),
+        name: Type.Optional(Type.String({ description: 'Of the client id or username.' })),
+      },
+      { additionalProperties: false },
+    ),
+    ...replaceBody.properties,
   },
   { additionalProperties: false },
 );
 
-/** Lists of rules by whom they are for. */
-export const aclSection: ConfigSection = {
+type Entry = Static<typeof entrySchema>;
+type FileRule = Omit<AclRule, 'ruleId'> & { readonly ruleId?: string };
+
+/** Lists of rules, by whom they are for. */
+export const aclSection = listSection<Entry, AclTable>({
   name: 'acl',
-  schema: Type.Array(
-    Type.Object(
-      { target: targetSchema, ...replaceBody.properties },
-      { additionalProperties: false },
-    ),
-  ),
+  entry: entrySchema,
+  keyPointer: '/target',
+  keyOf: (entry) => aclTargetKey(targetOf(entry)),
+  keyOfPresent: ({ target }) => aclTargetKey(target),
+  find: (reads, entry) => reads.aclTable(targetOf(entry)),
+  pages: (snapshot) =>
+    pages((after: AclTable | undefined, limit) => snapshot.aclTables(after, limit)),
+  written: ({ target, rules }) => ({ target, rules }),
 
-  async compare(value, { context, prune }) {
-    const { reads } = context.ports.model;
-    const changes: Change[] = [];
-    const named = new Set<string>();
-    for (const [index, entry] of (value as readonly Entry[]).entries()) {
-      const pointer = `/acl/${index}`;
-      const target = targetOf(entry, pointer);
-      const key = aclTargetKey(target);
-      if (named.has(key)) throw problem(`${pointer}/target`, 'is there twice');
-      named.add(key);
-      const change = compareOne(pointer, target, entry.rules, reads.aclTable(target));
-      if (change !== undefined) changes.push(change);
-      if (index % 100 === 99) await turn();
-    }
-    if (!prune) return changes;
-    using snapshot = context.ports.model.snapshot();
-    for (const page of tablePages(snapshot)) {
-      const unnamed = page.filter((one) => !named.has(aclTargetKey(one.target)));
-      changes.push(...unnamed.map(deletion));
-      await turn();
-    }
-    return changes;
+  compare(entry, table, { own }) {
+    const target = targetOf(entry);
+    const { rules } = entry;
+    const before = table?.rules ?? [];
+    if (sameRules(rules, before)) return undefined;
+    return {
+      ...(table === undefined
+        ? { after: { target, rules } }
+        : { fields: [{ pointer: '/rules', before, after: rules }] }),
+      rehearsal: (inputs) => ({
+        type: 'ReplaceAclRules',
+        data: {
+          target,
+          rules: withIds(rules, before, own(inputs)),
+          ifRevision: table?.updatedRevision ?? 0,
+        },
+      }),
+    };
   },
+  remove: ({ target, updatedRevision: ifRevision }) => ({
+    type: 'RemoveAclRules',
+    data: { target, ifRevision },
+  }),
+});
 
-  *export(snapshot) {
-    for (const page of tablePages(snapshot))
-      yield page.map(({ target, rules }) => ({ target, rules }));
-  },
-};
-
-const tablePages = (snapshot: Parameters<ConfigSection['export']>[0]) =>
-  pages(
-    (after, limit) => snapshot.aclTables(after, limit),
-    (one) => aclTargetKey(one.target),
-  );
-
-const problem = (pointer: string, detail: string): Error =>
-  refused('invalid_request', { problems: [{ pointer, detail }] });
-
-function targetOf({ target: { kind, name } }: Entry, pointer: string): AclTarget {
+function targetOf({ target: { kind, name } }: Entry): AclTarget {
   if (kind === 'everyone') {
     if (name === undefined) return { kind };
-    throw problem(`${pointer}/target/name`, 'is not known for everyone');
+    throw entryProblem('invalid_request', '/target/name', 'is not known for everyone');
   }
   if (name !== undefined) return { kind, name };
-  throw problem(`${pointer}/target/name`, 'is required');
+  throw entryProblem('invalid_request', '/target/name', 'is required');
 }
 
-const withoutId = ({ ruleId: _ruleId, ...members }: FileRule) => members;
-
-function compareOne(
-  pointer: string,
-  target: AclTarget,
-  rules: readonly FileRule[],
-  table: AclTable | undefined,
-): Change | undefined {
-  const before = table?.rules ?? [];
-  const same =
+function sameRules(rules: readonly FileRule[], before: readonly AclRule[]): boolean {
+  return (
     rules.length === before.length &&
     rules.every((rule, index) => {
-      const there = before[index];
-      if (there === undefined || !sameValue(withoutId(rule), withoutId(there))) return false;
-      return rule.ruleId === undefined || rule.ruleId === there.ruleId;
-    });
-  if (same) return undefined;
-  const rehearsal = (inputs: CommandInputs) => {
-    const ruleIds = before.map((one) => one.ruleId);
-    const written = new Set(rules.map((one) => one.ruleId));
-    const whole = rules.map((rule, index) => {
-      const kept = ruleIds[index];
-      const free = kept !== undefined && !written.has(kept) ? kept : undefined;
-      return { ...rule, ruleId: rule.ruleId ?? free ?? inputs.id(`${pointer}/${index}`) };
-    });
-    const ifRevision = table?.updatedRevision ?? 0;
-    return { type: 'ReplaceAclRules', data: { target, rules: whole, ifRevision } } as const;
-  };
-  return {
-    section: 'acl',
-    action: table === undefined ? 'create' : 'update',
-    key: aclTargetKey(target),
-    pointer,
-    ...(table === undefined
-      ? { after: { target, rules } }
-      : {
-          fields: [{ pointer: '/rules', before, after: rules }],
-          updatedRevision: table.updatedRevision,
-        }),
-    command: async (inputs) => rehearsal(inputs),
-    rehearsal,
-  };
+      const ruleId = rule.ruleId ?? before[index]?.ruleId;
+      return sameValue({ ...rule, ruleId }, before[index]);
+    })
+  );
 }
 
-function deletion({ target, rules, updatedRevision }: AclTable): Change {
-  const rehearsal = () =>
-    ({ type: 'RemoveAclRules', data: { target, ifRevision: updatedRevision } }) as const;
-  return {
-    section: 'acl',
-    action: 'delete',
-    key: aclTargetKey(target),
-    pointer: '/acl',
-    before: { target, rules },
-    updatedRevision,
-    command: async () => rehearsal(),
-    rehearsal,
-  };
+/** Rules that name no id have that of the rule in their place, unless another one names it. */
+function withIds(
+  rules: readonly FileRule[],
+  before: readonly AclRule[],
+  inputs: CommandInputs,
+): readonly AclRule[] {
+  const written = new Set(rules.map((one) => one.ruleId));
+  return rules.map((rule, index) => {
+    const kept = before[index]?.ruleId;
+    const free = kept !== undefined && !written.has(kept) ? kept : undefined;
+    return { ...rule, ruleId: rule.ruleId ?? free ?? inputs.id(`rule-${index}`) };
+  });
 }

@@ -1,192 +1,209 @@
-import type { Credential } from '@sallyport/domain';
+import type { AccessSpec, Credential, Store } from '@sallyport/domain';
+import { NAME_BYTES_MAX, STORES } from '@sallyport/domain';
 import { type Static, Type } from 'typebox';
 import { proves } from '../bulk/import-rows.ts';
 import type { ApiContext } from '../http/context.ts';
-import { turn } from '../bulk/turn.ts';
-import { refused } from '../http/problems.ts';
+import { defaulted } from '../http/list-query.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { exportedFields } from '../routes/credentials/export.ts';
 import { createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
 import { type CreateBody, placeholder, prepareCredential } from '../routes/credentials/prepare.ts';
-import { storedFields } from '../routes/credentials/proof-schema.ts';
-import { withWholeAccess } from '../routes/credentials/roles-access.ts';
-import { replaceBody } from '../routes/credentials/schema.ts';
-import {
-  type Change,
-  type ComparedWith,
-  type ConfigSection,
-  fieldChanges,
-  pages,
-} from './section.ts';
+import { storedFields, validityView } from '../routes/credentials/proof-schema.ts';
+import { rolesAccessOf, withWholeAccess } from '../routes/credentials/roles-access.ts';
+import { accessSchemaOf, replaceBody } from '../routes/credentials/schema.ts';
+import { type EntryComparedWith, entryProblem, listSection, type Wanted } from './list-section.ts';
+import type { Reference } from './references.ts';
+import { withKeptPermissionIds } from './roles-section.ts';
+import { type ComparedWith, fieldChanges, HIDDEN, type Names, pages } from './section.ts';
 
-/** Of the native store; a credential that does not say otherwise is opened by a password. */
+const access = accessSchemaOf(
+  rolesAccessOf(Type.String({ maxLength: NAME_BYTES_MAX, description: 'Name of a role.' })),
+);
+
 const entrySchema = Type.Object(
-  { kind: Type.Optional(Type.Enum(['password', 'certificate'])), ...replaceBody.properties },
-  { additionalProperties: false },
+  {
+    store: defaulted(Type.Enum([...STORES], { default: 'native' })),
+    kind: defaulted(Type.Enum(['password', 'certificate'], { default: 'password' })),
+    ...replaceBody.properties,
+    access: defaulted(Type.Unsafe<AccessSpec>({ ...access, default: { kind: 'acl' } })),
+  },
+  {
+    additionalProperties: false,
+    description:
+      'Without a `password` the secrets stay as they are; a new credential that needs one is refused without. Secrets are never exported.',
+  },
 );
 
 type Entry = Static<typeof entrySchema>;
 
-/** Secrets are named, never told. */
-const HIDDEN = '(secret)';
+// No store has a colon in its name.
+export const credentialKey = ({ store, name }: { readonly store: Store; readonly name: string }) =>
+  `${store}:${name}`;
 
-/** Credentials of the native store, by their names. An entry without a password leaves the secrets alone. */
-export const credentialsSection: ConfigSection = {
+/** Credentials, by their stores and names. Roles are called by their names. */
+export const credentialsSection = listSection<Entry, Credential>({
   name: 'credentials',
-  schema: Type.Array(entrySchema),
-
-  async compare(value, against) {
-    const { reads } = against.context.ports.model;
-    const changes: Change[] = [];
-    const named = new Set<string>();
-    for (const [index, entry] of (value as readonly Entry[]).entries()) {
-      const pointer = `/credentials/${index}`;
-      if (named.has(entry.name)) throw twice(`${pointer}/name`);
-      named.add(entry.name);
-      checkMembers(entry, pointer);
-      const id = reads.credentialIdByName('native', entry.name);
-      const present = id === undefined ? undefined : reads.credential(id);
-      if (present === undefined) changes.push(creation(against.context, pointer, entry));
-      else changes.push(...(await update(against, pointer, entry, present)));
-      if (index % 100 === 99) await turn();
-    }
-    if (against.prune) changes.push(...(await unnamed(against, named)));
-    return changes;
+  entry: entrySchema,
+  keyPointer: '/name',
+  naming: {
+    noun: 'credential',
+    keyOf: (entry) => credentialKey(entry as Entry),
+    find(reads, key) {
+      const store = STORES.find((one) => key.startsWith(`${one}:`));
+      return store && reads.credentialIdByName(store, key.slice(store.length + 1));
+    },
   },
-
-  *export(snapshot) {
-    for (const page of credentialPages(snapshot)) {
-      yield page.filter((one) => one.store === 'native').map(entryOf);
-    }
+  keyOf: credentialKey,
+  keyOfPresent: credentialKey,
+  labelOf: (key) => key.replace(/^native:/, ''),
+  find(reads, { store, name }) {
+    const id = reads.credentialIdByName(store, name);
+    return id === undefined ? undefined : reads.credential(id);
   },
-};
+  pages: (snapshot) =>
+    pages((after: Credential | undefined, limit) => snapshot.credentialsByName(after, limit)),
 
-const entryOf = (credential: Credential) => ({
-  ...(credential.kind === 'password' ? {} : { kind: credential.kind }),
-  ...exportedFields(credential),
+  written: (credential, names) => ({
+    ...(credential.store === 'native' ? {} : { store: credential.store }),
+    ...(credential.kind === 'password' ? {} : { kind: credential.kind }),
+    ...writtenFields(credential, names),
+  }),
+
+  compare(entry, present, against) {
+    checkScram(entry);
+    const roles = rolesOf(entry, against);
+    if (present === undefined) return creation(entry, roles, against);
+    return update(entry, present, roles, against);
+  },
+  remove: ({ id, updatedRevision: ifRevision }) => ({
+    type: 'RemoveCredential',
+    data: { id, ifRevision },
+  }),
 });
 
-const credentialPages = (snapshot: Parameters<ConfigSection['export']>[0]) =>
-  pages(
-    (after, limit) => snapshot.credentials(after, limit),
-    (one) => one.id,
-  );
-
-const twice = (pointer: string): Error =>
-  refused('invalid_request', { problems: [{ pointer, detail: 'is there twice' }] });
-
-const otherKind = (pointer: string): Error =>
-  refused('invalid_request', {
-    problems: [{ pointer: `${pointer}/kind`, detail: 'cannot be changed; remove it first' }],
-  });
-
-function checkMembers({ scram, password }: Entry, pointer: string): void {
-  if ((scram?.length ?? 0) === 0 || password !== undefined) return;
-  const detail = 'needs a password, because keys are made from it';
-  throw refused('invalid_request', { problems: [{ pointer: `${pointer}/scram`, detail }] });
+function writtenFields(credential: Credential, names: Names) {
+  const fields = exportedFields(credential);
+  if (fields.access.kind !== 'roles') return fields;
+  const roles = fields.access.roles.map((id) => names.role(id)?.name ?? id);
+  return { ...fields, access: { ...fields.access, roles } };
 }
 
-function creation(context: ApiContext, pointer: string, entry: Entry): Change {
-  const body: CreateBody = {
-    ...entry,
-    ...{ store: 'native', kind: entry.kind ?? 'password' },
-    ...{ generateSecret: false, scramOnly: false },
-  };
+function checkScram({ scram, password }: Entry): void {
+  if ((scram?.length ?? 0) === 0 || password !== undefined) return;
+  const detail = 'needs a password, because keys are made from it';
+  throw entryProblem('invalid_request', '/scram', detail);
+}
+
+function rolesOf({ access: sent }: Entry, { references }: ComparedWith): readonly Reference[] {
+  if (sent.kind !== 'roles') return [];
+  const { roles = [] }: { readonly roles?: readonly string[] } = sent; // The schema lets it be left out.
+  return roles.map((name, index) => {
+    const reference = references.to('roles', name);
+    if (reference !== undefined) return reference;
+    throw entryProblem('credential_invalid', `/access/roles/${index}`, 'is the name of no role');
+  });
+}
+
+/** The access with ids of roles in place of their names. */
+function accessWithIds(
+  sent: AccessSpec,
+  roles: readonly Reference[],
+  inputs: CommandInputs,
+): AccessSpec {
+  if (sent.kind !== 'roles') return sent;
+  return { ...sent, roles: roles.map((reference) => reference(inputs)) };
+}
+
+function creation(
+  entry: Entry,
+  roles: readonly Reference[],
+  { context, own }: EntryComparedWith,
+): Wanted {
   const { password, ...fields } = entry;
+  const bodyOf = (inputs: CommandInputs): CreateBody => ({
+    ...entry,
+    access: accessWithIds(entry.access, roles, inputs),
+    ...{ generateSecret: false, scramOnly: false },
+  });
   return {
-    section: 'credentials',
-    action: 'create',
-    key: entry.name,
-    pointer,
     after: { ...fields, ...(password === undefined ? {} : { password: HIDDEN }) },
     ...secretTag(context, password),
     command: async (inputs) => {
-      const own = { ...inputs, id: (purpose: string) => inputs.id(`${pointer}/${purpose}`) };
-      const { credential } = await prepareCredential(context, body, own);
+      const { credential } = await prepareCredential(context, bodyOf(inputs), own(inputs));
       return { type: 'AddCredential', data: credential };
     },
-    rehearsal: (inputs) => {
-      const own = { ...inputs, id: (purpose: string) => inputs.id(`${pointer}/${purpose}`) };
-      return { type: 'AddCredential', data: placeholder(body, own) };
-    },
+    rehearsal: (inputs) => ({
+      type: 'AddCredential',
+      data: placeholder(bodyOf(inputs), own(inputs)),
+    }),
   };
 }
 
 const secretTag = ({ ports }: ApiContext, password: string | undefined) =>
   password === undefined ? {} : { secretTag: ports.secretBox.fingerprint(password) };
 
+/** Fields as they are compared: in the forms in which they are kept, with the ids of permissions that are there. */
+function comparedFields(
+  { store: _store, kind: _kind, password: _p, scram: _s, ...sent }: Entry,
+  present: Credential,
+) {
+  const stored = storedFields(sent);
+  const fields = { ...stored, validity: validityView(stored.validity) };
+  const own = present.access.kind === 'roles' ? present.access.permissions : [];
+  if (sent.access.kind !== 'roles') return fields;
+  const {
+    roles = [],
+    permissions = [],
+    publishPrefix = '',
+  }: Partial<typeof sent.access> = sent.access; // The schema lets them be left out.
+  const whole: AccessSpec = {
+    ...{ kind: 'roles', roles },
+    permissions: withKeptPermissionIds(permissions, own) as typeof permissions,
+    ...(publishPrefix === '' ? {} : { publishPrefix }),
+  };
+  return { ...fields, access: whole };
+}
+
 async function update(
-  { context, at }: ComparedWith,
-  pointer: string,
   entry: Entry,
   present: Credential,
-): Promise<readonly Change[]> {
-  const { kind = 'password', password, scram, ...wanted } = entry;
-  if (kind !== present.kind) throw otherKind(pointer);
-  const newSecret = password !== undefined && !(await proves(context, present, password, at));
-  const fields = [...fieldChanges({ ...exportedFields(present) }, wanted)];
-  if (newSecret) fields.push({ pointer: '/password', before: HIDDEN, after: HIDDEN });
-  if (fields.length === 0) return [];
-  const { id, updatedRevision } = present;
-  const ids = { id: (purpose: string) => `${pointer}/${purpose}` };
-  const changes = storedFields(withWholeAccess(wanted, ids));
-  const data = { id, changes, ifRevision: updatedRevision };
-  const mechanisms = scram ?? presentMechanisms(present, at);
-  const secretOf = async (inputs: CommandInputs) => {
-    if (!newSecret) return {};
-    const own = { ...inputs, id: (purpose: string) => inputs.id(`${pointer}/${purpose}`) };
-    const asked = { credentialId: id, password, mechanisms, username: wanted.match.username };
-    return { secret: (await createSecret(context, asked, own)).secret };
-  };
-  const change: Change = {
-    section: 'credentials',
-    action: 'update',
-    key: entry.name,
-    pointer,
-    fields,
-    updatedRevision,
-    ...secretTag(context, newSecret ? password : undefined),
-    command: async (inputs) => ({
-      type: 'ChangeCredential',
-      data: { ...data, ...(await secretOf(inputs)) },
-    }),
-    rehearsal: () => {
-      const keys = mechanisms.map((mechanism) => ({ mechanism, verifier: '' }));
-      const scramKeys = keys.length === 0 ? {} : { scram: keys };
-      const secret = { secretId: '', verifier: '', createdAt: at, ...scramKeys };
-      return { type: 'ChangeCredential', data: { ...data, ...(newSecret ? { secret } : {}) } };
-    },
-  };
-  return [change];
-}
-
-async function unnamed(
-  { context }: ComparedWith,
-  named: ReadonlySet<string>,
-): Promise<readonly Change[]> {
-  const changes: Change[] = [];
-  using snapshot = context.ports.model.snapshot();
-  for (const page of credentialPages(snapshot)) {
-    for (const one of page) {
-      if (one.store === 'native' && !named.has(one.name)) changes.push(deletion(one));
-    }
-    await turn();
+  roles: readonly Reference[],
+  { context, at, own }: EntryComparedWith,
+): Promise<Wanted | undefined> {
+  const { kind, password, scram } = entry;
+  if (kind !== present.kind) {
+    throw entryProblem('invalid_request', '/kind', 'cannot be changed; remove it first');
   }
-  return changes;
-}
-
-function deletion(credential: Credential): Change {
-  const { id, updatedRevision, name } = credential;
-  const rehearsal = () =>
-    ({ type: 'RemoveCredential', data: { id, ifRevision: updatedRevision } }) as const;
+  const wanted = comparedFields(entry, present);
+  const newSecret = password !== undefined && !(await proves(context, present, password, at));
+  const fields = [...fieldChanges(writtenFields(present, context.ports.model.reads), wanted)];
+  if (newSecret) fields.push({ pointer: '/password', before: HIDDEN, after: HIDDEN });
+  if (fields.length === 0) return undefined;
+  const { id, updatedRevision: ifRevision } = present;
+  const mechanisms = scram ?? presentMechanisms(present, at);
+  const dataOf = (inputs: CommandInputs) => {
+    const sent = { ...wanted, access: accessWithIds(wanted.access, roles, inputs) };
+    return { id, changes: storedFields(withWholeAccess(sent, own(inputs))), ifRevision };
+  };
+  const rehearsal: Wanted['rehearsal'] = (inputs) => {
+    const keys = mechanisms.map((mechanism) => ({ mechanism, verifier: '' }));
+    const scramKeys = keys.length === 0 ? {} : { scram: keys };
+    const secret = { secretId: '', verifier: '', createdAt: at, ...scramKeys };
+    return {
+      type: 'ChangeCredential',
+      data: { ...dataOf(inputs), ...(newSecret ? { secret } : {}) },
+    };
+  };
+  if (!newSecret) return { fields, rehearsal };
   return {
-    section: 'credentials',
-    action: 'delete',
-    key: name,
-    pointer: '/credentials',
-    before: exportedFields(credential),
-    updatedRevision,
-    command: async () => rehearsal(),
+    fields,
+    ...secretTag(context, password),
     rehearsal,
+    command: async (inputs) => {
+      const { username } = wanted.match;
+      const asked = { credentialId: id, password, mechanisms, username };
+      const { secret } = await createSecret(context, asked, own(inputs));
+      return { type: 'ChangeCredential', data: { ...dataOf(inputs), secret } };
+    },
   };
 }

@@ -4,8 +4,10 @@ import type { Rejection } from '@sallyport/errors';
 import type { ApiContext } from '../http/context.ts';
 import { RefusedError, refused } from '../http/problems.ts';
 import type { CommandInputs } from '../http/write.ts';
-import { OrderedIds } from '../bulk/ordered-id.ts';
-import { type Change } from './section.ts';
+import { derivedId } from '../http/commit-identity.ts';
+import { located } from './list-section.ts';
+import { References } from './references.ts';
+import type { Change, ComparedWith } from './section.ts';
 import { SECTIONS } from './sections.ts';
 import { turn } from '../bulk/turn.ts';
 
@@ -14,7 +16,7 @@ export const PLAN_CHANGES_MAX = 10_000;
 
 /** What has to be changed so that everything is as a file says. */
 export interface Plan {
-  /** Deletions, then what is updated and created. */
+  /** In the order in which they are made. */
   readonly changes: readonly Change[];
   /** Newest revision that was looked at. */
   readonly revision: Revision;
@@ -28,22 +30,25 @@ type ConfigFile = Readonly<Record<string, unknown>>;
 export async function planOf(
   context: ApiContext,
   file: ConfigFile,
-  options: { readonly prune: boolean },
+  { prune, by }: Pick<ComparedWith, 'prune' | 'by'>,
 ): Promise<Plan> {
   const { model, clock } = context.ports;
-  const { revision } = model;
-  const made: Change[] = [];
-  const deleted: Change[] = [];
+  const { revision, reads } = model;
+  const references = new References({ sections: SECTIONS, file, reads, prune });
+  const changes: Change[] = [];
+  const last: Change[][] = [];
   for (const section of SECTIONS) {
     const value = file[section.name];
     if (value === undefined) continue;
-    const changes = await section.compare(value, { context, at: clock(), prune: options.prune });
-    for (const one of changes) (one.action === 'delete' ? deleted : made).push(one);
+    const against = { context, at: clock(), prune, by, references };
+    const found = await section.compare(value, against);
+    const of = (action: Change['action']) => found.filter((one) => one.action === action);
+    // What goes away, and what changes, may free what comes; but not while others refer to it.
+    if (section.deletedLast === true) last.push(of('delete'));
+    else changes.push(...of('delete'));
+    changes.push(...of('update'), ...of('create'));
   }
-  // What refers to others goes before them; updates may free what a creation takes.
-  const updated = made.filter((one) => one.action === 'update');
-  const created = made.filter((one) => one.action === 'create');
-  const changes = [...deleted.reverse(), ...updated, ...created];
+  changes.push(...last.reverse().flat());
   if (changes.length > PLAN_CHANGES_MAX) {
     throw refused('too_many_rows', { detail: `At most ${PLAN_CHANGES_MAX} changes are made.` });
   }
@@ -63,8 +68,7 @@ function tagOf(changes: readonly Change[]): string {
 export async function rehearse(context: ApiContext, { changes }: Plan): Promise<void> {
   const { model, clock } = context.ports;
   const at = clock();
-  const ids = new OrderedIds();
-  const inputs: CommandInputs = { at, id: () => ids.next(at) };
+  const inputs: CommandInputs = { at, id: (purpose) => derivedId('rehearsal', purpose) };
   const overlay = new Overlay(model.reads, at);
   for (const [index, change] of changes.entries()) {
     const decided = decideOn(overlay, change.rehearsal(inputs), at);
@@ -75,10 +79,8 @@ export async function rehearse(context: ApiContext, { changes }: Plan): Promise<
 
 /** The rejection of a change, as one of the file. */
 export function pointedAt(rejection: Rejection, { pointer, section, key }: Change): Rejection {
-  const { code, problems = [] } = rejection;
-  const detail = `${section}: ${key}`;
-  const here = problems.map((one) => ({ ...one, pointer: `${pointer}${one.pointer}` }));
-  return { code, detail, problems: here.length > 0 ? here : [{ pointer, detail: 'is refused' }] };
+  const { code, problems } = located(rejection, pointer);
+  return { code, detail: `${section}: ${key}`, ...(problems && { problems }) };
 }
 
 /** A change as it is told to callers. */

@@ -1,8 +1,9 @@
-import type { PlannedCommand, Revision } from '@sallyport/domain';
+import type { DecisionReads, PlannedCommand, Revision } from '@sallyport/domain';
 import type { Snapshot } from '@sallyport/read-model';
 import type { TSchema } from 'typebox';
 import type { ApiContext } from '../http/context.ts';
 import type { CommandInputs } from '../http/write.ts';
+import type { Naming, References } from './references.ts';
 
 /** One member that an update changes; secrets are named without what they are. */
 export interface FieldChange {
@@ -10,6 +11,9 @@ export interface FieldChange {
   readonly before?: unknown;
   readonly after?: unknown;
 }
+
+/** What is told of a secret that changes. */
+export const HIDDEN = '(secret)';
 
 /** One object that is not as the file says. */
 export interface Change {
@@ -28,10 +32,10 @@ export interface Change {
   readonly updatedRevision?: Revision;
   /** Keyed digest of what the change holds and does not tell. */
   readonly secretTag?: string;
-  /** Makes it so, if the object is still as it was compared. Hashes secrets, so it may take a while. */
-  readonly command: (inputs: CommandInputs) => Promise<PlannedCommand>;
-  /** The same at once, with secrets that open nothing: to find out whether it would be refused. */
+  /** Makes it so, if the object is still as it was compared. At once, so with secrets that open nothing where there is `command`. */
   readonly rehearsal: (inputs: CommandInputs) => PlannedCommand;
+  /** The same with secrets that are hashed, which takes a while. */
+  readonly command?: (inputs: CommandInputs) => Promise<PlannedCommand>;
 }
 
 export interface ComparedWith {
@@ -40,7 +44,14 @@ export interface ComparedWith {
   readonly at: number;
   /** Whether objects that the file does not name are to be deleted. */
   readonly prune: boolean;
+  /** Who sends the file, as a text for people. */
+  readonly by: string;
+  /** How objects of other sections are found by what the file calls them. */
+  readonly references: References;
 }
+
+/** What the file calls objects that others refer to by their ids. */
+export type Names = Pick<DecisionReads, 'credential' | 'role' | 'group'>;
 
 /**
  * One member of the configuration file: the objects of one aggregate. A new aggregate adds one of these to `sections.ts`.
@@ -50,10 +61,17 @@ export interface ConfigSection {
   /** The member of the file. */
   readonly name: string;
   readonly schema: TSchema;
+  /** Of objects that others refer to. */
+  readonly naming?: Naming;
+  /** Whether an object may not be deleted before those that refer to it let go of it. */
+  readonly deletedLast?: true;
   /** How what is there differs from `value`, which the schema has been checked for. Looks at nothing but the newest state. */
   compare(value: unknown, against: ComparedWith): Promise<readonly Change[]>;
-  /** What the file says of all objects at the snapshot's revision, page by page; one page for a section that is no list. */
-  export(snapshot: Snapshot): Iterable<unknown>;
+  /**
+   * What the file says of all objects at the snapshot's revision, page by page; one page for a section that is no list. `at` is the
+   * time, in milliseconds since 1970.
+   */
+  export(snapshot: Snapshot, at: number): Iterable<unknown>;
 }
 
 /** Objects that are read at once. */
@@ -61,24 +79,22 @@ export const PAGE_OBJECTS = 200;
 
 /** Objects in the order of their keys, a page at a time. */
 export function* pages<T>(
-  read: (after: string, limit: number) => readonly T[],
-  keyOf: (one: T) => string,
+  read: (after: T | undefined, limit: number) => readonly T[],
 ): Generator<readonly T[]> {
-  for (let after = ''; ;) {
+  for (let after: T | undefined; ;) {
     const page = read(after, PAGE_OBJECTS);
-    const last = page.at(-1);
-    if (last === undefined) return;
+    if (page.length === 0) return;
     yield page;
-    after = keyOf(last);
+    after = page.at(-1);
   }
 }
 
-/** Members of `after` that are not as in `before`. */
+/** Members that are not the same on both sides. */
 export function fieldChanges(
   before: Readonly<Record<string, unknown>>,
   after: Readonly<Record<string, unknown>>,
 ): readonly FieldChange[] {
-  return Object.keys(after)
+  return [...new Set([...Object.keys(after), ...Object.keys(before)])]
     .filter((key) => !sameValue(before[key], after[key]))
     .map((key) => ({ pointer: `/${key}`, before: before[key], after: after[key] }));
 }
@@ -93,4 +109,20 @@ export function sameValue(one: unknown, other: unknown): boolean {
   const [left, right] = [new Map(Object.entries(one)), new Map(Object.entries(other))];
   if (left.size !== right.size) return false;
   return [...left].every(([key, value]) => right.has(key) && sameValue(value, right.get(key)));
+}
+
+/** Gives entries that name no id that of one that is there and says the same, so that they count as what they were. */
+export function withKeptIds<S extends { readonly id?: string }, T extends { readonly id: string }>(
+  sent: readonly S[],
+  present: readonly T[],
+  same: (one: S, other: T) => boolean,
+): readonly S[] {
+  const taken = new Set(sent.map(({ id }) => id));
+  return sent.map((one) => {
+    if (one.id !== undefined) return one;
+    const kept = present.find((other) => !taken.has(other.id) && same(one, other));
+    if (kept === undefined) return one;
+    taken.add(kept.id);
+    return { ...one, id: kept.id };
+  });
 }

@@ -1,6 +1,11 @@
 import { type TSchema, Type } from 'typebox';
 import { aclSection } from './acl-section.ts';
+import { bansSection } from './bans-section.ts';
+import { certificatesSection } from './certificates-section.ts';
 import { credentialsSection } from './credentials-section.ts';
+import { groupRulesSection } from './group-rules-section.ts';
+import { groupsSection } from './groups-section.ts';
+import { rolesSection } from './roles-section.ts';
 import type { ConfigSection } from './section.ts';
 import { settingsSection } from './settings-section.ts';
 
@@ -8,10 +13,19 @@ import { settingsSection } from './settings-section.ts';
 export const CONFIG_FILE_VERSION = 1;
 
 /**
- * Every section of the file. What others refer to stands before them: it is made first, and deleted last. Operators and API
- * keys are not in it, whoever asks: a file must not be a way to become somebody else.
+ * Every section of the file. What others refer to stands before them. Operators and API keys are not in it, whoever asks: a file
+ * must not be a way to become somebody else.
  */
-export const SECTIONS: readonly ConfigSection[] = [settingsSection, credentialsSection, aclSection];
+export const SECTIONS: readonly ConfigSection[] = [
+  settingsSection,
+  certificatesSection,
+  rolesSection,
+  groupsSection,
+  credentialsSection,
+  groupRulesSection,
+  aclSection,
+  bansSection,
+];
 
 /** The schema of the file, for the route and for editors. */
 export function configFileSchema(): TSchema {

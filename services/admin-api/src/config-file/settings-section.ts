@@ -10,11 +10,10 @@ export const settingsSection: ConfigSection = {
   async compare(value, { context }) {
     const changes = value as Partial<SettingValues>; // `patchBody`
     const current = context.ports.model.reads.settings();
-    const { noMatch, denyAction, updatedRevision } = current;
-    const fields = fieldChanges({ noMatch, denyAction }, { ...changes });
+    const { updatedRevision } = current;
+    const named = Object.entries(current).filter(([name]) => name in changes);
+    const fields = fieldChanges(Object.fromEntries(named), { ...changes });
     if (fields.length === 0) return [];
-    const rehearsal = () =>
-      ({ type: 'ChangeSettings', data: { changes, ifRevision: updatedRevision } }) as const;
     return [
       {
         section: 'settings',
@@ -23,14 +22,16 @@ export const settingsSection: ConfigSection = {
         pointer: '/settings',
         fields,
         updatedRevision,
-        command: async () => rehearsal(),
-        rehearsal,
+        rehearsal: () => ({
+          type: 'ChangeSettings',
+          data: { changes, ifRevision: updatedRevision },
+        }),
       },
     ];
   },
 
   *export(snapshot) {
-    const { noMatch, denyAction } = snapshot.settings();
-    yield { noMatch, denyAction };
+    const { updatedRevision: _revision, ...values } = snapshot.settings();
+    yield values;
   },
 };

@@ -35,6 +35,9 @@ export interface Caller {
   readonly role: OperatorRole;
 }
 
+/** A caller as people read it. */
+export const callerText = ({ kind, name }: Caller): string => `${kind}:${name}`;
+
 /** People's accounts and keys: not for viewers, and not for keys either, lest a stolen key outlive its removal. */
 const ACCOUNTS: ReadonlySet<string> = new Set(['operators', 'api-keys']);
 

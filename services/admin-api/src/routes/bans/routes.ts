@@ -6,6 +6,7 @@ import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { etagOf, failed, ifRevisionOf, mustBeAbsent } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
+import { callerText } from '../../http/permissions.ts';
 import { refused } from '../../http/problems.ts';
 import type { Answer, Done } from '../../http/write.ts';
 import {
@@ -47,7 +48,7 @@ const currentOf =
 
 function byOf({ caller }: FastifyRequest): string {
   assert(caller !== null, 'a write is authenticated');
-  return `${caller.kind}:${caller.name}`;
+  return callerText(caller);
 }
 
 const endOf = (until: string | undefined): { readonly until?: number } =>

@@ -1,12 +1,11 @@
-import { TLS_LISTENERS, type TlsListener, type Trust, type TrustFields } from '@sallyport/domain';
+import { TLS_LISTENERS, type TlsListener, type Trust } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
-import { sealingContext } from '@sallyport/secrets';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { etagOf, failed, ifRevisionOf, mustBeAbsent } from '../../http/etag.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import type { Done } from '../../http/write.ts';
-import { type Material, materialProblems } from './material.ts';
+import { prepareTrust } from './prepare.ts';
 import {
   emptyQuery,
   listenerParams,
@@ -80,39 +79,6 @@ function registerReads(app: TypedApp, context: ApiContext): void {
   );
 }
 
-interface Body {
-  readonly clientCertificate: TrustFields['clientCertificate'];
-  readonly authorities?: string;
-  readonly revocationLists?: string;
-  readonly serverCertificate?: string;
-  readonly serverKey?: string;
-}
-
-/** The texts of a request, with the stored key where it gives none. */
-function materialOf(context: ApiContext, body: Body, current: Trust | undefined): Material {
-  const { authorities, revocationLists, serverCertificate, serverKey } = body;
-  const more = {
-    ...(authorities !== undefined && { authorities }),
-    ...(revocationLists !== undefined && { revocationLists }),
-  };
-  if (serverCertificate === undefined) {
-    if (serverKey === undefined) return more;
-    const detail = 'is given, but serverCertificate is not';
-    throw refused('trust_invalid', { problems: [{ pointer: '/serverKey', detail }] });
-  }
-  const key = serverKey ?? storedKey(context, current);
-  return { ...more, server: { certificate: serverCertificate, key } };
-}
-
-function storedKey(context: ApiContext, current: Trust | undefined): string {
-  if (current?.server === undefined) {
-    const detail = 'is needed with serverCertificate, because none is stored';
-    throw refused('trust_invalid', { problems: [{ pointer: '/serverKey', detail }] });
-  }
-  const { listener, server } = current;
-  return context.ports.secretBox.open(server.key, sealingContext({ kind: 'trust', id: listener }));
-}
-
 /** What a command must find: what `If-Match` or `If-None-Match: *` says, else what the texts were checked against. */
 function conditionOf(
   request: Parameters<typeof ifRevisionOf>[0],
@@ -147,10 +113,7 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
         command: ({ at }) => {
           const current = trustOf(context, listener);
           const condition = conditionOf(request, current);
-          const material = materialOf(context, request.body, current);
-          const problems = materialProblems(material, at);
-          if (problems.length > 0) throw refused('trust_invalid', { problems });
-          const fields = sealed(context, listener, request.body.clientCertificate, material);
+          const fields = prepareTrust(context, { listener, body: request.body, current, at });
           return { type: 'ReplaceTrust', data: { listener, fields, ...condition } };
         },
         current: () => trustOf(context, listener)?.updatedRevision,
@@ -163,18 +126,6 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
       });
     },
   );
-}
-
-function sealed(
-  context: ApiContext,
-  listener: TlsListener,
-  clientCertificate: TrustFields['clientCertificate'],
-  { server, ...texts }: Material,
-): TrustFields {
-  if (server === undefined) return { clientCertificate, ...texts };
-  const sealing = sealingContext({ kind: 'trust', id: listener });
-  const key = context.ports.secretBox.seal(server.key, sealing);
-  return { clientCertificate, ...texts, server: { certificate: server.certificate, key } };
 }
 
 function replaced(done: Done, listener: TlsListener): Trust {

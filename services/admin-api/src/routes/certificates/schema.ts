@@ -78,14 +78,19 @@ export const listenerParams = Type.Object({ listener: Type.String() });
 export const emptyQuery = Type.Object({}, closed);
 export const writeQuerySchema = Type.Object(writeQuery, closed);
 
+/** What may be told, in the form in which it is sent. */
+export const trustTexts = ({ clientCertificate, authorities, revocationLists, server }: Trust) => ({
+  clientCertificate,
+  ...(authorities !== undefined && { authorities }),
+  ...(revocationLists !== undefined && { revocationLists }),
+  ...(server !== undefined && { serverCertificate: server.certificate }),
+});
+
 export function trustView(trust: Trust) {
-  const { listener, clientCertificate, authorities, revocationLists, server } = trust;
+  const { listener, authorities, server } = trust;
   return {
     listener,
-    clientCertificate,
-    ...(authorities !== undefined && { authorities }),
-    ...(revocationLists !== undefined && { revocationLists }),
-    ...(server !== undefined && { serverCertificate: server.certificate }),
+    ...trustTexts(trust),
     serverKeyStored: server !== undefined,
     certificates: {
       authorities: summariesOf(authorities),

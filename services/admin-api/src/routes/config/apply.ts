@@ -7,6 +7,7 @@ import { type Plan, changeView, planOf, pointedAt, rehearse } from '../../config
 import type { Change } from '../../config-file/section.ts';
 import { derivedId, reasonOf } from '../../http/commit-identity.ts';
 import type { ApiContext } from '../../http/context.ts';
+import { callerText } from '../../http/permissions.ts';
 import { RefusedError, refused } from '../../http/problems.ts';
 import type { CommandInputs } from '../../http/write.ts';
 import type { applyQuery } from './schema.ts';
@@ -40,7 +41,9 @@ export async function apply(
 ): Promise<unknown> {
   const guarded = request.headers['if-match'] !== undefined || query.expectedRevision !== undefined;
   for (let attempt = 1; ; attempt++) {
-    const plan = await planOf(context, file, { prune: query.prune });
+    const { caller } = request;
+    assert(caller !== null, 'a write is authenticated');
+    const plan = await planOf(context, file, { prune: query.prune, by: callerText(caller) });
     checkGuards(request, query, plan);
     await rehearse(context, plan);
     if (query.dryRun) return dryAnswer(reply, plan);
@@ -127,6 +130,17 @@ async function pointing<T>(part: Part, work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** @throws RefusedError for a secret that cannot be used, with the pointer into the file */
+async function commandOf(change: Change, inputs: CommandInputs): Promise<PlannedCommand> {
+  try {
+    return await (change.command ?? change.rehearsal)(inputs);
+  } catch (error) {
+    throw error instanceof RefusedError
+      ? new RefusedError(pointedAt(error.rejection, change), error.headers)
+      : error;
+  }
+}
+
 /** Changes that fit into one commit each, in order. */
 async function partsOf(
   changes: readonly Change[],
@@ -135,7 +149,7 @@ async function partsOf(
   const parts: { changes: Change[]; commands: PlannedCommand[] }[] = [];
   let bytes = Infinity;
   for (const change of changes) {
-    const command = await change.command(inputs);
+    const command = await commandOf(change, inputs);
     const length = Buffer.byteLength(JSON.stringify(command));
     bytes += length;
     if (bytes > PART_BYTES_MAX) {

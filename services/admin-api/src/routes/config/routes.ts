@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { assert } from '@sallyport/errors';
 import type { Snapshot } from '@sallyport/read-model';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
@@ -8,6 +9,7 @@ import { changeView, type Plan, planOf, rehearse } from '../../config-file/plan.
 import { CONFIG_FILE_VERSION, SECTIONS } from '../../config-file/sections.ts';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
+import { callerText } from '../../http/permissions.ts';
 import { apply, planCounts } from './apply.ts';
 import {
   appliedSchema,
@@ -63,7 +65,9 @@ function registerDiff(app: TypedApp, context: ApiContext): void {
     },
     async (request, reply) => {
       const { prune } = request.query;
-      const plan = await planOf(context, fileOf(request), { prune });
+      const { caller } = request;
+      assert(caller !== null, 'the route is not public');
+      const plan = await planOf(context, fileOf(request), { prune, by: callerText(caller) });
       await rehearse(context, plan);
       void reply.header('etag', plan.tag);
       return planView(plan);
@@ -147,7 +151,8 @@ function registerExport(app: TypedApp, { ports }: ApiContext): void {
       reply.raw.once('close', () => {
         snapshot[Symbol.dispose]();
       });
-      const text = format === 'yaml' ? yamlOf(snapshot) : jsonOf(snapshot);
+      const at = ports.clock();
+      const text = format === 'yaml' ? yamlOf(snapshot, at) : jsonOf(snapshot, at);
       return reply
         .type(format === 'yaml' ? YAML_MEDIA_TYPES[0] : 'application/json')
         .header('sallyport-revision', String(snapshot.revision))
@@ -156,15 +161,21 @@ function registerExport(app: TypedApp, { ports }: ApiContext): void {
   );
 }
 
-async function* yamlOf(snapshot: Snapshot): AsyncGenerator<string> {
-  yield `# Sallyport at revision ${snapshot.revision}\nversion: ${CONFIG_FILE_VERSION}\n`;
+const SECRETS_NOTE = `# Secrets are not in this file. Where none is written the present one stays: password of credentials, serverKey of certificates.
+`;
+
+/** The text of a value; each line ends where the next one begins. */
+const yamlText = (value: unknown): string =>
+  stringify(value, { aliasDuplicateObjects: false }).replace(/\n$/, '');
+
+async function* yamlOf(snapshot: Snapshot, at: number): AsyncGenerator<string> {
+  yield `# Sallyport at revision ${snapshot.revision}\n${SECRETS_NOTE}version: ${CONFIG_FILE_VERSION}\n`;
   for (const section of SECTIONS) {
     let text = `${section.name}:`;
-    for (const page of section.export(snapshot)) {
+    for (const page of section.export(snapshot, at)) {
+      if (Array.isArray(page) && page.length === 0) continue;
       // A page of a list goes on with the one before it.
-      if (!Array.isArray(page)) text += `\n${indented(stringify(page))}`;
-      else if (page.length > 0)
-        text += `\n${stringify(page, { aliasDuplicateObjects: false }).trimEnd()}`;
+      text += `\n${yamlText(page).replaceAll(/^/gm, Array.isArray(page) ? '' : '  ')}`;
       yield text;
       text = '';
       await turn();
@@ -173,14 +184,12 @@ async function* yamlOf(snapshot: Snapshot): AsyncGenerator<string> {
   }
 }
 
-const indented = (text: string): string => text.trimEnd().replaceAll(/^/gm, '  ');
-
-async function* jsonOf(snapshot: Snapshot): AsyncGenerator<string> {
+async function* jsonOf(snapshot: Snapshot, at: number): AsyncGenerator<string> {
   yield `{"version":${CONFIG_FILE_VERSION}`;
   for (const section of SECTIONS) {
     yield `,\n"${section.name}":`;
     let between = '[';
-    for (const page of section.export(snapshot)) {
+    for (const page of section.export(snapshot, at)) {
       if (Array.isArray(page)) {
         const rows = page.map((one) => JSON.stringify(one)).join(',\n');
         if (rows !== '') yield between + rows;

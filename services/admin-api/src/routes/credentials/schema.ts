@@ -14,7 +14,7 @@ import {
   STORES,
 } from '@sallyport/domain';
 import { SECRET_BYTES_MAX } from '@sallyport/secrets';
-import { Type } from 'typebox';
+import { type TSchema, Type } from 'typebox';
 import { defaulted, instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
 import { rolesAccessSchema } from './roles-access.ts';
@@ -37,40 +37,43 @@ const patterns = (description: string) =>
     description,
   });
 
-export const accessSchema = Type.Unsafe<AccessSpec>({
-  type: 'object',
-  required: ['kind'],
-  discriminator: { propertyName: 'kind' },
-  description: 'How the credential itself grants topics; ACL lists are looked at in every case.',
-  oneOf: [
-    Type.Object(
-      { kind: Type.Literal('acl') },
-      { ...closed, description: 'No opinion of its own: the ACL lists decide.' },
-    ),
-    Type.Object(
-      { kind: Type.Literal('unrestricted') },
-      { ...closed, description: 'Everything but reserved topics.' },
-    ),
-    Type.Object(
-      {
-        kind: Type.Literal('patterns'),
-        publish: patterns('Topics that may be published to.'),
-        subscribe: patterns('Topics that may be subscribed to.'),
-      },
-      { ...closed, description: 'Whole-match regular expressions, in linear time.' },
-    ),
-    rolesAccessSchema,
-    mappingSchema,
-    Type.Object(
-      { kind: Type.Literal('groups') },
-      {
-        ...closed,
-        description:
-          'Only what the groups of the connection allow. Changes reach it when it connects again, unless one is made with `apply`.',
-      },
-    ),
-  ],
-});
+export const accessSchemaOf = (rolesAccess: TSchema) =>
+  Type.Unsafe<AccessSpec>({
+    type: 'object',
+    required: ['kind'],
+    discriminator: { propertyName: 'kind' },
+    description: 'How the credential itself grants topics; ACL lists are looked at in every case.',
+    oneOf: [
+      Type.Object(
+        { kind: Type.Literal('acl') },
+        { ...closed, description: 'No opinion of its own: the ACL lists decide.' },
+      ),
+      Type.Object(
+        { kind: Type.Literal('unrestricted') },
+        { ...closed, description: 'Everything but reserved topics.' },
+      ),
+      Type.Object(
+        {
+          kind: Type.Literal('patterns'),
+          publish: patterns('Topics that may be published to.'),
+          subscribe: patterns('Topics that may be subscribed to.'),
+        },
+        { ...closed, description: 'Whole-match regular expressions, in linear time.' },
+      ),
+      rolesAccess,
+      mappingSchema,
+      Type.Object(
+        { kind: Type.Literal('groups') },
+        {
+          ...closed,
+          description:
+            'Only what the groups of the connection allow. Changes reach it when it connects again, unless one is made with `apply`.',
+        },
+      ),
+    ],
+  });
+
+export const accessSchema = accessSchemaOf(rolesAccessSchema);
 
 /** Members of a credential that an administrator decides. */
 const fields = {
