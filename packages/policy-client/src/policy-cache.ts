@@ -77,14 +77,14 @@ function keyFromAddress(key: string, { peer }: Facts): string {
 }
 
 /** The answer for another connection of the same client: its own peer, and what the first one has proven. */
-function withFacts(admitted: Admitted, facts: Facts): Admitted {
-  const { username, methods } = admitted.principal.facts;
-  const proven = {
-    // A certificate may have told it.
-    ...(username !== undefined && { username }),
-    ...(methods !== undefined && { methods }),
-  };
-  return { ...admitted, principal: { ...admitted.principal, facts: { ...facts, ...proven } } };
+function withFacts(admitted: Admitted, facts: Facts, revision = admitted.revision): Admitted {
+  const { principal, resolved, policy } = admitted;
+  const { username, methods } = principal.facts;
+  let proven = facts;
+  // A certificate may have told it.
+  if (username !== undefined && username !== facts.username) proven = { ...proven, username };
+  if (methods !== undefined) proven = { ...proven, methods };
+  return { principal: { ...principal, facts: proven }, resolved, policy, revision };
 }
 
 /**
@@ -204,13 +204,18 @@ export class PolicyCache {
     });
   }
 
-  /** The answer for a CONNECT if it is known: synchronous, microseconds. */
+  /**
+   * The answer for a CONNECT if it is known, as of the newest revision that `invalidate` has told of: what that concerned is not here
+   * any more. Synchronous, microseconds.
+   */
   cached(proof: ConnectProof): Admitted | undefined {
     const key = this.#keyOf(proof);
     const entry = this.#current(key);
-    if (entry?.resolved.byAddress !== true) return entry && withFacts(entry, proof.facts);
+    if (entry?.resolved.byAddress !== true) {
+      return entry && withFacts(entry, proof.facts, this.#revision);
+    }
     const own = this.#current(keyFromAddress(key, proof.facts));
-    return own && withFacts(own, proof.facts);
+    return own && withFacts(own, proof.facts, this.#revision);
   }
 
   /** What is kept under a key and holds, as the one that was used last. */
@@ -260,8 +265,11 @@ export class PolicyCache {
     );
     if (!answer.ok) return { ok: false, reason: answer.reason };
     const admitted = this.#admitted(answer);
-    this.#remember(key, admitted);
-    if (answer.resolved.byAddress === true) this.#remember(keyFromAddress(key, facts), admitted);
+    // It was fresh when it came, but that is some promises ago.
+    if (!this.isStale(answer.revision, answer.resolved.tags)) {
+      this.#remember(key, admitted);
+      if (answer.resolved.byAddress === true) this.#remember(keyFromAddress(key, facts), admitted);
+    }
     return { ok: true, source: 'policy', admitted };
   }
 

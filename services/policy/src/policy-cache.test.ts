@@ -4,6 +4,7 @@ import {
   DROPPED_AT_ONCE_MAX,
   PolicyCache,
   type PolicyClient,
+  RECENT_COMMITS_MAX,
 } from '@sallyport/policy-client';
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -232,6 +233,24 @@ describe('PolicyCache', () => {
     expect(cache.cached(first)).toBeDefined();
     await vi.waitFor(() => expect(cache.size).toBe(1));
     expect(cache.cached(first)).toBeDefined();
+  });
+
+  it('knows who it knows after more changes of others than it remembers', async () => {
+    const { world, cache, hear } = await node();
+    await world.addCredential('u', 'secret');
+    await hear();
+    const known = proof('c', 'u', 'secret');
+    await cache.authenticate(known);
+    const first = cache.revision;
+    for (let index = 1; index <= RECENT_COMMITS_MAX + 1; index++) {
+      cache.invalidate(first + index, [`credential:${index}`]);
+    }
+    const admitted = cache.cached(known);
+    if (admitted === undefined) throw new Error('it is not known any more');
+    // What it says holds at the newest revision: whoever asks again whether it is stale is not told so.
+    expect(admitted.revision).toBe(first + RECENT_COMMITS_MAX + 1);
+    expect(cache.isStale(admitted.revision, admitted.resolved.tags)).toBe(false);
+    expect(await cache.isNewest(admitted)).toBe(true);
   });
 
   it('drops a verified secret at the millisecond at which it ends', async () => {
