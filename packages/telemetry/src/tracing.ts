@@ -4,6 +4,9 @@ import {
   type Link,
   type Span,
   type SpanContext,
+  type Tracer,
+  INVALID_SPAN_CONTEXT,
+  ProxyTracerProvider,
   SpanKind,
   SpanStatusCode,
   context,
@@ -84,6 +87,16 @@ function linksOf(traceparents: readonly string[]): Link[] {
   });
 }
 
+const NO_SPAN = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
+
+/** Undefined when tracing is off: the API's own way of doing nothing costs microseconds and a dozen objects for each span. */
+function activeTracer(): Tracer | undefined {
+  const provider = trace.getTracerProvider();
+  return provider instanceof ProxyTracerProvider
+    ? provider.getDelegateTracer(SCOPE)
+    : provider.getTracer(SCOPE);
+}
+
 function isPromise(value: unknown): value is Promise<unknown> {
   return value instanceof Promise;
 }
@@ -101,16 +114,18 @@ async function settle(result: Promise<unknown>, span: Span): Promise<unknown> {
 
 /**
  * Runs `run` inside a new span, which ends when it returns, throws, or its promise settles. Answers what `run` answers.
- * Costs well under a microsecond when tracing is off.
+ * Costs a small part of a microsecond when tracing is off.
  */
 export function withSpan<Result>(
   name: SpanName,
   options: SpanOptions,
   run: (span: Span) => Result,
 ): Result {
+  const tracer = activeTracer();
+  if (tracer === undefined) return run(NO_SPAN);
   const parent =
     options.parent === undefined ? context.active() : contextFromTraceparent(options.parent);
-  const span = trace.getTracer(SCOPE).startSpan(
+  const span = tracer.startSpan(
     name,
     {
       kind: kinds[options.kind ?? 'internal'],
