@@ -128,6 +128,50 @@ describe('two connections with one client id', () => {
   });
 });
 
+describe('a client that takes nobody’s place and leaves nothing behind', () => {
+  test('is let in in the turn in which its CONNECT is read, and its socket is never held up', async () => {
+    const node = new TestNode();
+    const client = node.open();
+    const pauses = vi.spyOn(client.socket, 'pause');
+    client.sendConnect({ clientId: 'c' });
+    client.publish({ topic: 't', qos: 0 });
+    client.socket.read();
+    expect(node.engine.sessionCount).toBe(1);
+    await settle();
+    expect([client.received[0]?.type, ...published(node)]).toEqual(['connack', 't']);
+    expect(pauses).not.toHaveBeenCalled();
+  });
+
+  test('is refused, and its rights have ended, when the store fails or breaks', async () => {
+    const failures = [
+      () => Promise.reject(unavailable()),
+      () => {
+        throw unavailable();
+      },
+    ];
+    for (const openSession of failures) {
+      const node = new TestNode();
+      node.store.openSession = openSession;
+      const { code } = await node.open().connect({ clientId: 'c' });
+      expect(code).toBe(3);
+      await expectNothing(node);
+    }
+  });
+
+  test('is no member of anything when it could not be greeted', async () => {
+    const node = new TestNode();
+    const failure = new Error('the bus is broken');
+    node.kernel.signal = () => {
+      throw failure;
+    };
+    const client = node.open();
+    client.sendConnect({ clientId: 'c' });
+    await client.closed;
+    expect(node.observer.errors).toEqual([failure]);
+    await expectNothing(node);
+  });
+});
+
 describe('the end of a connection', () => {
   test('a DISCONNECT discards the will', async () => {
     for (const version of versions) {

@@ -51,6 +51,14 @@ interface DueWill {
   readonly delaySeconds: number;
 }
 
+/** An accepted client, and what it is to be told. */
+export interface Newcomer {
+  readonly connection: Connection;
+  readonly agreement: Agreement;
+  readonly verdict: Accepted;
+  readonly connack: (sessionPresent: boolean) => Buffer;
+}
+
 /** What a connection is opened with. */
 interface Admission {
   readonly connack: Buffer;
@@ -181,20 +189,40 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Makes or resumes the session of an accepted client, and opens the connection with the CONNACK. Sees to it that `hooks.ended` is
-   * called, whatever becomes of it.
-   * @throws OperationalError `session_store_unavailable`, before anything was sent
+   * called, whatever becomes of it. Undefined when all is done: most clients take nobody's place and leave nothing behind, and when
+   * very many come at once, waiting costs more than everything else.
+   * @throws OperationalError `session_store_unavailable`, in the promise, before anything was sent
    */
-  async establish(
-    connection: Connection,
-    agreement: Agreement,
-    verdict: Accepted,
-    connack: (sessionPresent: boolean) => Buffer,
-  ): Promise<void> {
+  establish(newcomer: Newcomer): Promise<void> | undefined {
+    const { connection, agreement } = newcomer;
     const { clientId } = agreement;
+    const isTaken =
+      this.#claims.has(clientId) || this.#sessions.has(clientId) || this.#endings.has(clientId);
+    if (isTaken || connection.closed || this.#closing) return this.#establishInTurn(newcomer);
+    const opened = this.#open(newcomer);
+    if (opened instanceof Promise || opened.present || opened.previousNodeId !== undefined) {
+      return this.#establishInTurn(newcomer, opened);
+    }
+    const session = this.#sessionOf(newcomer, opened);
+    try {
+      void this.#takeovers.claim(clientId, opened);
+      this.#begin(session, agreement, newcomer.connack(false));
+      return undefined;
+    } catch (error) {
+      return this.#fail(session, agreement, error);
+    }
+  }
+
+  /** `opened`: what the store has answered, or will; when nobody has the client id it was asked at once. */
+  async #establishInTurn(
+    newcomer: Newcomer,
+    opened?: OpenedSession | Promise<OpenedSession>,
+  ): Promise<void> {
+    const { clientId } = newcomer.agreement;
     for (let before; (before = this.#claims.get(clientId)) !== undefined;) await before.settled;
     const claim: Claim = { overtakenBy: 0, settled: NOTHING_LEFT };
     this.#claims.set(clientId, claim);
-    const established = this.#establish(connection, agreement, verdict, connack, claim);
+    const established = this.#establish(newcomer, claim, opened);
     claim.settled = established.then(
       () => undefined,
       () => undefined,
@@ -207,21 +235,19 @@ export class Engine implements AsyncDisposable {
   }
 
   async #establish(
-    connection: Connection,
-    agreement: Agreement,
-    verdict: Accepted,
-    connack: (sessionPresent: boolean) => Buffer,
+    newcomer: Newcomer,
     claim: Claim,
+    asked: OpenedSession | Promise<OpenedSession> | undefined,
   ): Promise<void> {
-    const opened = await this.#take(connection, agreement, verdict);
+    const { connection, agreement, connack } = newcomer;
+    const opened = await this.#take(newcomer, asked);
     if (opened === undefined) return;
-    const session = this.#sessionOf(connection, agreement, verdict, opened);
+    const session = this.#sessionOf(newcomer, opened);
     let admission: Admission;
     try {
       admission = await this.#prepare(session, opened, connack, claim);
     } catch (error) {
-      await this.endSession(session, agreement, 'drained');
-      throw error;
+      return this.#fail(session, agreement, error);
     }
     if (connection.closed || this.#closing || claim.overtakenBy > opened.epoch) {
       // It went while we were asking, and was never told that it had come.
@@ -229,26 +255,40 @@ export class Engine implements AsyncDisposable {
       await this.endSession(session, agreement, 'drained');
       return;
     }
-    this.#sessions.set(agreement.clientId, session);
-    connection.open(agreement, session);
-    connection.send(admission.connack);
+    this.#begin(session, agreement, admission.connack);
     const subscribed = this.route(session, admission.subscriptions);
     if (opened.present) session.outbound.resume(subscribed);
   }
 
-  /** Undefined when the connection has gone before its turn has come: whoever has the client id keeps it. */
+  #begin(session: Session, agreement: Agreement, connack: Buffer): void {
+    const { clientId, connection } = session;
+    this.#sessions.set(clientId, session);
+    connection.open(agreement, session);
+    connection.send(connack);
+  }
+
+  /** The session could not begin. */
+  async #fail(session: Session, agreement: Agreement, error: unknown): Promise<void> {
+    await this.endSession(session, agreement, 'drained');
+    throw error;
+  }
+
+  /**
+   * Undefined when the connection has gone before its turn has come: whoever has the client id keeps it.
+   * @param asked the store's answer, when it was asked already
+   */
   async #take(
-    connection: Connection,
-    agreement: Agreement,
-    verdict: Accepted,
+    newcomer: Newcomer,
+    asked: OpenedSession | Promise<OpenedSession> | undefined,
   ): Promise<OpenedSession | undefined> {
+    const { connection, agreement, verdict } = newcomer;
     const { clientId } = agreement;
     try {
+      if (asked !== undefined) return await asked;
       if (!connection.closed && !this.#closing) {
         await this.#sessions.get(clientId)?.connection.disconnect(reasonCode.sessionTakenOver);
         await this.#endings.get(clientId);
-        if (!connection.closed)
-          return await this.store.openSession(this.#opening(agreement, verdict));
+        if (!connection.closed) return await this.#open(newcomer);
       }
     } catch (error) {
       this.hooks.ended(connection, verdict.rights);
@@ -259,10 +299,18 @@ export class Engine implements AsyncDisposable {
     return undefined;
   }
 
+  /** Takes the client id in the store. Whatever goes wrong is in the promise. */
+  #open({ agreement, verdict }: Newcomer): OpenedSession | Promise<OpenedSession> {
+    try {
+      return this.store.openSession(this.#opening(agreement, verdict));
+    } catch (error) {
+      const failure = error as Error; // A store throws nothing else.
+      return Promise.reject(failure);
+    }
+  }
+
   #sessionOf(
-    connection: Connection,
-    agreement: Agreement,
-    { rights }: Accepted,
+    { connection, agreement, verdict: { rights } }: Newcomer,
     { present, epoch }: OpenedSession,
   ): Session {
     const { clientId, expirySeconds } = agreement;
@@ -294,19 +342,15 @@ export class Engine implements AsyncDisposable {
 
   #opening(agreement: Agreement, { owner, principal }: Accepted): OpenSession {
     const { packet, clientId, expirySeconds } = agreement;
-    const { will } = packet;
+    const { will, cleanStart } = packet;
+    const nodeId = this.#nodeId;
+    const now = this.clock();
+    const opening = { clientId, owner, principal, expirySeconds, nodeId, cleanStart, now };
+    if (will === undefined) return opening;
     return {
-      clientId,
-      owner,
-      principal,
-      expirySeconds,
-      nodeId: this.#nodeId,
-      cleanStart: packet.cleanStart,
-      now: this.clock(),
-      ...(will !== undefined && {
-        will: { ...willMessage(agreement), cmd: 'publish' },
-        willDelaySeconds: will.properties?.willDelayInterval ?? 0,
-      }),
+      ...opening,
+      will: { ...willMessage(agreement), cmd: 'publish' },
+      willDelaySeconds: will.properties?.willDelayInterval ?? 0,
     };
   }
 

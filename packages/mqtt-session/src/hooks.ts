@@ -100,8 +100,11 @@ export type EnhancedStep =
 
 /** What the engine asks before it acts, and tells. Names and filters that it hands over are valid. */
 export interface MqttHooks {
-  /** Never rejects: what cannot be decided is refused. */
-  authenticate(client: MqttClient, request: ConnectRequest): Promise<ConnectVerdict>;
+  /** Never rejects: what cannot be decided is refused. Without a promise when nobody has to be asked: it costs as much as the rest. */
+  authenticate(
+    client: MqttClient,
+    request: ConnectRequest,
+  ): ConnectVerdict | Promise<ConnectVerdict>;
   /** Undefined for a method that is not known. `current` are the rights that are renewed, in a re-authentication. */
   authenticateEnhanced(
     client: MqttClient,
@@ -139,8 +142,8 @@ export interface MqttKernel {
   /** From `done` on, messages that match the filter reach this node. Counted. */
   want(topicFilter: string, done: () => void): void;
   unwant(topicFilter: string): void;
-  /** A message to all other nodes, and perhaps to this one; `topic` is relative. */
-  signal(topic: string, payload: string): void;
+  /** A message to all other nodes, and perhaps to this one; `topic` is relative. `payload` is not asked for when nobody hears it. */
+  signal(topic: string, payload: () => string): void;
 }
 
 /** Something to count. The names are the broker's metrics'. */

@@ -38,21 +38,26 @@ export class Takeovers {
     this.#options = options;
   }
 
-  /** One claim of a client id at a time. */
-  async claim(clientId: string, opened: OpenedSession): Promise<void> {
+  /** One claim of a client id at a time. Undefined when nobody has to be waited for. */
+  claim(clientId: string, opened: OpenedSession): Promise<void> | undefined {
     const { nodeId, kernel } = this.#options;
     const { epoch, present, previousNodeId } = opened;
     const from = previousNodeId === nodeId ? undefined : previousNodeId;
-    const takeover: Takeover = {
-      clientId,
-      epoch,
-      ...(!present && { over: true }),
-      ...(from !== undefined && { from }),
+    const told = (): string => {
+      const takeover: Takeover = {
+        clientId,
+        epoch,
+        ...(!present && { over: true }),
+        ...(from !== undefined && { from }),
+      };
+      return JSON.stringify(takeover);
     };
-    if (from === undefined) {
-      kernel.signal(TAKEOVER_TOPIC, JSON.stringify(takeover));
-      return;
-    }
+    if (from !== undefined) return this.#release(clientId, epoch, told);
+    kernel.signal(TAKEOVER_TOPIC, told);
+    return undefined;
+  }
+
+  async #release(clientId: string, epoch: number, told: () => string): Promise<void> {
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, RELEASE_TIMEOUT_MS);
       const release = (): void => {
@@ -60,7 +65,7 @@ export class Takeovers {
         resolve();
       };
       this.#waiting.set(clientId, { epoch, release });
-      kernel.signal(TAKEOVER_TOPIC, JSON.stringify(takeover));
+      this.#options.kernel.signal(TAKEOVER_TOPIC, told);
     });
     this.#waiting.delete(clientId);
   }
@@ -85,7 +90,7 @@ export class Takeovers {
     const { nodeId, kernel, disconnect } = this.#options;
     const { clientId, epoch, from, over = false } = takeover;
     await disconnect(clientId, epoch, over);
-    if (from === nodeId) kernel.signal(RELEASED_TOPIC, JSON.stringify({ clientId, epoch }));
+    if (from === nodeId) kernel.signal(RELEASED_TOPIC, () => JSON.stringify({ clientId, epoch }));
   }
 
   close(): void {

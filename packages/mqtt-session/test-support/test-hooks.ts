@@ -69,13 +69,19 @@ export class TestHooks implements MqttHooks {
   storedPrefix = '';
   readonly storedAsked: { readonly clientId: string; readonly topic: string }[] = [];
 
-  async authenticate(_client: MqttClient, request: ConnectRequest): Promise<ConnectVerdict> {
-    if (this.decide !== undefined) {
-      const verdict = await this.decide(request);
-      if (verdict.accepted) this.accepted.push(verdict.rights);
-      return verdict;
-    }
-    return this.accept(request.clientId);
+  authenticate(
+    _client: MqttClient,
+    request: ConnectRequest,
+  ): ConnectVerdict | Promise<ConnectVerdict> {
+    return this.decide === undefined
+      ? this.accept(request.clientId)
+      : this.#decided(this.decide(request));
+  }
+
+  async #decided(deciding: Promise<ConnectVerdict>): Promise<ConnectVerdict> {
+    const verdict = await deciding;
+    if (verdict.accepted) this.accepted.push(verdict.rights);
+    return verdict;
   }
 
   /** The verdict that lets somebody in. */

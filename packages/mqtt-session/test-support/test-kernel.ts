@@ -128,7 +128,8 @@ export class TestKernel implements MqttKernel {
     else this.wanted.set(topicFilter, count - 1);
   }
 
-  signal(topic: string, payload: string): void {
+  signal(topic: string, said: () => string): void {
+    const payload = said();
     this.signals.push({ topic, payload });
     this.#bus.send(this, (to) => to.#engine?.signalled(this.brokerId, topic, payload));
   }

@@ -47,6 +47,9 @@ export interface ConnectProof {
 
 const NOTHING = Buffer.alloc(0);
 
+/** Of one UTF-16 unit. */
+const UTF8_BYTES_MAX = 3;
+
 /** One half of a SCRAM exchange as a node asks for it; at which revision and in which stores is the cache's business. */
 export type ScramStep = Omit<ScramRequest, 'minRevision' | 'stores'>;
 
@@ -387,15 +390,19 @@ export class PolicyCache {
   /** Under a key of this process, so that a dump of its memory or a log line tells nobody a password. */
   #keyOf({ facts, password }: ConnectProof): string {
     const { clientId, username, listener, certificate } = facts;
+    const chain = chainOf(certificate);
     // Lengths make it injective; -1 tells an absent value from an empty one. The listener tells the stores.
-    const texts = [clientId, username, listener, chainOf(certificate)];
-    const lengths = [...texts, password].map((one) => one?.length ?? -1).join(':');
-    const head = `${lengths}:${texts.map((one) => one ?? '').join('')}`;
-    // The output is no secret of anybody's to extend: a plain hash behind the key does what an HMAC would.
-    return hash(
-      'sha256',
-      Buffer.concat([this.#key, Buffer.from(head), password ?? NOTHING]),
-      'base64',
+    const names = `${clientId.length}:${username?.length ?? -1}:${listener.length}`;
+    const proofs = `${chain?.length ?? -1}:${password?.length ?? -1}`;
+    const head = `${names}:${proofs}:${clientId}${username ?? ''}${listener}${chain ?? ''}`;
+    const secret = password ?? NOTHING;
+    const bytes = Buffer.allocUnsafe(
+      this.#key.length + head.length * UTF8_BYTES_MAX + secret.length,
     );
+    bytes.set(this.#key);
+    const end = this.#key.length + bytes.write(head, this.#key.length);
+    bytes.set(secret, end);
+    // The output is no secret of anybody's to extend: a plain hash behind the key does what an HMAC would.
+    return hash('sha256', bytes.subarray(0, end + secret.length), 'base64');
   }
 }

@@ -58,19 +58,25 @@ export class GroupCommit {
    * order of the calls.
    */
   write<T>(work: () => T): Promise<T> {
+    const answer = this.writeOrAnswer(work);
+    return answer instanceof Promise ? answer : Promise.resolve().then(() => answer);
+  }
+
+  /** As `write`, but without a promise when `work` ran nothing and nothing else waits. */
+  writeOrAnswer<T>(work: () => T): T | Promise<T> {
     if (this.#closed) return Promise.reject(closedFailure());
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    let settle: () => T;
     try {
       const value = work();
-      settle = () => value;
+      return this.#turn === undefined ? value : this.#turn.committed.then(() => value);
     } catch (cause) {
       if (!(cause instanceof NoSuchPacket)) return Promise.reject(this.#fail(cause));
-      settle = () => {
-        throw cause; // An answer, and in its place like others.
+      // An answer, and in its place like others.
+      const answer = (): never => {
+        throw cause;
       };
+      return (this.#turn?.committed ?? Promise.resolve()).then(answer);
     }
-    return (this.#turn?.committed ?? Promise.resolve()).then(settle);
   }
 
   /** Only within `write`. */

@@ -254,7 +254,7 @@ class MemorySessionStore implements SessionStore {
     return Readable.from(wills);
   }
 
-  async openSession(session: OpenSession): Promise<OpenedSession> {
+  openSession(session: OpenSession): OpenedSession {
     return this.#sessions.open(session);
   }
 

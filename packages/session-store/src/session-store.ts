@@ -221,9 +221,10 @@ export interface SessionStore {
    * Takes the client id: finds or makes its session. What there was is forgotten when `cleanStart` is set, when it belongs to
    * another owner, or when it has expired. A will that waits for its delay is gone when the session goes on (MQTT-5.0
    * [MQTT-3.1.3-9]), and due now when it does not. One atomic step. With `expirySeconds` 0, no will and nothing kept, no record is
-   * written, but the epoch counts; what the caller then stores for the client it takes away itself.
+   * written, but the epoch counts; what the caller then stores for the client it takes away itself. Answers at once, without a
+   * promise, when a store in this process has nothing to write: most connects are such.
    */
-  openSession(session: OpenSession): Promise<OpenedSession>;
+  openSession(session: OpenSession): OpenedSession | Promise<OpenedSession>;
   /**
    * The connection has ended: sets the deadlines of the session and of its will. With expiry 0 the session ends at once, with its
    * queue: shared messages must have been handed on before.

@@ -100,20 +100,19 @@ export class SessionTable {
 
   open(request: OpenSession): OpenedSession {
     const { clientId, now } = request;
-    const record = recordOf(request);
     const known = this.#sessions.get(clientId);
     const present = known !== undefined && goesOn(known, request);
     const epoch = Math.max(this.#epoch + 1, now);
     this.#epoch = epoch;
     this.#settleWill(known, now, present);
     if (!present) this.#sink.forget(clientId);
-    if (present || record.expirySeconds > 0 || record.will !== undefined) {
-      this.#save({ record, epoch });
+    if (present || request.expirySeconds > 0 || request.will !== undefined) {
+      this.#save({ record: recordOf(request), epoch });
     } else if (known !== undefined) {
       this.#delete(clientId);
     }
     const before = known?.endsAt === undefined ? known?.record.nodeId : undefined;
-    return { present, epoch, ...(before !== undefined && { previousNodeId: before }) };
+    return before === undefined ? { present, epoch } : { present, epoch, previousNodeId: before };
   }
 
   close({ clientId, epoch, now, expirySeconds, will }: CloseSession): void {

@@ -429,8 +429,8 @@ export class SqliteSessionStore implements SessionStore {
     return Readable.from(this.#connectionWills(brokers));
   }
 
-  openSession(session: OpenSession): Promise<OpenedSession> {
-    return this.#commits.write(() => this.#sessions.open(session));
+  openSession(session: OpenSession): OpenedSession | Promise<OpenedSession> {
+    return this.#commits.writeOrAnswer(() => this.#sessions.open(session));
   }
 
   closeSession(session: CloseSession): Promise<void> {

@@ -53,8 +53,8 @@ const will = { topic: 'w', payload: Buffer.from([0, 0xff]) };
 const subscription = { topic: 'a/+', qos: 1 as const, rh: 1, rap: true, nl: false };
 const { now } = session('c');
 
-async function failureOf(promise: Promise<unknown>): Promise<OperationalError> {
-  const failure: unknown = await promise.then(
+async function failureOf(answer: unknown): Promise<OperationalError> {
+  const failure: unknown = await Promise.resolve(answer).then(
     () => undefined,
     (cause: unknown) => cause,
   );
@@ -338,6 +338,23 @@ describe('transactions', () => {
     await store.cleanIncoming({ id: 'c' });
     await store.storeRetained(message(1, { payload: Buffer.alloc(0) }));
     expect(commits).not.toHaveBeenCalled();
+  });
+
+  test('a clean connection is answered at once, but not before what was written before it', async () => {
+    const { store } = openOn(newPath());
+    const clean = session('c', { cleanStart: true, expirySeconds: 0 });
+    expect(store.openSession(clean)).toMatchObject({ present: false });
+    expect(store.openSession(session('kept'))).toBeInstanceOf(Promise);
+    const order: string[] = [];
+    const written = store.addSubscriptions({ id: 'kept' }, [subscription]);
+    void written.then(() => order.push('written'));
+    const later = store.openSession(clean);
+    expect(later).toBeInstanceOf(Promise);
+    await Promise.resolve(later).then(() => order.push('clean'));
+    expect(order).toEqual(['written', 'clean']);
+    await store.destroy();
+    const refusal = await failureOf(store.openSession(clean));
+    expect(isOperational(refusal, 'session_store_unavailable')).toBe(true);
   });
 
   test('a large body of many queues is stored once, and goes with the last of them', async () => {

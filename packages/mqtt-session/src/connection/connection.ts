@@ -479,8 +479,10 @@ export class Connection implements MqttClient, Line {
 
   #onClose(): void {
     void this.#close('broken');
-    if (this.#stream.destroyed) this.engine.forget(this);
-    else this.#stream.end();
+    const stream = this.#stream;
+    if (stream.destroyed) this.engine.forget(this);
+    // To end it twice is an error, and one of those costs as much as a system call.
+    else if (!stream.writableEnded) stream.end();
   }
 
   #close(kind: EndKind): Promise<void> {

@@ -122,10 +122,13 @@ export class Handshake {
       this.#beginExchange(this.#request, method, packet.properties?.authenticationData);
       return;
     }
-    const { hooks } = connection.engine;
-    connection.wait(
-      hooks.authenticate(connection, this.#request).then((verdict) => this.#decided(verdict)),
-    );
+    const verdict = connection.engine.hooks.authenticate(connection, this.#request);
+    if (verdict instanceof Promise) {
+      connection.wait(verdict.then((decided) => this.#decided(decided)));
+      return;
+    }
+    const opening = this.#decided(verdict);
+    if (opening !== undefined) connection.wait(opening);
   }
 
   #beginExchange(request: ConnectRequest, method: string, data: Buffer | undefined): void {
@@ -170,33 +173,33 @@ export class Handshake {
     );
   }
 
-  async #decided(verdict: ConnectVerdict): Promise<void> {
+  /** Undefined when there is nothing to wait for. */
+  #decided(verdict: ConnectVerdict): Promise<void> | undefined {
     const connection = this.#connection;
     const { engine } = connection;
     const packet = this.#packet;
     if (!verdict.accepted) {
       this.refuse(refusalReasons[verdict.reason]);
-      return;
+      return undefined;
     }
     if (this.#abandoned || packet === undefined) {
       engine.hooks.ended(connection, verdict.rights);
-      return;
+      return undefined;
     }
     const agreement = this.#agree(packet);
-    if (this.#connack(agreement, true).length > agreement.packetBytesMax) {
+    const { packetBytesMax } = agreement;
+    const isBounded = packetBytesMax < Number.POSITIVE_INFINITY;
+    if (isBounded && this.#connack(agreement, true).length > packetBytesMax) {
       // What must be said cannot be said.
       engine.hooks.ended(connection, verdict.rights);
       this.refuse(reasonCode.packetTooLarge);
-      return;
+      return undefined;
     }
-    try {
-      await engine.establish(connection, agreement, verdict, (sessionPresent) =>
-        this.#connack(agreement, sessionPresent),
-      );
-    } catch (error) {
+    const connack = (present: boolean): Buffer => this.#connack(agreement, present);
+    return engine.establish({ connection, agreement, verdict, connack })?.catch((error) => {
       if (!isOperational(error, 'session_store_unavailable')) throw error;
       this.refuse(reasonCode.serverUnavailable);
-    }
+    });
   }
 
   #agree(packet: ConnectPacket): Agreement {

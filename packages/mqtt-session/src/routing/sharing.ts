@@ -278,7 +278,7 @@ export class Sharing {
   /** This node is new here. */
   start(): void {
     this.announce();
-    this.#options.kernel.signal(HELLO_TOPIC, '');
+    this.#options.kernel.signal(HELLO_TOPIC, () => '');
   }
 
   /** Tells the other nodes of all members here. */
@@ -316,7 +316,7 @@ export class Sharing {
   }
 
   #tell(announcement: Announcement): void {
-    this.#options.kernel.signal(SHARE_TOPIC, JSON.stringify(announcement));
+    this.#options.kernel.signal(SHARE_TOPIC, () => JSON.stringify(announcement));
   }
 
   /** The subscriptions of a stored session: those that it may still have, and the filters of those that it may not. */

@@ -84,7 +84,7 @@ it('brings a message to the nodes that want it, once, with all that belongs to i
 it('brings what one node says to the others, with its name', async () => {
   const prefix = `test-${randomUUID()}`;
   const [a, b] = [await node(prefix), await node(prefix)];
-  a.kernel.signal('takeover', '{"clientId":"c"}');
+  a.kernel.signal('takeover', () => '{"clientId":"c"}');
   const said = `${a.kernel.brokerId} takeover {"clientId":"c"}`;
   await expect.poll(() => b.signals).toEqual([said]);
 });

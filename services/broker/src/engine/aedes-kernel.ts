@@ -183,11 +183,11 @@ export class AedesKernel implements MqttKernel {
     this.#bus.unwant(topicFilter);
   }
 
-  signal(topic: string, payload: string): void {
+  signal(topic: string, payload: () => string): void {
     if (!this.#bus.hasPeers) return;
     const message = {
       topic: `${SYSTEM_PREFIX}${this.brokerId}/${topic}`,
-      payload: Buffer.from(payload),
+      payload: Buffer.from(payload()),
       qos: 0 as const,
     };
     this.#bus.emit(message, (error) => {

@@ -79,13 +79,13 @@ beforeEach(async () => {
 });
 afterEach(() => telemetry.shutdown());
 
-function connect(clientId = REQUEST.clientId): Promise<ConnectAnswer> {
-  const cache = new PolicyCache({
-    client: policy,
-    log: new MemoryEventLog(),
-    revision: 0,
-    clock: Date.now,
-  });
+const newCache = (): PolicyCache =>
+  new PolicyCache({ client: policy, log: new MemoryEventLog(), revision: 0, clock: Date.now });
+
+function connect(
+  clientId = REQUEST.clientId,
+  cache = newCache(),
+): ConnectAnswer | Promise<ConnectAnswer> {
   const note = (reason: string, fields: object): void => {
     told.push({ ...fields, reason });
   };
@@ -157,6 +157,33 @@ describe('a CONNECT is refused, told and counted, and the next one is let in aga
     await expectRefused();
     expect(policy.asked).toBe(asked + 1);
     expect(told[0]).toMatchObject({ reason: 'connect the log is silent' });
+  });
+});
+
+describe('a client that the cache knows', () => {
+  it('is answered at once, and not at all by the policy service', async () => {
+    const cache = newCache();
+    await connect('c', cache);
+    const answer = connect('c', cache);
+    expect(answer).toMatchObject({ verdict: 'accept' });
+    expect([policy.asked, sessions.size]).toEqual([1, 2]);
+    staleness = 'the log is silent';
+    expect(connect('c', cache)).toEqual({ verdict: 'server_unavailable' });
+    expect([await refusals(), sessions.size]).toEqual([1, 2]);
+  });
+
+  it('waits for the end of the log when no later change will reach it', async () => {
+    policy.answer = (request) => ({
+      ...sound(request),
+      policy: { ...POLICY, applyMode: 'pinned' },
+    });
+    const cache = newCache();
+    await connect('c', cache);
+    const answer = connect('c', cache);
+    expect(answer).toBeInstanceOf(Promise);
+    expect(sessions.size).toBe(1);
+    expect((await answer).verdict).toBe('accept');
+    expect(policy.asked).toBe(1);
   });
 });
 

@@ -1,7 +1,7 @@
 import { errorFacts, OperationalError } from '@sallyport/errors';
 import { NAME_BYTES_MAX } from '@sallyport/domain';
 import type { ConnectRefusal } from '@sallyport/mqtt-session';
-import type { Admission, Admitted, PolicyCache } from '@sallyport/policy-client';
+import type { Admission, Admitted, ConnectProof, PolicyCache } from '@sallyport/policy-client';
 import { type Facts, PLAIN_TERMS, type Terms } from '@sallyport/rules';
 import { attributes, count, type LogThrottle, withSpan } from '@sallyport/telemetry';
 import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
@@ -49,27 +49,39 @@ export interface AuthenticateContext {
   readonly logger: LogThrottle;
 }
 
-/** What happens on CONNECT. Never throws: whatever cannot be decided is refused. */
+/**
+ * What happens on CONNECT. Never throws: whatever cannot be decided is refused. Who is known is answered at once: a promise for each of
+ * them would be a good part of a storm of reconnects.
+ */
 export function authenticate(
   context: AuthenticateContext,
   request: ConnectRequest,
   close: (reason: string) => void,
-): Promise<ConnectAnswer> {
-  return withSpan('mqtt.connect', { kind: 'server' }, async (span) => {
-    const { answer, source, reason } = await decide(context, request, close);
-    count('sallyport.connects', { outcome: answer.verdict, source });
-    span.setAttribute(attributes.outcome, answer.verdict);
-    if (answer.verdict !== 'accept') {
-      context.door.refused(request, reason ?? answer.verdict);
-      const { clientId, username, listener, peer } = request;
-      context.logger.info(
-        `connect ${reason}`,
-        { reason, clientId, username, listener, peer },
-        'connect refused',
-      );
-    }
-    return answer;
+): ConnectAnswer | Promise<ConnectAnswer> {
+  return withSpan('mqtt.connect', { kind: 'server' }, (span) => {
+    const outcome = decide(context, request, close);
+    return outcome instanceof Promise
+      ? outcome.then((later) => tell(context, request, later, span))
+      : tell(context, request, outcome, span);
   });
+}
+
+/** The counter, the trace, and of a refusal the log and those who look. */
+function tell(
+  { door, logger }: AuthenticateContext,
+  request: ConnectRequest,
+  { answer, source, reason }: Outcome,
+  span: { setAttribute(key: string, value: string): unknown },
+): ConnectAnswer {
+  count('sallyport.connects', { outcome: answer.verdict, source });
+  span.setAttribute(attributes.outcome, answer.verdict);
+  if (answer.verdict !== 'accept') {
+    door.refused(request, reason ?? answer.verdict);
+    const { clientId, username, listener, peer } = request;
+    const fields = { reason, clientId, username, listener, peer };
+    logger.info(`connect ${reason}`, fields, 'connect refused');
+  }
+  return answer;
 }
 
 export interface Outcome {
@@ -84,22 +96,37 @@ const refused = (verdict: ConnectVerdict, reason: string, source: Outcome['sourc
   reason,
 });
 
-async function decide(
+function decide(
   context: AuthenticateContext,
   request: ConnectRequest,
   close: (reason: string) => void,
-): Promise<Outcome> {
+): Outcome | Promise<Outcome> {
   const malformed = requestProblem(request);
   if (malformed !== undefined) return refused('not_authorized', malformed);
   const staleness = context.staleness();
   if (staleness !== undefined) return refused('server_unavailable', staleness);
   const objection = context.door.objection(request);
   if (objection !== undefined) return refused(objection.verdict, objection.reason);
-  const { password } = request;
-  const facts = factsOf(request);
+  const proof = { facts: factsOf(request), password: request.password };
+  const known = context.cache.cached(proof);
+  // A pinned session must not miss what was not heard of yet, either.
+  if (known === undefined || known.policy.applyMode === 'pinned') {
+    return decideLater(context, request, proof, known, close);
+  }
+  count('sallyport.policy.cache', { result: 'hit' });
+  return enter(context, request, known, 'cache', close);
+}
+
+async function decideLater(
+  context: AuthenticateContext,
+  request: ConnectRequest,
+  proof: ConnectProof,
+  known: Admitted | undefined,
+  close: (reason: string) => void,
+): Promise<Outcome> {
   let admission: Admission;
   try {
-    admission = await admit(context.cache, { facts, password });
+    admission = await admit(context.cache, proof, known);
   } catch (error) {
     // An answer that makes no sense is an error of ours or of the service's: nobody gets in by it, and nobody else is cut off.
     const code = error instanceof OperationalError ? error.code : 'internal';
@@ -119,21 +146,19 @@ export function factsOf(
   request: Pick<ConnectRequest, 'clientId' | 'username' | 'listener' | 'peer' | 'certificate'>,
 ): Facts {
   const { clientId, username, listener, peer, certificate } = request;
-  return {
-    clientId,
-    listener,
-    peer,
-    ...(username !== undefined && { username }),
-    ...(certificate !== undefined && { certificate: identityOf(certificate) }),
-  };
+  const named =
+    username === undefined ? { clientId, listener, peer } : { clientId, username, listener, peer };
+  return certificate === undefined ? named : { ...named, certificate: identityOf(certificate) };
 }
 
+/** `first`: what the cache has said. */
 async function admit(
   cache: PolicyCache,
-  proof: { readonly facts: Facts; readonly password: Uint8Array | undefined },
+  proof: ConnectProof,
+  first: Admitted | undefined,
 ): Promise<Admission> {
   for (let attempt = 0; attempt < ADMISSION_ATTEMPTS_MAX; attempt++) {
-    const known = cache.cached(proof);
+    const known = attempt === 0 ? first : cache.cached(proof);
     count('sallyport.policy.cache', { result: known === undefined ? 'miss' : 'hit' });
     const admission: Admission =
       known === undefined

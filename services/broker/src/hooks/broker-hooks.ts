@@ -13,7 +13,12 @@ import { decidingFacts, type PolicyClient, type Principal } from '@sallyport/pol
 import { check, type CompiledPolicy, type Facts, publishedTopic, termsOf } from '@sallyport/rules';
 import type { SessionRecord } from '@sallyport/session-store';
 import { levelsOf } from '@sallyport/topic';
-import { authenticate, type AuthenticateContext, refusalOf } from './authenticate.ts';
+import {
+  authenticate,
+  type AuthenticateContext,
+  type ConnectAnswer,
+  refusalOf,
+} from './authenticate.ts';
 import { KICKED, type LiveSession } from '../access/live-sessions.ts';
 import { ClientRights } from './client-rights.ts';
 import { certificateOf, EnhancedLogin } from './enhanced-login.ts';
@@ -42,15 +47,22 @@ export class BrokerHooks implements MqttHooks {
     this.#options = options;
   }
 
-  async authenticate(client: MqttClient, request: ConnectRequest): Promise<ConnectVerdict> {
+  authenticate(
+    client: MqttClient,
+    request: ConnectRequest,
+  ): ConnectVerdict | Promise<ConnectVerdict> {
     const { clientId, username, password, willTopic, willTerms, origin } = request;
     const { listener, peer } = origin;
     const certificate = certificateOf(origin);
-    const asked = { clientId, username, password, willTopic, willTerms, listener, peer };
-    const facts = { ...asked, certificate };
-    const { verdict, session } = await authenticate(this.#options, facts, (reason) =>
-      this.#close(client, reason),
-    );
+    const names = { clientId, username, password, willTopic, willTerms };
+    const asked = { ...names, listener, peer, certificate };
+    const answer = authenticate(this.#options, asked, (reason) => this.#close(client, reason));
+    return answer instanceof Promise
+      ? answer.then((later) => this.#verdict(later, listener))
+      : this.#verdict(answer, listener);
+  }
+
+  #verdict({ verdict, session }: ConnectAnswer, listener: string): ConnectVerdict {
     if (verdict !== 'accept' || session === undefined) {
       return { accepted: false, reason: refusalOf(verdict) };
     }
