@@ -6,9 +6,19 @@ export interface SettingValues {
   readonly noMatch: 'allow' | 'deny';
   /** What an MQTT 3.1 or 3.1.1 client meets when it publishes without the right to: acknowledged and dropped, or closed. */
   readonly denyAction: 'ignore' | 'disconnect';
+  /**
+   * How the ACL tables judge a SUBSCRIBE: by the first row that matches the text of its filter as if that were a topic, or by rows that
+   * allow every topic that it matches. What a row denies is delivered in neither case.
+   */
+  readonly aclSubscribeMatch: 'text' | 'containment';
 }
 
-export const DEFAULT_SETTINGS: SettingValues = { noMatch: 'deny', denyAction: 'disconnect' };
+export const DEFAULT_SETTINGS: SettingValues = {
+  noMatch: 'deny',
+  denyAction: 'disconnect',
+  // What the systems do whose rows these are, without what they leak; who has none of their rows never meets it.
+  aclSubscribeMatch: 'text',
+};
 
 export interface Settings extends SettingValues {
   readonly updatedRevision: Revision;

@@ -86,7 +86,7 @@ export class SqliteSnapshot implements Snapshot {
 
   settings(): Settings {
     const [stored] = this.#docs<Settings>('SELECT doc FROM settings WHERE id = 1');
-    return stored ?? { ...DEFAULT_SETTINGS, updatedRevision: 0 };
+    return { ...DEFAULT_SETTINGS, updatedRevision: 0, ...stored };
   }
 
   #docs<T>(sql: string, ...values: readonly (string | number)[]): T[] {

@@ -92,10 +92,7 @@ export class Tables implements DecisionReads {
   constructor(db: Database) {
     this.#db = db;
     this.#imported = new ImportedSecretCounts(db);
-    this.#settings = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1') ?? {
-      ...DEFAULT_SETTINGS,
-      updatedRevision: 0,
-    };
+    this.#settings = this.#storedSettings();
   }
 
   #prepared(sql: string): Statement {
@@ -133,10 +130,7 @@ export class Tables implements DecisionReads {
     this.#credentials.clear();
     this.#aclTargets.clear();
     this.#groupRules = undefined;
-    this.#settings = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1') ?? {
-      ...DEFAULT_SETTINGS,
-      updatedRevision: 0,
-    };
+    this.#settings = this.#storedSettings();
   }
 
   apply(commit: Commit): void {
@@ -407,6 +401,12 @@ export class Tables implements DecisionReads {
     }
     if (this.#everyone === null) this.#everyone = this.#doc<AclTable>(sql, 'everyone');
     return this.#everyone;
+  }
+
+  /** What a file does not know, because it is older, is the default. */
+  #storedSettings(): Settings {
+    const stored = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1');
+    return { ...DEFAULT_SETTINGS, updatedRevision: 0, ...stored };
   }
 
   settings(): Settings {

@@ -1,10 +1,10 @@
-import type { AclTable } from '@sallyport/domain';
+import { type AclTable, DEFAULT_SETTINGS } from '@sallyport/domain';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { assemblePolicy, canonicalPolicyText, type PolicySources } from './assemble.ts';
 import type { PolicySpec, RuleSpec } from './policy-spec.ts';
 
-const settings = { noMatch: 'deny', denyAction: 'disconnect' } as const;
+const settings = DEFAULT_SETTINGS;
 
 const facts = { clientId: 'pump', listener: 'tcp:default' };
 

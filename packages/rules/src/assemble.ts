@@ -149,14 +149,21 @@ function mappedRules(credentialId: string, mapped: MappedPatterns | undefined): 
 }
 
 /** One list, first match: the rows for the client id, then for the username, then for everyone. */
-function aclAuthority({ tables, facts }: PolicySources): AuthoritySpec {
+function aclAuthority({ tables, facts, settings }: PolicySources): AuthoritySpec {
   const { client, username, everyone } = tables;
   const there = [client, username, everyone].filter((one) => one !== undefined);
   const rules = there.flatMap((table) => {
     const key = aclTargetKey(table.target);
     return rowsFor(table, facts).map((row) => aclRule(key, row));
   });
-  return { name: 'acl', rules, noMatch: 'abstain' };
+  const subscribeByText =
+    settings.aclSubscribeMatch === 'text' && rules.some((one) => one.actions.includes('subscribe'));
+  return {
+    name: 'acl',
+    rules,
+    noMatch: 'abstain',
+    ...(subscribeByText && { subscribeByText }),
+  };
 }
 
 function aclRule(targetKey: string, row: AclRule): RuleSpec {
@@ -211,7 +218,12 @@ export function canonicalPolicyText(spec: Omit<PolicySpec, 'policyId'>): string 
     spec.superuser,
     spec.noMatch,
     spec.denyAction,
-    spec.authorities.map(({ name, noMatch, rules }) => [name, noMatch, rules.map(canonicalRule)]),
+    spec.authorities.map(({ name, noMatch, rules, subscribeByText }) => [
+      name,
+      noMatch,
+      rules.map(canonicalRule),
+      ...(subscribeByText === true ? ['subscribeByText'] : []),
+    ]),
     // Named, and only where there is one: what is added to a policy does not change the ids of those without it.
     ...(spec.publishPrefix === undefined ? [] : [['publishPrefix', spec.publishPrefix]]),
     // Last, and only when it is said: the texts of all other policies stay what they were.

@@ -1,6 +1,6 @@
 import type { Placeholder } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
-import { isReserved } from '@sallyport/topic';
+import { isReserved, levelsOf, type TopicFilter } from '@sallyport/topic';
 import {
   type CompiledAuthority,
   type CompiledPolicy,
@@ -210,6 +210,21 @@ export function patternRank(
     if (pattern.matches(text) || (widened && pattern.admits(text))) lowest = rank;
   }
   return lowest;
+}
+
+/**
+ * The lowest rank that matches the text of a filter as if that were a topic whose levels happen to be `+` or `#`: `a/+` matches `a/#`.
+ * @source compat emqx 5.6
+ */
+export function textRank(authority: CompiledAuthority, facts: Facts, filter: TopicFilter): number {
+  const reserved = isReserved(filter);
+  const rank = lowestRank(
+    { facts, levels: levelsOf(filter), reserved },
+    authority.root,
+    0,
+    NO_RANK,
+  );
+  return patternRank(authority, filter, false, reserved, rank);
 }
 
 function isAllow(authority: CompiledAuthority, rank: number): boolean {

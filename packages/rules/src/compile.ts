@@ -90,6 +90,7 @@ export function literalChild(node: TrieNode, level: string): TrieNode | undefine
 export interface CompiledAuthority {
   readonly name: string;
   readonly noMatch: AuthoritySpec['noMatch'];
+  readonly subscribeByText: boolean;
   readonly root: TrieNode;
   /** Lowest rank of the literals with wildcards, by their text. */
   readonly texts: ReadonlyMap<string, number> | undefined;
@@ -115,6 +116,8 @@ export interface CompiledPolicy {
   readonly applyMode: ApplyMode;
   /** Every way of subscribing that its rules tell apart: a delivery may be made when one of them lets the topic be read. */
   readonly readingTerms: readonly FilterTerms[];
+  /** Whether some authority judges a SUBSCRIBE by the text of its filter. */
+  readonly subscribeByText: boolean;
   /** Whether some rule speaks of UNSUBSCRIBE. */
   readonly judgesUnsubscribe: boolean;
   /** Whether a subscription may be judged by the text of its filter only. */
@@ -283,6 +286,7 @@ export function compilePolicy(spec: PolicySpec): CompiledPolicy {
     publishPrefix: spec.publishPrefix ?? '',
     conditional,
     readingTerms: readingTermsOf(conditions),
+    subscribeByText: spec.authorities.some((one) => one.subscribeByText === true),
     judgesUnsubscribe: rules.some((one) => one.actions.includes('unsubscribe')),
     applyMode: spec.applyMode ?? 'live',
     opaque: rules.some(
@@ -462,10 +466,14 @@ class AuthorityBuilder {
     return next;
   }
 
-  build({ name, noMatch }: AuthoritySpec, decisions: readonly Decision[]): CompiledAuthority {
+  build(
+    { name, noMatch, subscribeByText }: AuthoritySpec,
+    decisions: readonly Decision[],
+  ): CompiledAuthority {
     return {
       name,
       noMatch,
+      subscribeByText: subscribeByText === true,
       root: this.#root,
       texts: this.#texts,
       patterns: this.#patterns,

@@ -8,6 +8,7 @@ import {
   type Opinion,
   patternRank,
   PLAIN_TERMS,
+  textRank,
 } from './check.ts';
 import {
   type CompiledAuthority,
@@ -52,7 +53,7 @@ export function checkSubscribe(
     const checkDeliveries = needsCheck(policy, tables, facts, filter);
     return { allowed: true, ruleId, checkDeliveries };
   }
-  if (tables.grants === tables.subscribe) return refused(whole.denied);
+  if (tables.grants === tables.subscribe && !policy.subscribeByText) return refused(whole.denied);
   return inPart(policy, tables, facts, filter, whole);
 }
 
@@ -88,7 +89,10 @@ export function checkUnsubscribe(
   return combineUnsubscribe(policy, authorities, ranks, trace);
 }
 
-/** Allowed only if nothing but deny rules stands in the way, and these leave something. */
+/**
+ * Allowed only if nothing but deny rules stands in the way, and these leave something. An authority that judges by text says one thing
+ * of all topics here: it decides what is granted, and what it denies is kept back at delivery like any other hole.
+ */
 function inPart(
   policy: CompiledPolicy,
   { grants, subscribe }: RuleTables,
@@ -96,16 +100,31 @@ function inPart(
   filter: TopicFilter,
   whole: Covered,
 ): SubscribeDecision {
-  const granted = cover({ policy, authorities: grants, facts, filter }, 'denied');
-  if (granted.denied !== undefined || granted.exhausted) {
-    return refused(whole.denied ?? granted.denied);
-  }
+  const ranks = policy.subscribeByText ? textRanks(subscribe, facts, filter) : undefined;
+  const question = { policy, facts, filter, ranks };
+  const said =
+    ranks === undefined ? whole : cover({ ...question, authorities: subscribe }, 'denied');
+  const granted =
+    isFull(said) || grants === subscribe
+      ? said
+      : cover({ ...question, authorities: grants }, 'denied');
+  if (!isFull(granted)) return refused(said.denied ?? granted.denied);
   if (whole.allowed === undefined) {
     const left = cover({ policy, authorities: subscribe, facts, filter }, 'allowed');
     if (left.allowed === undefined && !left.exhausted) return refused(whole.denied);
   }
   return { allowed: true, ruleId: granted.allowed?.ruleId ?? 'default', checkDeliveries: true };
 }
+
+const isFull = ({ denied, exhausted }: Covered): boolean => denied === undefined && !exhausted;
+
+/** What those authorities say of the whole filter that judge by its text. */
+const textRanks = (
+  authorities: readonly CompiledAuthority[],
+  facts: Facts,
+  filter: TopicFilter,
+): Ranks =>
+  authorities.map((one) => (one.subscribeByText ? textRank(one, facts, filter) : undefined));
 
 const refused = (denied: Decision = LIMIT): SubscribeDecision => ({
   allowed: false,
@@ -151,10 +170,14 @@ function cover(
   return { allowed, denied, exhausted };
 }
 
+/** For each authority the rank that decides about all topics, or undefined where it depends on the topic. */
+type Ranks = readonly (number | undefined)[];
+
 interface CoverageQuestion {
   readonly authorities: readonly CompiledAuthority[];
   readonly facts: Facts;
   readonly filter: TopicFilter;
+  readonly ranks?: Ranks | undefined;
 }
 
 /**
@@ -165,12 +188,16 @@ export function visitVerdicts(
   question: CoverageQuestion,
   visit: (ranks: readonly number[]) => boolean,
 ): boolean {
-  const { authorities, facts, filter } = question;
+  const { authorities, facts, filter, ranks } = question;
   const reserved = isReserved(filter);
   const asked: FilterWalk = { facts, levels: levelsOf(filter), reserved };
-  const best = authorities.map((one) => coveringRankOf(one, asked, filter));
+  const best = authorities.map(
+    (one, index) => ranks?.[index] ?? coveringRankOf(one, asked, filter),
+  );
   const walk = new Walk(question, asked, visit);
-  const roots = authorities.map((one) => one.root);
+  const open =
+    ranks === undefined ? authorities : authorities.filter((_, at) => ranks[at] === undefined);
+  const roots = open.map((one) => one.root);
   walk.from(roots, 0, best, true);
   return !walk.exhausted;
 }

@@ -1,5 +1,5 @@
 import { isReserved, levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
-import { decideTopic, immediateDecision, type Opinion, PLAIN_TERMS } from './check.ts';
+import { decideTopic, immediateDecision, type Opinion, PLAIN_TERMS, textRank } from './check.ts';
 import { type CompiledAuthority, type CompiledPolicy, NO_RANK } from './compile.ts';
 import { checkSubscribe, checkUnsubscribe, filterTables, visitVerdicts } from './coverage.ts';
 import type { Action, Decision, Facts, Terms } from './policy-spec.ts';
@@ -66,10 +66,24 @@ function explainSubscribe(
     return { ...decision, opinions: [] };
   }
   const { subscribe } = filterTables(policy, filter.value, { qos, shared });
-  const opinions = subscribe.map((_, index) =>
-    subscribeOpinion(subscribe, index, facts, filter.value),
+  const opinions = subscribe.map(
+    (one, index) =>
+      (decision.allowed ? undefined : textDenial(one, facts, filter.value)) ??
+      subscribeOpinion(subscribe, index, facts, filter.value),
   );
   return { ...decision, opinions };
+}
+
+/** The opinion of an authority that judges by text, when a rule of it denies that. */
+function textDenial(
+  authority: CompiledAuthority,
+  facts: Facts,
+  filter: TopicFilter,
+): Opinion | undefined {
+  if (!authority.subscribeByText) return undefined;
+  const decision = authority.decisions[textRank(authority, facts, filter)];
+  if (decision === undefined || decision.allowed) return undefined;
+  return { authority: authority.name, verdict: 'deny', ruleId: decision.ruleId };
 }
 
 function subscribeOpinion(

@@ -1,5 +1,6 @@
 import {
   CONNECTION_GROUPS_MAX,
+  DEFAULT_SETTINGS,
   type Group,
   type GroupPermission,
   type GroupRule,
@@ -35,7 +36,7 @@ const assembled = (groups: readonly Group[]) =>
     credential: { id: 'c', access: { kind: 'groups' }, superuser: false },
     tables: {},
     groups,
-    settings: { noMatch: 'allow', denyAction: 'ignore' },
+    settings: { ...DEFAULT_SETTINGS, noMatch: 'allow' },
   });
 const compiled = (groups: readonly Group[]): CompiledPolicy =>
   compilePolicy({ policyId: 'p', ...assembled(groups) });
@@ -50,7 +51,7 @@ describe('the policy of groups', () => {
       facts,
       credential: { id: 'c', access: { kind: 'acl' }, superuser: false },
       tables: {},
-      settings: { noMatch: 'allow', denyAction: 'ignore' },
+      settings: { ...DEFAULT_SETTINGS, noMatch: 'allow' },
     });
     expect(acl).not.toHaveProperty('applyMode');
     expect(compilePolicy({ policyId: 'p', ...acl }).applyMode).toBe('live');

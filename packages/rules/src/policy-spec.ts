@@ -78,6 +78,11 @@ export interface AuthoritySpec {
   readonly rules: readonly RuleSpec[];
   /** What it says when no rule matches. */
   readonly noMatch: 'allow' | 'deny' | 'abstain';
+  /**
+   * A SUBSCRIBE whose topics are not all allowed is judged by the first rule that matches the text of its filter as if that were a
+   * topic; it is still refused when none of them is allowed. Absent: by all topics that the filter matches.
+   */
+  readonly subscribeByText?: true;
 }
 
 /**

@@ -65,27 +65,30 @@ const actions = fc.constantFrom<RuleSpec['actions']>(
   ['subscribe', 'receive'],
   ['publish'],
 );
-const authority: fc.Arbitrary<AuthoritySpec> = fc.record({
-  name: fc.constant('one'),
-  rules: fc
-    .array(
-      fc.record({
-        effect: fc.constantFrom<RuleSpec['effect']>('allow', 'allow', 'deny'),
-        matcher,
-        actions,
-        when,
-      }),
-      { maxLength: 6 },
-    )
-    .map((rules) =>
-      rules.map(({ when: condition, ...rule }, index): RuleSpec => ({
-        ...rule,
-        ruleId: `rule-${index}`,
-        ...(condition && { when: condition }),
-      })),
-    ),
-  noMatch: fc.constantFrom('deny', 'abstain', 'abstain', 'allow'),
-});
+const authority: fc.Arbitrary<AuthoritySpec> = fc
+  .record({
+    name: fc.constant('one'),
+    rules: fc
+      .array(
+        fc.record({
+          effect: fc.constantFrom<RuleSpec['effect']>('allow', 'allow', 'deny'),
+          matcher,
+          actions,
+          when,
+        }),
+        { maxLength: 6 },
+      )
+      .map((rules) =>
+        rules.map(({ when: condition, ...rule }, index): RuleSpec => ({
+          ...rule,
+          ruleId: `rule-${index}`,
+          ...(condition && { when: condition }),
+        })),
+      ),
+    noMatch: fc.constantFrom('deny', 'abstain', 'abstain', 'allow'),
+    subscribeByText: fc.constantFrom(false, true),
+  })
+  .map(({ subscribeByText, ...one }) => ({ ...one, ...(subscribeByText && { subscribeByText }) }));
 const policySpec: fc.Arbitrary<PolicySpec> = fc.record({
   policyId: fc.constant('p'),
   superuser: fc.constantFrom(false, false, false, true),

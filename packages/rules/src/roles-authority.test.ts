@@ -1,6 +1,7 @@
 import {
   ACL_RULES_MAX,
   CREDENTIAL_ROLES_MAX,
+  DEFAULT_SETTINGS,
   type Permission,
   PERMISSIONS_MAX,
   type RolesAccess,
@@ -50,7 +51,7 @@ const assembled = ({
       access: { kind: 'roles', roles: roles.map((one) => one.id), permissions: [], ...access },
     },
     tables: {},
-    settings: { noMatch, denyAction: 'disconnect' },
+    settings: { ...DEFAULT_SETTINGS, noMatch },
     roles,
   };
   return assemblePolicy(sources);

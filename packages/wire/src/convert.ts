@@ -204,6 +204,7 @@ export function policyToWire(policy: PolicySpec): WirePolicy {
       name: authority.name,
       noMatch: effectToWire(authority.noMatch),
       rules: authority.rules.map(ruleToWire),
+      subscribeByText: authority.subscribeByText ?? false,
     })),
   };
 }
@@ -221,6 +222,7 @@ export function policyFromWire(wire: WirePolicy): PolicySpec {
       name: authority.name,
       noMatch: noMatchFromWire(authority.noMatch),
       rules: authority.rules.map(ruleFromWire),
+      ...(authority.subscribeByText && { subscribeByText: true }),
     })),
   };
 }

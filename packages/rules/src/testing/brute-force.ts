@@ -70,12 +70,16 @@ export function plainSubscribe(
       (topic) => plainDecision(policy, { facts, action, topic, terms, filter, wildcard }).allowed,
     );
   const whole = allowedBy(spec, 'subscribe');
+  const asText = { facts, action: 'subscribe', topic: filter, terms, filter, wildcard } as const;
+  const text = byText(spec, asText);
   if (spec.superuser && !filter.startsWith('$')) return { allowed: true, checkDeliveries: false };
   if (whole.every((one) => one)) {
     return { allowed: true, checkDeliveries: allowedBy(spec, 'receive').includes(false) };
   }
   if (!whole.includes(true)) return { allowed: false, checkDeliveries: false };
-  const granted = allowedBy(withoutDenies(spec), 'subscribe').every((one) => one);
+  const granted =
+    allowedBy(text, 'subscribe').every((one) => one) ||
+    allowedBy(withoutDenies(text), 'subscribe').every((one) => one);
   return { allowed: granted, checkDeliveries: granted };
 }
 
@@ -153,8 +157,27 @@ function holdsLevel(
 function withoutDenies(spec: PolicySpec): PolicySpec {
   const authorities = spec.authorities.map((one) => ({
     ...one,
-    rules: one.rules.filter((rule) => rule.effect === 'allow'),
+    rules: one.rules.filter((rule) => rule.effect === 'allow' || rule.ruleId === TEXT_RULE),
   }));
+  return { ...spec, authorities };
+}
+
+const TEXT_RULE = 'said of the text';
+
+/** Authorities that judge by text say of every topic what they say of the filter as a topic. */
+function byText(spec: PolicySpec, question: PlainQuestion): PolicySpec {
+  const authorities = spec.authorities.map((one): AuthoritySpec => {
+    if (one.subscribeByText !== true) return one;
+    const rule = one.rules.find((candidate) => ruleMatches(candidate, question));
+    if (rule === undefined) return { ...one, rules: [] };
+    // A rule that matched a reserved filter opens the topics of that filter.
+    const filter = question.topic.startsWith('$') ? '$s/#' : '#';
+    const said = { kind: 'filter', filter } as const;
+    return {
+      ...one,
+      rules: [{ ruleId: TEXT_RULE, effect: rule.effect, actions: ['subscribe'], matcher: said }],
+    };
+  });
   return { ...spec, authorities };
 }
 

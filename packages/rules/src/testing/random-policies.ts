@@ -125,7 +125,8 @@ function randomAuthority(dice: Dice, name: string): AuthoritySpec {
       ...(when && { when }),
     };
   });
-  return { name, rules, noMatch: dice.pick(['deny', 'abstain', 'abstain', 'allow'] as const) };
+  const noMatch = dice.pick(['deny', 'abstain', 'abstain', 'allow'] as const);
+  return { name, rules, noMatch, ...(dice.chance(40) && { subscribeByText: true }) };
 }
 
 function randomPolicy(dice: Dice): PolicySpec {

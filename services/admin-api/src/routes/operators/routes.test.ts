@@ -115,7 +115,12 @@ describe('API keys', () => {
 describe('settings', () => {
   it('start as the defaults, and change in part', async () => {
     const before = await admin.get(SETTINGS);
-    expect(before.body).toEqual({ noMatch: 'deny', denyAction: 'disconnect', updatedRevision: 0 });
+    expect(before.body).toEqual({
+      noMatch: 'deny',
+      denyAction: 'disconnect',
+      aclSubscribeMatch: 'text',
+      updatedRevision: 0,
+    });
     expect((await admin.patch(SETTINGS, {})).status).toBe(400);
     expect((await admin.patch(SETTINGS, { noMatch: 'maybe' })).status).toBe(400);
     const changed = await admin.patch(SETTINGS, { noMatch: 'allow' }, { 'if-match': '"0"' });

@@ -11,20 +11,28 @@ const denyAction = Type.Enum(['ignore', 'disconnect'], {
   description: 'What an MQTT 3 client meets when it publishes without the right to.',
 });
 
+const aclSubscribeMatch = Type.Enum(['text', 'containment'], {
+  description:
+    'How the ACL tables judge a SUBSCRIBE. `text`: by the first row that matches its filter as if that were a topic, so that a row for `a/+` grants `a/#`. `containment`: rows must allow every topic that the filter matches. In both cases nothing is delivered that a row denies, or that none allows.',
+});
+
 export const patchBody = Type.Object(
-  { noMatch: Type.Optional(noMatch), denyAction: Type.Optional(denyAction) },
+  {
+    noMatch: Type.Optional(noMatch),
+    denyAction: Type.Optional(denyAction),
+    aclSubscribeMatch: Type.Optional(aclSubscribeMatch),
+  },
   { ...closed, minProperties: 1 },
 );
 
-const members = { noMatch, denyAction, updatedRevision: Type.Integer() };
+const members = { noMatch, denyAction, aclSubscribeMatch, updatedRevision: Type.Integer() };
 export const settingsSchema = Type.Object(members);
 export const writtenSettingsSchema = Type.Object({ ...members, revision: Type.Integer() });
 
 export const emptyQuery = Type.Object({}, closed);
 export const writeQuerySchema = Type.Object(writeQuery, closed);
 
-export const settingsView = ({ noMatch, denyAction, updatedRevision }: Settings) => ({
-  noMatch,
-  denyAction,
+export const settingsView = ({ updatedRevision, ...values }: Settings) => ({
+  ...values,
   updatedRevision,
 });
