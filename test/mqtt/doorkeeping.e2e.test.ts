@@ -48,6 +48,8 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
       SALLYPORT_MQTT__CONNECTS_PER_CREDENTIAL_BURST: String(CREDENTIAL_BURST),
       SALLYPORT_MQTT__LIMITS__PUBLISHES_PER_SECOND: String(PUBLISHES_PER_SECOND),
       SALLYPORT_MQTT__LIMITS__PUBLISHES_BURST: String(PUBLISHES_BURST),
+      SALLYPORT_MQTT__CREDENTIAL_PUBLISH_RATE__PUBLISHES_PER_SECOND: String(PUBLISHES_PER_SECOND),
+      SALLYPORT_MQTT__CREDENTIAL_PUBLISH_RATE__PUBLISHES_BURST: String(2 * PUBLISHES_BURST),
     });
     const rules = [{ effect: 'allow', action: 'all', topicFilter: '#' }] as const;
     device = await running.api.addDevice('device', rules);
@@ -220,6 +222,28 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
     }
     const waitedMs = performance.now() - started;
     expect(waitedMs).toBeGreaterThan((9 * 1000) / PUBLISHES_PER_SECOND);
+  });
+
+  it('a credential that publishes too fast over many connections is slowed down, and no other', async () => {
+    const receiver = await connect5(0, 'receiver', {}, other);
+    await receiver.client.subscribe('many/#');
+    // Each stays within what one client may; together they have twice as much.
+    const clientIds = Array.from({ length: 4 }, (_, index) => `many-${index}`);
+    const senders = await Promise.all(clientIds.map((clientId) => connect5(0, clientId)));
+    const started = performance.now();
+    for (const { client } of senders) {
+      for (let index = 0; index < PUBLISHES_BURST; index++) {
+        client.publish({ topicName: 'many/t', payload: 'm', qos: 0 });
+      }
+    }
+    const apart = await connect5(0, 'apart', {}, other);
+    expect(await apart.client.deliver({ topicName: 'apart', payload: 'a', qos: 1 })).toBeLessThan(
+      0x80,
+    );
+    for (let count = 0; count < 4 * PUBLISHES_BURST; count++) await receiver.client.take();
+    // But for the last message of each, which is taken before its sender is held up.
+    const tooMany = 2 * PUBLISHES_BURST - senders.length;
+    expect(performance.now() - started).toBeGreaterThan((tooMany * 1000) / PUBLISHES_PER_SECOND);
   });
 
   it('refused attempts are kept: who, why and how often', async () => {

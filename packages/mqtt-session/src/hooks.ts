@@ -1,3 +1,4 @@
+import type { PublishRate } from './connection/publish-rate.ts';
 import type { SessionRecord } from '@sallyport/session-store';
 import type { TopicFilter } from '@sallyport/topic';
 import type { ProtocolVersion, Qos, ReasonCode } from './codec/index.ts';
@@ -67,6 +68,8 @@ export interface SessionRights {
   mayUnsubscribe(filter: TopicFilter, shared: boolean): boolean;
   /** What becomes of a publish that is denied, before MQTT 5: acknowledged and dropped, or the end of the connection. */
   readonly deniedPublish: 'acknowledge' | 'disconnect';
+  /** Rates that the connection keeps to beside its own, together with others that have the same objects. Looked at once. */
+  readonly publishRates?: readonly PublishRate[] | undefined;
 }
 
 export type ConnectRefusal =

@@ -1,3 +1,4 @@
+export { PublishRate, type PublishRateLimits } from './connection/publish-rate.ts';
 export { Engine, type EngineOptions } from './engine.ts';
 export type {
   ConnectedClient,

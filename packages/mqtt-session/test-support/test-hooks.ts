@@ -19,6 +19,7 @@ export class TestRights implements SessionRights {
   prefix = '';
   /** Longest topic that there is. */
   topicLengthMax = 1024;
+  publishRates: SessionRights['publishRates'];
   readonly noPublish = new Set<string>();
   readonly noReceive = new Set<string>();
   readonly noSubscribe = new Set<string>();

@@ -12,8 +12,11 @@ import {
   Url,
 } from '@sallyport/config';
 import { type Store, STORES } from '@sallyport/domain';
-import { defaultLimits, type MqttLimits } from '@sallyport/mqtt-session';
+import { defaultLimits, type MqttLimits, type PublishRateLimits } from '@sallyport/mqtt-session';
 import { type TInteger, Type } from 'typebox';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
 
 const deniedPublish = (description: string) =>
   Type.Union([Type.Literal('policy'), Type.Literal('acknowledge'), Type.Literal('disconnect')], {
@@ -30,6 +33,37 @@ const acceptsPerSecondHere = (transport: string) =>
     minimum: 0,
     maximum: 100_000,
   });
+
+const publishRate = (whose: string) =>
+  Type.Object({
+    publishesPerSecond: Type.Integer({
+      description: `Messages that ${whose} may publish in a second for a long time; 0 is no limit.`,
+      default: 0,
+      minimum: 0,
+      maximum: 10_000_000,
+    }),
+    publishesBurst: Type.Integer({
+      description: 'Messages that may be published at once after it was quiet.',
+      default: 5_000,
+      minimum: 1,
+      maximum: 10_000_000,
+    }),
+    publishBytesPerSecond: Type.Integer({
+      description: 'The same in bytes of topics and payloads; 0 is no limit.',
+      default: 0,
+      minimum: 0,
+      maximum: 10 * 1024 * MIB,
+    }),
+    publishBytesBurst: Type.Integer({
+      description: 'Bytes that may be published at once after it was quiet.',
+      default: 64 * MIB,
+      minimum: KIB,
+      maximum: 10 * 1024 * MIB,
+    }),
+  });
+
+const publishRateHere = (transport: string) =>
+  publishRate(`all clients over ${transport} together`);
 
 const storesHere = (transport: string) =>
   Type.Optional(
@@ -78,11 +112,9 @@ const tlsSection = Type.Object({
   }),
   deniedPublish: deniedPublishHere('TLS'),
   acceptsPerSecond: acceptsPerSecondHere('TLS'),
+  publishRate: publishRateHere('TLS'),
   stores: storesHere('TLS'),
 });
-
-const KIB = 1024;
-const MIB = 1024 * KIB;
 
 function limit(
   name: keyof MqttLimits,
@@ -219,6 +251,7 @@ export const mqttSection = Type.Object({
     listen: ListenAddress({ description: 'MQTT over TCP.', default: '127.0.0.1:1883' }),
     deniedPublish: deniedPublishHere('TCP'),
     acceptsPerSecond: acceptsPerSecondHere('TCP'),
+    publishRate: publishRateHere('TCP'),
     stores: storesHere('TCP'),
   }),
   tls: tlsSection,
@@ -236,6 +269,7 @@ export const mqttSection = Type.Object({
     ),
     deniedPublish: deniedPublishHere('WebSocket'),
     acceptsPerSecond: acceptsPerSecondHere('WebSocket'),
+    publishRate: publishRateHere('WebSocket'),
     stores: storesHere('WebSocket'),
   }),
   wss: Type.Object({
@@ -246,6 +280,7 @@ export const mqttSection = Type.Object({
     }),
     deniedPublish: deniedPublishHere('secure WebSocket'),
     acceptsPerSecond: acceptsPerSecondHere('secure WebSocket'),
+    publishRate: publishRateHere('secure WebSocket'),
     stores: storesHere('secure WebSocket'),
   }),
   proxyFrom: Type.Array(Type.String({ description: 'address or CIDR' }), {
@@ -294,6 +329,10 @@ export const mqttSection = Type.Object({
     1000,
     1,
     1_000_000,
+  ),
+  credentialPublishRate: publishRate('all connections of one credential to this node together'),
+  sourcePublishRate: publishRate(
+    'all connections from one address (IPv6: one /64) to this node together',
   ),
   flapping: flappingSection,
   lastUsedSeconds: count(
@@ -389,6 +428,12 @@ export function storesOf(config: MqttConfig, listener: string): readonly Store[]
   const transport = transports.find((one) => listenerNames[one] === listener);
   const own = transport === undefined ? undefined : config[transport].stores;
   return own as readonly Store[] | undefined; // The pattern of the schema.
+}
+
+/** The publish rate that all clients of a listener share, by its name; the first transport's for a name that is not ours. */
+export function listenerPublishRateOf(config: MqttConfig, listener: string): PublishRateLimits {
+  const transport = transports.find((one) => listenerNames[one] === listener) ?? 'tcp';
+  return config[transport].publishRate;
 }
 
 export function checkBrokerConfig(config: BrokerConfig): readonly ConfigProblem[] {

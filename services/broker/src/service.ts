@@ -19,12 +19,14 @@ import type { Doorkeeper } from './access/doorkeeper.ts';
 import { Enforcer } from './access/enforcer.ts';
 import { LiveSessions } from './access/live-sessions.ts';
 import { createDoorkeeper } from './access/open-door.ts';
+import { PublishRates } from './access/publish-rates.ts';
 import type { RefusedAttempts } from './access/refused-attempts.ts';
 import { SecretUses } from './access/secret-uses.ts';
 import {
   deniedPublishOf,
   type EnforcementConfig,
   limitsOf,
+  listenerPublishRateOf,
   type MqttConfig,
   storesOf,
 } from './config.ts';
@@ -175,6 +177,11 @@ export class BrokerNode {
       uses,
       staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),
       logger: this.#throttle,
+      publishRates: new PublishRates({
+        credential: mqtt.credentialPublishRate,
+        source: mqtt.sourcePublishRate,
+        listener: (name) => listenerPublishRateOf(mqtt, name),
+      }),
       deniedPublish: (listener) => {
         const setting = deniedPublishOf(mqtt, listener);
         return setting === 'policy' ? undefined : setting;

@@ -27,13 +27,16 @@ import type { Session } from '../session/session.ts';
 import { Handshake } from './handshake.ts';
 import { Inbound } from './inbound.ts';
 import { Output } from './output.ts';
-import { PublishRate } from './publish-rate.ts';
+import { PublishRate, ratesOf } from './publish-rate.ts';
 import { ReAuthentication } from './re-authentication.ts';
 import { subscribe, unsubscribe } from './subscribing.ts';
 import { TopicAliases } from './topic-aliases.ts';
 
 /** What may be sent to a client before its keep alive runs out, as the standards have it: one and a half times as long. */
 const KEEP_ALIVE_FACTOR = 1.5;
+
+/** Longest time that a timer takes; a longer one is over at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** How long a socket may take to close after we have said goodbye. */
 const CLOSE_TIMEOUT_MS = 2000;
@@ -70,7 +73,7 @@ export class Connection implements MqttClient, Line {
   #session: Session | undefined;
   #inbound: Inbound | undefined;
   #aliases: TopicAliases | undefined;
-  #publishRate: PublishRate | undefined;
+  #publishRates: readonly PublishRate[] | undefined;
   #reAuthentication: ReAuthentication | undefined;
   #heardAt: number;
   /** When the connection must be over or open, in milliseconds of the engine's clock; 0 = no such time. */
@@ -317,7 +320,7 @@ export class Connection implements MqttClient, Line {
     switch (packet.type) {
       case 'publish':
         this.#inbound?.publish(packet);
-        if (this.#publishRate !== undefined) this.#slowDown(this.#publishRate, packet);
+        if (this.#publishRates !== undefined) this.#slowDown(this.#publishRates, packet);
         return;
       case 'subscribe':
         this.wait(subscribe(this, session, packet));
@@ -343,16 +346,19 @@ export class Connection implements MqttClient, Line {
   }
 
   /** Who publishes too fast is not read for a while: it keeps what it has to say, whatever its version and QoS, and loses nothing. */
-  #slowDown(rate: PublishRate, { topic, payload }: PublishPacket): void {
-    // A character of a topic counts as one byte. The bytes came at that time or later.
-    const waitMs = rate.take(topic.length + payload.length, this.#heardAt);
+  #slowDown(rates: readonly PublishRate[], { topic, payload }: PublishPacket): void {
+    let waitMs = 0;
+    for (const rate of rates) {
+      // A character of a topic counts as one byte. The bytes came at that time or later.
+      waitMs = Math.max(waitMs, rate.take(topic.length + payload.length, this.#heardAt));
+    }
     if (waitMs === 0 || this.#closed) return;
     this.count('publish_held_up');
     this.hold();
     const timer = setTimeout(() => {
       this.#heardAt = this.engine.now();
       this.release();
-    }, Math.ceil(waitMs));
+    }, Math.min(TIMER_MS_MAX, Math.ceil(waitMs)));
     timer.unref(); // Whoever has a socket open keeps the process alive.
   }
 
@@ -410,7 +416,8 @@ export class Connection implements MqttClient, Line {
     this.#agreement = agreement;
     this.#session = session;
     this.#inbound = new Inbound(this, session);
-    this.#publishRate = PublishRate.of(this.engine.limits, this.#heardAt);
+    const own = PublishRate.of(this.engine.limits, this.#heardAt);
+    this.#publishRates = ratesOf(own, session.rights.publishRates);
     this.#handshake = undefined;
     this.#deadline = 0;
     if (agreement.topicAliasMax > 0) this.#aliases = new TopicAliases(agreement.topicAliasMax);

@@ -47,6 +47,17 @@ describe('PublishRate', () => {
     expect(rate.take(500, 0)).toBeCloseTo(500);
   });
 
+  it('of several that share it each waits for its own turn, and a message that is looked at late gives nothing', () => {
+    const rate = rateOf({ publishesPerSecond: 10, publishesBurst: 2 });
+    expect([rate.take(1, 100), rate.take(1, 100), rate.take(1, 100)].map(Math.round)).toEqual([
+      0, 100, 200,
+    ]);
+    // Heard at 50 by another connection; then nothing has passed for the next one at 100.
+    expect(Math.round(rate.take(1, 50))).toBe(300);
+    expect(Math.round(rate.take(1, 100))).toBe(400);
+    expect(Math.round(rate.take(1, 600))).toBe(0);
+  });
+
   it('a clock that stands still gives nothing', () => {
     const rate = rateOf({ publishesBurst: 1 });
     rate.take(1, 100);
@@ -86,6 +97,49 @@ describe('a client that publishes too fast', () => {
       expect(node.observer.of('publish_held_up')).toBeGreaterThanOrEqual(4);
     },
   );
+
+  it('shares a rate with others that have the same, on all their connections together, and with nobody else', async () => {
+    const none = { publishesPerSecond: 0, publishBytesPerSecond: 0 };
+    const node = new TestNode({ limits: none });
+    const shared = rateOf({ ...none, publishesPerSecond: 50, publishesBurst: 4 });
+    node.hooks.grant = (rights) => {
+      if (rights.clientId !== 'apart') rights.publishRates = [shared];
+    };
+    const got = await node.connect('receiver');
+    await got.subscribe('t');
+    const started = performance.now();
+    const [one, other, apart] = await Promise.all(
+      ['one', 'other', 'apart'].map((clientId) => node.connect(clientId)),
+    );
+    for (let index = 0; index < 5; index++) {
+      for (const client of [one, other]) client?.publish({ topic: 't', payload: 'x', qos: 0 });
+    }
+    for (let index = 0; index < 20; index++) {
+      apart?.publish({ topic: 't', payload: 'apart', qos: 0 });
+    }
+    await settle();
+    // The burst, and one message that each of the two had not known to be too much.
+    const early = got.payloads.filter((payload) => payload === 'x').length;
+    expect(early).toBeGreaterThanOrEqual(4);
+    expect(early).toBeLessThan(10);
+    expect(got.payloads.filter((payload) => payload === 'apart')).toHaveLength(20);
+    await vi.waitFor(() => expect(got.payloads).toHaveLength(30), { timeout: 5000 });
+    // Six more than the burst, 20 ms each, but for the last one of each connection.
+    expect(performance.now() - started).toBeGreaterThan(70);
+  });
+
+  it('is not let go early by a wait that is longer than a timer can be', async () => {
+    const node = new TestNode({
+      limits: { publishBytesPerSecond: 1, publishBytesBurst: 1, packetBytesMax: 16 * 1024 * 1024 },
+    });
+    const client = await node.connect('one');
+    client.publish({ topic: 't', payload: 'x'.repeat(3 * 1024 * 1024), qos: 0 });
+    client.publish({ topic: 't', payload: 'y', qos: 1, packetId: 1 });
+    await settle();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(client.unread()).toEqual([]);
+    client.socket.destroy();
+  });
 
   it('holds up nobody else', async () => {
     const node = new TestNode({ limits: { publishesPerSecond: 1, publishesBurst: 1 } });

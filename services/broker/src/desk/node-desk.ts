@@ -66,6 +66,10 @@ export class NodeDesk {
       if (typeof credentialId !== 'string') throw invalid('no credential id');
       return { uses: await this.#options.secretUses(credentialId) };
     }
+    return this.#answerAbout(op, clientId, question);
+  }
+
+  #answerAbout(op: unknown, clientId: unknown, question: unknown): unknown {
     if (typeof clientId !== 'string') throw invalid('no client id');
     const client = this.#options.clients.connectedAs(clientId);
     const { nodeId, enforcedRevision } = this.#options;

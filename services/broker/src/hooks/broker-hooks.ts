@@ -5,6 +5,7 @@ import type {
   EnhancedAuthentication,
   MqttClient,
   MqttHooks,
+  Origin,
   SessionRights,
   StoredWill,
 } from '@sallyport/mqtt-session';
@@ -20,6 +21,7 @@ import {
   refusalOf,
 } from './authenticate.ts';
 import { KICKED, type LiveSession } from '../access/live-sessions.ts';
+import type { PublishRates } from '../access/publish-rates.ts';
 import { ClientRights } from './client-rights.ts';
 import { certificateOf, EnhancedLogin } from './enhanced-login.ts';
 
@@ -37,6 +39,7 @@ export interface BrokerHooksOptions extends AuthenticateContext {
   readonly policy: PolicyClient;
   /** What becomes of a denied publish on this listener; undefined: what the policy says. */
   readonly deniedPublish: (listener: string) => SessionRights['deniedPublish'] | undefined;
+  readonly publishRates: Pick<PublishRates, 'of'>;
 }
 
 /** The answers of the access model to what the engine asks. */
@@ -58,15 +61,15 @@ export class BrokerHooks implements MqttHooks {
     const asked = { ...names, listener, peer, certificate };
     const answer = authenticate(this.#options, asked, (reason) => this.#close(client, reason));
     return answer instanceof Promise
-      ? answer.then((later) => this.#verdict(later, listener))
-      : this.#verdict(answer, listener);
+      ? answer.then((later) => this.#verdict(later, origin))
+      : this.#verdict(answer, origin);
   }
 
-  #verdict({ verdict, session }: ConnectAnswer, listener: string): ConnectVerdict {
+  #verdict({ verdict, session }: ConnectAnswer, origin: Origin): ConnectVerdict {
     if (verdict !== 'accept' || session === undefined) {
       return { accepted: false, reason: refusalOf(verdict) };
     }
-    return this.#accepted(session, listener);
+    return this.#accepted(session, origin);
   }
 
   authenticateEnhanced(
@@ -81,17 +84,22 @@ export class BrokerHooks implements MqttHooks {
       method,
       current: current instanceof ClientRights ? current.session : undefined,
       close: (reason) => this.#close(client, reason),
-      accept: (session) => this.#accepted(session, request.origin.listener),
+      accept: (session) => this.#accepted(session, request.origin),
     });
   }
 
-  #accepted(session: LiveSession, listener: string): ConnectVerdict {
-    const { logger, deniedPublish } = this.#options;
+  #accepted(session: LiveSession, { listener, peer }: Origin): ConnectVerdict {
+    const { logger, deniedPublish, publishRates } = this.#options;
     const { principal } = session;
+    const { credentialId } = principal;
+    const denied = deniedPublish(listener);
     return {
       accepted: true,
-      rights: new ClientRights(session, logger, deniedPublish(listener)),
-      owner: principal.credentialId,
+      rights: new ClientRights(session, logger, {
+        ...(denied !== undefined && { deniedPublish: denied }),
+        publishRates: publishRates.of({ credentialId, peer, listener }),
+      }),
+      owner: credentialId,
       principal,
     };
   }

@@ -21,15 +21,17 @@ export class ClientRights implements SessionRights {
   readonly #logger: Pick<LogThrottle, 'info'>;
   /** Of the listener; undefined: what the policy says. */
   readonly #deniedPublish: SessionRights['deniedPublish'] | undefined;
+  readonly publishRates: SessionRights['publishRates'];
 
   constructor(
     session: LiveSession,
     logger: Pick<LogThrottle, 'info'>,
-    deniedPublish?: SessionRights['deniedPublish'],
+    more: Partial<Pick<SessionRights, 'deniedPublish' | 'publishRates'>> = {},
   ) {
     this.session = session;
     this.#logger = logger;
-    this.#deniedPublish = deniedPublish;
+    this.#deniedPublish = more.deniedPublish;
+    this.publishRates = more.publishRates;
   }
 
   get deniedPublish(): SessionRights['deniedPublish'] {

@@ -152,6 +152,7 @@ describe('the will of somebody who is not connected', () => {
       staleness: () => undefined,
       logger: createLogThrottle({ logger: silentLogger() }),
       deniedPublish: () => undefined,
+      publishRates: { of: () => undefined },
     });
   }
 

@@ -18,7 +18,7 @@ interface Used {
 const told = async (id: string): Promise<Used> => {
   const { status, body } = await admin.get(`/api/v1/credentials/${id}`);
   expect(status).toBe(200);
-  return body as unknown as Used;
+  return body;
 };
 
 describe('GET /credentials/{id}', () => {
