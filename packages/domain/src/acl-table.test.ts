@@ -159,6 +159,25 @@ describe('AddAclRule', () => {
       .thenRejected('acl_rule_exists');
   });
 
+  test('for a rule that is there does as is asked, by its id and by what it says', () => {
+    const there = given(replaced([anAclRule(), anAclRule({ ruleId: 'r2', qos: [1] })]));
+    const bring = (changes: Partial<AclRule>, existing: 'refuse' | 'keep' | 'update') =>
+      there.when(add(anAclRule(changes), { existing }));
+    bring({ topicFilter: 'b' }, 'refuse').thenRejected('acl_rule_exists');
+    bring({ ruleId: 'new' }, 'refuse').thenRejected('acl_rule_exists');
+    bring({ topicFilter: 'b#' }, 'keep').thenRejected('acl_rule_invalid');
+    bring({ topicFilter: 'b' }, 'keep').then();
+    bring({ ruleId: 'new' }, 'update').then();
+    bring({ ruleId: 'new', qos: [2] }, 'update').then({
+      type: 'AclRuleAdded',
+      data: { target: everyone, rule: anAclRule({ ruleId: 'new', qos: [2] }), position: 2 },
+    });
+    const rule = anAclRule({ topicFilter: 'b' });
+    const world = bring({ topicFilter: 'b' }, 'update').thenGiven();
+    expect(world.state.aclTable(everyone)?.rules.map((one) => one.ruleId)).toEqual(['r1', 'r2']);
+    expect(world.state.aclTable(everyone)?.rules[0]).toEqual(rule);
+  });
+
   test('to a full list is refused, to one below it accepted', () => {
     const rule = anAclRule({ ruleId: 'new' });
     given(replaced(rows(ACL_RULES_MAX)))

@@ -160,10 +160,25 @@ export type AclTableCommand =
     }
   | {
       readonly type: 'AddAclRule';
-      readonly data: Targeted & { readonly rule: AclRule; readonly position?: number };
+      readonly data: Targeted & {
+        readonly rule: AclRule;
+        readonly position?: number;
+        /** What becomes of it when the target has such a rule (`presentRule`). Absent: only its id may not be there. */
+        readonly existing?: 'refuse' | 'keep' | 'update';
+      };
     }
   | { readonly type: 'RemoveAclRule'; readonly data: Targeted & { readonly ruleId: string } }
   | { readonly type: 'RemoveAclRules'; readonly data: Targeted };
+
+/** The rule of a target that another one would come beside: of the same id, else one that says the same. O(rules). */
+export function presentRule(table: AclTable | undefined, rule: AclRule): AclRule | undefined {
+  const rules = table?.rules ?? [];
+  const { ruleId, topicFilter } = rule;
+  return (
+    rules.find((one) => one.ruleId === ruleId) ??
+    rules.find((one) => one.topicFilter === topicFilter && sameRule({ ...one, ruleId }, rule))
+  );
+}
 
 /** Never throws on input. */
 export function decideAclTable(
@@ -182,7 +197,7 @@ export function decideAclTable(
     case 'ReplaceAclRules':
       return decideReplace(target, command.data.rules);
     case 'AddAclRule':
-      return decideAddRule(target, rules, command.data);
+      return decideAddRule(table, command.data);
     case 'RemoveAclRule':
       if (!rules.some((rule) => rule.ruleId === command.data.ruleId)) {
         return reject('acl_rule_not_found');
@@ -213,12 +228,12 @@ function decideReplace(target: AclTarget, rules: readonly AclRule[]): Decided<Ac
 const acceptReplaced = (target: AclTarget, rules: readonly AclRule[]) =>
   accept<AclTableEvent>({ type: 'AclRulesReplaced', data: { target, rules } });
 
-function decideAddRule(
-  target: AclTarget,
-  rules: readonly AclRule[],
-  data: { readonly rule: AclRule; readonly position?: number },
-): Decided<AclTableEvent> {
-  const { rule, position = rules.length } = data;
+type AddRule = Extract<AclTableCommand, { type: 'AddAclRule' }>['data'];
+
+function decideAddRule(table: AclTable | undefined, data: AddRule): Decided<AclTableEvent> {
+  const { target, rule, existing } = data;
+  const rules = table?.rules ?? [];
+  const { position = rules.length } = data;
   const problems = new Problems();
   checkTarget(problems, target);
   checkRule(problems, '', rule);
@@ -226,10 +241,12 @@ function decideAddRule(
     problems.add('/position', `must be a whole number from 0 to ${rules.length}`);
   }
   if (problems.found.length > 0) return reject('acl_rule_invalid', { problems: problems.found });
-  if (rules.some((one) => one.ruleId === rule.ruleId)) return reject('acl_rule_exists');
+  const present = presentRule(table, rule);
+  if (present !== undefined && (existing !== undefined || present.ruleId === rule.ruleId)) {
+    return decidePresent(data, rules, rules.indexOf(present));
+  }
   if (rules.length >= ACL_RULES_MAX) return tooMany();
-  const added = rules.toSpliced(position, 0, rule);
-  const refused = refusedPatterns(added, (index) => (index === position ? '' : undefined));
+  const refused = refusedPattern(rules.toSpliced(position, 0, rule), position);
   return refused ?? accept({ type: 'AclRuleAdded', data: { target, rule, position } });
 }
 
@@ -260,6 +277,29 @@ function refusedPatterns(
     detail: `A target has at most ${ACL_PATTERNS_MAX} regular expressions.`,
   });
 }
+
+/** Of the list with a new rule at a position. */
+const refusedPattern = (rules: readonly AclRule[], position: number) =>
+  refusedPatterns(rules, (index) => (index === position ? '' : undefined));
+
+function decidePresent(
+  { target, rule, existing = 'refuse' }: AddRule,
+  rules: readonly AclRule[],
+  position: number,
+): Decided<AclTableEvent> {
+  if (existing === 'refuse') return reject('acl_rule_exists');
+  const same = sameRule({ ...rules[position], ruleId: rule.ruleId } as AclRule, rule);
+  if (existing === 'keep' || same) return accept();
+  const refused = refusedPattern(rules.toSpliced(position, 1, rule), position);
+  return refused ?? replaceRule(target, rule, position);
+}
+
+/** In its place. */
+const replaceRule = (target: AclTarget, rule: AclRule, position: number): Decided<AclTableEvent> =>
+  accept<AclTableEvent>(
+    { type: 'AclRuleRemoved', data: { target, ruleId: rule.ruleId } },
+    { type: 'AclRuleAdded', data: { target, rule, position } },
+  );
 
 const tooMany = (): ReturnType<typeof reject> =>
   reject('too_many_acl_rules', { detail: `A target has at most ${ACL_RULES_MAX} rules.` });

@@ -125,11 +125,17 @@ export function decideOn<C extends PlannedCommand>(
   overlay: Overlay,
   command: C,
   at: number,
-): Decided<C extends CredentialCommand ? CredentialEvent : DomainEvent> {
+): Decided<EventOf<C>> {
   const decided = decide(overlay, command, at);
   if (decided.ok) for (const event of decided.events) overlay.apply(event, streamOf(event));
-  return decided as Decided<C extends CredentialCommand ? CredentialEvent : DomainEvent>; // A command's events are of its aggregate.
+  return decided as Decided<EventOf<C>>; // A command's events are of its aggregate.
 }
+
+type EventOf<C> = C extends CredentialCommand
+  ? CredentialEvent
+  : C extends AclTableCommand
+    ? AclTableEvent
+    : DomainEvent;
 
 function decideTogether(
   overlay: Overlay,

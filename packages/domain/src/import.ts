@@ -1,4 +1,10 @@
 import type { ErrorCode, Rejection } from '@sallyport/errors';
+import {
+  type AclTableCommand,
+  type AclTableEvent,
+  type AclTableReads,
+  presentRule,
+} from './acl-table.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import type { CredentialCommand, CredentialEvent, NewCredential } from './credential.ts';
 
@@ -17,7 +23,7 @@ export interface RowFailure {
   readonly detail?: string;
 }
 
-/** What became of a row that added no credential. */
+/** What became of a row that added nothing. */
 export type RowNote =
   | { readonly row: number; readonly outcome: 'updated' | 'unchanged'; readonly id: string }
   | ({ readonly row: number; readonly outcome: 'failed' } & RowFailure);
@@ -29,7 +35,10 @@ export interface ImportEvent {
     /** The rows that this commit disposes of, both included; the first row of a file is 1. `last` is `first - 1` for none. */
     readonly first: number;
     readonly last: number;
-    /** Rows without a note added the credentials of the commit's `CredentialAdded` events, in order. */
+    /**
+     * Rows without a note added the credentials of the commit's `CredentialAdded` events, or the rules of its `AclRuleAdded` events, in
+     * order; a rule that was removed right before was there.
+     */
     readonly notes: readonly RowNote[];
     /** Keyed digest of the rows as they were sent: tells a file that is continued from another one. */
     readonly fingerprint: string;
@@ -75,13 +84,17 @@ export function evolveImport(
   };
 }
 
-export interface ImportReads {
+export interface ImportReads extends AclTableReads {
   import(id: string): Import | undefined;
 }
 
+/** What a row may ask for. */
+export type RowCommand = CredentialCommand | Extract<AclTableCommand, { type: 'AddAclRule' }>;
+type RowEvent = CredentialEvent | AclTableEvent;
+
 /** What one row asks for: a command, nothing because all is as it says, or what is wrong with it. */
 export type ImportRow =
-  | { readonly command: CredentialCommand }
+  | { readonly command: RowCommand }
   | { readonly unchanged: string }
   | { readonly failure: RowFailure };
 
@@ -114,22 +127,22 @@ export function addedBy(rows: readonly ImportRow[]): readonly NewCredential[] {
 export function decideImport(
   reads: ImportReads,
   { importId, mode, first, rows, fingerprint, done }: ImportCommand['data'],
-  decideRow: (command: CredentialCommand) => Decided<CredentialEvent>,
-): Decided<CredentialEvent | ImportEvent> {
+  decideRow: (command: RowCommand) => Decided<RowEvent>,
+): Decided<RowEvent | ImportEvent> {
   const current = reads.import(importId);
   if (current?.done === true || (current?.rows ?? 0) !== first - 1) return reject('import_moved');
   if (rows.length > IMPORT_COMMIT_ROWS_MAX) return reject('too_many_rows');
   const notes: RowNote[] = [];
-  const events: CredentialEvent[] = [];
+  const events: RowEvent[] = [];
   for (const [index, wanted] of rows.entries()) {
     const row = first + index;
-    const { note, events: caused } = disposeOf(wanted, decideRow);
+    const { note, events: caused } = disposeOf(reads, wanted, decideRow);
     if (note?.outcome === 'failed' && mode === 'atomic') return rejectAll(row, note);
     if (note !== undefined) notes.push({ row, ...note });
     events.push(...caused);
   }
   const last = first + rows.length - 1;
-  return accept<CredentialEvent | ImportEvent>(
+  return accept<RowEvent | ImportEvent>(
     { type: 'ImportRowsStored', data: { importId, first, last, notes, fingerprint, done } },
     ...events,
   );
@@ -138,14 +151,15 @@ export function decideImport(
 type Unnumbered<N> = N extends RowNote ? Omit<N, 'row'> : never;
 
 interface Disposed {
-  /** None for a row that added a credential. */
+  /** None for a row that added something. */
   readonly note?: Unnumbered<RowNote>;
-  readonly events: readonly CredentialEvent[];
+  readonly events: readonly RowEvent[];
 }
 
 function disposeOf(
+  reads: AclTableReads,
   wanted: ImportRow,
-  decideRow: (command: CredentialCommand) => Decided<CredentialEvent>,
+  decideRow: (command: RowCommand) => Decided<RowEvent>,
 ): Disposed {
   if ('failure' in wanted) return { note: { outcome: 'failed', ...wanted.failure }, events: [] };
   if ('unchanged' in wanted) {
@@ -157,9 +171,17 @@ function disposeOf(
     return { note: { outcome: 'failed', ...rowFailureOf(decided.rejection) }, events: [] };
   }
   const { events } = decided;
-  if (command.type === 'AddCredential') return { events };
+  const [first] = events;
+  if (first?.type === 'CredentialAdded' || first?.type === 'AclRuleAdded') return { events };
   const outcome = events.length === 0 ? 'unchanged' : 'updated';
-  return { note: { outcome, id: command.data.id }, events };
+  return { note: { outcome, id: idOf(reads, command) }, events };
+}
+
+/** Of what a row speaks of that is there. */
+function idOf(reads: AclTableReads, command: RowCommand): string {
+  if (command.type !== 'AddAclRule') return command.data.id;
+  const { target, rule } = command.data;
+  return presentRule(reads.aclTable(target), rule)?.ruleId ?? rule.ruleId;
 }
 
 /** The first thing that is wrong with a row. */

@@ -9,6 +9,7 @@ export {
   aclTargetKey,
   type ConnectionCondition,
   evolveAclTable,
+  presentRule,
   type RuleQos,
 } from './acl-table.ts';
 export {

@@ -26,14 +26,26 @@ export function resultsOf(
 ): readonly RowResult[] {
   const { first, last, notes } = storedRows(events);
   const noteOf = new Map(notes.map((note) => [note.row, note]));
-  const added = events.filter((event) => event.type === 'CredentialAdded');
+  const added = addedIds(events);
   let index = 0;
   const results: RowResult[] = [];
   for (let row = first; row <= last; row++) {
-    const note = noteOf.get(row) ?? { row, outcome: 'created', id: added[index++]?.data.id ?? '' };
+    const note = noteOf.get(row) ?? { row, outcome: 'created', id: added[index++] ?? '' };
     results.push(resultOf(note, secretOf(row)));
   }
   return results;
+}
+
+/** Ids of what the rows without a note added, in order. */
+function addedIds(events: readonly DomainEvent[]): readonly string[] {
+  return events.flatMap((event, index) => {
+    if (event.type === 'CredentialAdded') return [event.data.id];
+    if (event.type !== 'AclRuleAdded') return [];
+    const { ruleId } = event.data.rule;
+    const before = events[index - 1];
+    const replaced = before?.type === 'AclRuleRemoved' && before.data.ruleId === ruleId;
+    return replaced ? [] : [ruleId];
+  });
 }
 
 type Created = { readonly row: number; readonly outcome: 'created'; readonly id: string };

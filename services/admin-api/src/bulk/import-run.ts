@@ -16,7 +16,7 @@ import type { Caller } from '../http/permissions.ts';
 import { RefusedError, refused } from '../http/problems.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { resultsOf, type RowResult, storedRows } from './import-results.ts';
-import { type Existing, type PreparedRow, RowPreparer } from './import-rows.ts';
+import type { Existing, PreparedRow, RowPreparer } from './prepared-row.ts';
 import { OrderedIds } from './ordered-id.ts';
 import type { RawRow, RawRows } from './raw-rows.ts';
 import { RowBuffer } from './row-buffer.ts';
@@ -37,6 +37,10 @@ export interface ImportOptions {
   readonly existing: Existing;
   readonly dryRun: boolean;
   readonly rowsMax: number;
+  /** What the rows are. */
+  readonly preparer: RowPreparer;
+  /** Tells files of one kind of rows from those of another. */
+  readonly kind: string;
 }
 
 /** Rows of one commit. */
@@ -54,7 +58,6 @@ export type ImportState = 'finished' | 'refused' | 'dry';
 export class ImportRun {
   readonly #context: ApiContext;
   readonly #options: ImportOptions;
-  readonly #preparer: RowPreparer;
   readonly #inputs: CommandInputs;
   readonly #buffer: RowBuffer;
   /** What the rows of a dry run would do. */
@@ -67,7 +70,6 @@ export class ImportRun {
     this.#context = context;
     this.#options = options;
     this.#buffer = new RowBuffer(rows, options.rowsMax);
-    this.#preparer = new RowPreparer(context, { existing: options.existing, dry: options.dryRun });
     const { clock, model } = context.ports;
     const at = clock();
     const ids = new OrderedIds();
@@ -177,7 +179,7 @@ export class ImportRun {
   async #prepare(raw: readonly RawRow[]): Promise<readonly PreparedRow[]> {
     const prepared: PreparedRow[] = [];
     for (const one of raw) {
-      prepared.push(await this.#preparer.prepare(one, this.#inputs));
+      prepared.push(await this.#options.preparer.prepare(one, this.#inputs));
       if (prepared.length % TURN_ROWS === 0) await turn();
     }
     return prepared;
@@ -226,9 +228,9 @@ export class ImportRun {
   }
 
   #fingerprint(raw: readonly RawRow[]): string {
-    const { mode, existing } = this.#options;
+    const { kind, mode, existing } = this.#options;
     const text = raw.map((one) => one.text).join('\n');
-    return this.#context.ports.secretBox.fingerprint(`${mode} ${existing}\n${text}`);
+    return this.#context.ports.secretBox.fingerprint(`${kind}${mode} ${existing}\n${text}`);
   }
 }
 

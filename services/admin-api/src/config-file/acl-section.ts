@@ -1,21 +1,13 @@
-import { type AclRule, type AclTable, type AclTarget, aclTargetKey } from '@sallyport/domain';
+import { type AclRule, type AclTable, aclTargetKey } from '@sallyport/domain';
 import { type Static, Type } from 'typebox';
 import type { CommandInputs } from '../http/write.ts';
-import { replaceBody } from '../routes/acl/schema.ts';
-import { entryProblem, listSection } from './list-section.ts';
-import { pages, sameValue } from './section.ts';
+import { replaceBody, sentTarget, targetBody } from '../routes/acl/schema.ts';
+import { listSection } from './list-section.ts';
+import { pages } from '../bulk/pages.ts';
+import { sameValue } from './section.ts';
 
 const entrySchema = Type.Object(
-  {
-    target: Type.Object(
-      {
-        kind: Type.Enum(['client', 'username', 'everyone']),
-        name: Type.Optional(Type.String({ description: 'Of the client id or username.' })),
-      },
-      { additionalProperties: false },
-    ),
-    ...replaceBody.properties,
-  },
+  { target: targetBody, ...replaceBody.properties },
   { additionalProperties: false },
 );
 
@@ -27,15 +19,15 @@ export const aclSection = listSection<Entry, AclTable>({
   name: 'acl',
   entry: entrySchema,
   keyPointer: '/target',
-  keyOf: (entry) => aclTargetKey(targetOf(entry)),
+  keyOf: (entry) => aclTargetKey(sentTarget(entry.target)),
   keyOfPresent: ({ target }) => aclTargetKey(target),
-  find: (reads, entry) => reads.aclTable(targetOf(entry)),
+  find: (reads, entry) => reads.aclTable(sentTarget(entry.target)),
   pages: (snapshot) =>
     pages((after: AclTable | undefined, limit) => snapshot.aclTables(after, limit)),
   written: ({ target, rules }) => ({ target, rules }),
 
   compare(entry, table, { own }) {
-    const target = targetOf(entry);
+    const target = sentTarget(entry.target);
     const { rules } = entry;
     const before = table?.rules ?? [];
     if (sameRules(rules, before)) return undefined;
@@ -58,15 +50,6 @@ export const aclSection = listSection<Entry, AclTable>({
     data: { target, ifRevision },
   }),
 });
-
-function targetOf({ target: { kind, name } }: Entry): AclTarget {
-  if (kind === 'everyone') {
-    if (name === undefined) return { kind };
-    throw entryProblem('invalid_request', '/target/name', 'is not known for everyone');
-  }
-  if (name !== undefined) return { kind, name };
-  throw entryProblem('invalid_request', '/target/name', 'is required');
-}
 
 function sameRules(rules: readonly FileRule[], before: readonly AclRule[]): boolean {
   return (

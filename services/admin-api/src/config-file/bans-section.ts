@@ -2,8 +2,9 @@ import { type Ban, banTag, canonicalBanValue, isOver } from '@sallyport/domain';
 import type { Static } from 'typebox';
 import { instant } from '../http/list-query.ts';
 import { createBody } from '../routes/bans/schema.ts';
+import { pages } from '../bulk/pages.ts';
 import { listSection } from './list-section.ts';
-import { fieldChanges, pages } from './section.ts';
+import { fieldChanges } from './section.ts';
 
 type Entry = Static<typeof createBody>;
 

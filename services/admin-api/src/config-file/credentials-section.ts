@@ -1,7 +1,8 @@
 import type { AccessSpec, Credential, Store } from '@sallyport/domain';
 import { NAME_BYTES_MAX, STORES } from '@sallyport/domain';
 import { type Static, Type } from 'typebox';
-import { proves } from '../bulk/import-rows.ts';
+import { proves } from '../bulk/credential-rows.ts';
+import { pages } from '../bulk/pages.ts';
 import type { ApiContext } from '../http/context.ts';
 import { defaulted } from '../http/list-query.ts';
 import type { CommandInputs } from '../http/write.ts';
@@ -14,7 +15,7 @@ import { accessSchemaOf, replaceBody } from '../routes/credentials/schema.ts';
 import { type EntryComparedWith, entryProblem, listSection, type Wanted } from './list-section.ts';
 import type { Reference } from './references.ts';
 import { withKeptPermissionIds } from './roles-section.ts';
-import { type ComparedWith, fieldChanges, HIDDEN, type Names, pages } from './section.ts';
+import { type ComparedWith, fieldChanges, HIDDEN, type Names } from './section.ts';
 
 const access = accessSchemaOf(
   rolesAccessOf(Type.String({ maxLength: NAME_BYTES_MAX, description: 'Name of a role.' })),

@@ -1,8 +1,9 @@
 import type { Group } from '@sallyport/domain';
 import type { Static } from 'typebox';
 import { groupBody } from '../routes/groups/schema.ts';
+import { pages } from '../bulk/pages.ts';
 import { listSection } from './list-section.ts';
-import { fieldChanges, pages } from './section.ts';
+import { fieldChanges } from './section.ts';
 
 type Entry = Static<typeof groupBody>;
 

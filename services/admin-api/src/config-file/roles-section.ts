@@ -1,8 +1,9 @@
 import type { Permission, Role } from '@sallyport/domain';
 import type { Static } from 'typebox';
 import { createBody, type SentPermission, withIds } from '../routes/roles/schema.ts';
+import { pages } from '../bulk/pages.ts';
 import { listSection } from './list-section.ts';
-import { fieldChanges, pages, withKeptIds } from './section.ts';
+import { fieldChanges, withKeptIds } from './section.ts';
 
 type Entry = Static<typeof createBody>;
 

@@ -74,21 +74,6 @@ export interface ConfigSection {
   export(snapshot: Snapshot, at: number): Iterable<unknown>;
 }
 
-/** Objects that are read at once. */
-export const PAGE_OBJECTS = 200;
-
-/** Objects in the order of their keys, a page at a time. */
-export function* pages<T>(
-  read: (after: T | undefined, limit: number) => readonly T[],
-): Generator<readonly T[]> {
-  for (let after: T | undefined; ;) {
-    const page = read(after, PAGE_OBJECTS);
-    if (page.length === 0) return;
-    yield page;
-    after = page.at(-1);
-  }
-}
-
 /** Members that are not the same on both sides. */
 export function fieldChanges(
   before: Readonly<Record<string, unknown>>,

@@ -235,6 +235,12 @@ export class Client {
     });
   }
 
+  /** Posts what is not JSON, or not as `JSON.stringify` writes it. */
+  sendRaw(url: string, payload: string | Buffer, headers: Headers): Promise<Answered> {
+    const proof = this.authorization === undefined ? {} : { authorization: this.authorization };
+    return this.#world.request({ method: 'POST', url, payload, headers: { ...proof, ...headers } });
+  }
+
   get = (url: string, headers?: Headers) => this.send('GET', url, undefined, headers);
   post = (url: string, body?: unknown, headers?: Headers) => this.send('POST', url, body, headers);
   put = (url: string, body: unknown, headers?: Headers) => this.send('PUT', url, body, headers);

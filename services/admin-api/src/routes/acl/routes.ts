@@ -8,6 +8,7 @@ import { pageRequestOf } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import type { Done } from '../../http/write.ts';
+import { registerExport } from './export.ts';
 import {
   emptyQuery,
   listQuery,
@@ -31,6 +32,7 @@ const WRITE = { permission: 'acl:write' } as const;
 
 export const aclRoutes: Routes = (app, context) => {
   registerList(app, context);
+  registerExport(app, context);
   for (const route of TARGETS) {
     registerGet(app, context, route);
     registerReplace(app, context, route);

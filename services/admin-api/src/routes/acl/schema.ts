@@ -1,7 +1,8 @@
 import { ACL_RULES_MAX, type AclTable, type AclTarget, PLACEHOLDERS } from '@sallyport/domain';
 import { PATTERN_LENGTH_MAX, TOPIC_BYTES_MAX } from '@sallyport/topic';
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
+import { refused } from '../../http/problems.ts';
 import { writeQuery } from '../../http/write.ts';
 
 const closed = { additionalProperties: false };
@@ -73,6 +74,34 @@ const ruleMembers = {
 };
 
 const ruleId = Type.String({ minLength: 1, maxLength: 64 });
+
+/** For whom a rule of a file is. */
+export const targetBody = Type.Object(
+  {
+    kind: Type.Enum(['client', 'username', 'everyone']),
+    name: Type.Optional(Type.String({ description: 'Of the client id or username.' })),
+  },
+  closed,
+);
+
+/** One rule of a file: a row of an import, and of an export. */
+export const aclRow = Type.Object(
+  { target: targetBody, ruleId: Type.Optional(ruleId), ...ruleMembers },
+  closed,
+);
+
+/** @throws RefusedError `invalid_request` for a name that is missing, or too much */
+export function sentTarget({ kind, name }: Static<typeof targetBody>): AclTarget {
+  if (kind === 'everyone') {
+    if (name === undefined) return { kind };
+    throw nameProblem('is not known for everyone');
+  }
+  if (name !== undefined) return { kind, name };
+  throw nameProblem('is required');
+}
+
+const nameProblem = (detail: string): Error =>
+  refused('invalid_request', { problems: [{ pointer: '/target/name', detail }] });
 
 export const ruleBody = Type.Object(
   {

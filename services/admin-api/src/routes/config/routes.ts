@@ -21,6 +21,7 @@ import {
   fileSchema,
   planSchema,
 } from './schema.ts';
+import { openSnapshot } from '../../bulk/row-export.ts';
 import { turn } from '../../bulk/turn.ts';
 
 const tags = ['config'];
@@ -146,16 +147,11 @@ function registerExport(app: TypedApp, { ports }: ApiContext): void {
     },
     (request, reply) => {
       const { format } = request.query;
-      const snapshot = ports.model.snapshot();
-      // Whatever becomes of the answer: an open snapshot keeps the read model's file growing.
-      reply.raw.once('close', () => {
-        snapshot[Symbol.dispose]();
-      });
+      const snapshot = openSnapshot(ports.model, reply);
       const at = ports.clock();
       const text = format === 'yaml' ? yamlOf(snapshot, at) : jsonOf(snapshot, at);
       return reply
         .type(format === 'yaml' ? YAML_MEDIA_TYPES[0] : 'application/json')
-        .header('sallyport-revision', String(snapshot.revision))
         .send(Readable.from(text));
     },
   );

@@ -1,34 +1,11 @@
-import { Readable } from 'node:stream';
 import { type Credential, STORES } from '@sallyport/domain';
-import type { Snapshot } from '@sallyport/read-model';
 import { Type } from 'typebox';
-import { csvLine } from '../../bulk/csv-cells.ts';
-import { turn } from '../../bulk/turn.ts';
+import { pages } from '../../bulk/pages.ts';
+import { registerRowExport } from '../../bulk/row-export.ts';
 import type { Routes } from '../../http/context.ts';
 import { defaulted } from '../../http/list-query.ts';
-import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
 import { validityView } from './proof-schema.ts';
 import { exportedSchema } from './schema.ts';
-
-/** Credentials that are read at once; between two reads others have their turn. */
-const PAGE_ROWS = 200;
-
-const FORMATS = ['ndjson', 'json', 'csv'] as const;
-type Format = (typeof FORMATS)[number];
-
-const mediaTypes = {
-  ndjson: 'application/x-ndjson',
-  json: 'application/json',
-  csv: 'text/csv; charset=utf-8; header=present',
-} as const satisfies Record<Format, string>;
-
-const exportQuery = Type.Object(
-  {
-    format: defaulted(Type.Enum([...FORMATS], { default: 'ndjson' })),
-    store: defaulted(Type.Enum([...STORES], { default: 'native' })),
-  },
-  { additionalProperties: false },
-);
 
 /** Columns of the CSV; an import takes the same ones. */
 export const CSV_COLUMNS = [
@@ -95,80 +72,23 @@ const emptyThen = (empty: number, value: object): readonly (string | undefined)[
   JSON.stringify(value),
 ];
 
-/** How a format puts the rows together. */
-const writers: Readonly<
-  Record<Format, { head: string; between: string; tail: string; row: (one: Exported) => string }>
-> = {
-  ndjson: { head: '', between: '', tail: '', row: (one) => `${JSON.stringify(one)}\n` },
-  json: { head: '[', between: ',\n', tail: ']\n', row: (one) => JSON.stringify(one) },
-  csv: { head: csvLine(CSV_COLUMNS), between: '', tail: '', row: (one) => csvLine(csvCells(one)) },
-};
-
-// Loose on purpose, as `answers` is.
-const found: Readonly<Record<string, unknown>> = {
-  200: {
-    description: 'The credentials, in the order of their ids',
-    content: {
-      'application/x-ndjson': { schema: exportedSchema },
-      'application/json': { schema: Type.Array(exportedSchema) },
-      'text/csv': { schema: Type.String() },
+export const registerExport: Routes = (app, context) => {
+  registerRowExport(app, context, {
+    resource: 'credentials',
+    operationId: 'exportCredentials',
+    summary: 'Read all credentials of a store, at one revision',
+    description:
+      'Rows as an import takes them, in the order of their ids, without secrets. The revision is told as `Sallyport-Revision`.',
+    query: { store: defaulted(Type.Enum([...STORES], { default: 'native' })) },
+    row: exportedSchema,
+    columns: CSV_COLUMNS,
+    cells: csvCells,
+    *pages(snapshot, { store }) {
+      const read = (after: Credential | undefined, limit: number) =>
+        snapshot.credentials(after?.id ?? '', limit);
+      for (const page of pages(read)) {
+        yield page.filter((one) => one.store === store).map(exportedRow);
+      }
     },
-  },
+  });
 };
-
-export const registerExport: Routes = (app, { ports }) => {
-  app.get(
-    '/credentials/export',
-    {
-      config: { permission: 'credentials:read' },
-      schema: {
-        tags: ['credentials'],
-        operationId: 'exportCredentials',
-        summary: 'Read all credentials of a store, at one revision',
-        description:
-          'Rows as an import takes them, without secrets. The revision is told as `Sallyport-Revision`.',
-        querystring: exportQuery,
-        response: { ...answers({}, READ_PROBLEMS), ...found },
-      },
-    },
-    (request, reply) => {
-      const { format, store } = request.query;
-      const snapshot = ports.model.snapshot();
-      // Whatever becomes of the answer: an open snapshot keeps the read model's file growing.
-      reply.raw.once('close', () => {
-        snapshot[Symbol.dispose]();
-      });
-      void reply
-        .type(mediaTypes[format])
-        .header('sallyport-revision', String(snapshot.revision))
-        .header('content-disposition', `attachment; filename="credentials.${format}"`);
-      return reply.send(Readable.from(textOf(snapshot, format, store)));
-    },
-  );
-};
-
-async function* textOf(
-  snapshot: Snapshot,
-  format: Format,
-  store: Credential['store'],
-): AsyncGenerator<string> {
-  const { head, between, tail, row } = writers[format];
-  let text = head;
-  let first = true;
-  let after = '';
-  for (;;) {
-    const page = snapshot.credentials(after, PAGE_ROWS);
-    for (const credential of page) {
-      if (credential.store !== store) continue;
-      text += (first ? '' : between) + row(exportedRow(credential));
-      first = false;
-    }
-    const last = page.at(-1);
-    if (last === undefined) break;
-    after = last.id;
-    if (text !== '') yield text;
-    text = '';
-    await turn();
-  }
-  yield text + tail;
-}

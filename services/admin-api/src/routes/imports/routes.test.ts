@@ -3,7 +3,8 @@ import { assert } from '@sallyport/errors';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CHUNK_ROWS_MAX } from '../../bulk/import-run.ts';
 import { ROW_LENGTH_MAX } from '../../bulk/raw-rows.ts';
-import { type Answered, type Client, World } from '../../testing/world.ts';
+import { type Imported, type ImportOptions, ndjson, sendImport } from '../../testing/importing.ts';
+import { type Client, World } from '../../testing/world.ts';
 
 let world: World;
 let admin: Client;
@@ -17,50 +18,8 @@ afterEach(() => vi.restoreAllMocks());
 const URL = '/api/v1/credentials/import';
 const NDJSON = 'application/x-ndjson';
 
-interface Line {
-  readonly row?: number;
-  readonly outcome?: string;
-  readonly id?: string;
-  readonly secret?: string;
-  readonly code?: string;
-  readonly pointer?: string;
-  readonly detail?: string;
-  readonly summary?: Readonly<Record<string, unknown>> & {
-    readonly problem?: { readonly code: string; readonly errors?: readonly { detail: string }[] };
-  };
-}
-
-interface Imported extends Answered {
-  readonly lines: readonly Line[];
-  readonly rows: readonly Line[];
-  readonly summary: NonNullable<Line['summary']>;
-}
-
-async function send(
-  payload: string | Buffer,
-  type: string,
-  { query = '', key }: { readonly query?: string; readonly key?: string } = {},
-): Promise<Imported> {
-  const answer = await world.request({
-    method: 'POST',
-    url: `${URL}${query}`,
-    payload,
-    headers: {
-      authorization: admin.authorization ?? '',
-      'content-type': type,
-      ...(key === undefined ? {} : { 'idempotency-key': key }),
-    },
-  });
-  const lines =
-    answer.status === 200
-      ? answer.text
-          .trimEnd()
-          .split('\n')
-          .map((line) => JSON.parse(line) as Line)
-      : [];
-  const summary = lines.at(-1)?.summary ?? {};
-  return { ...answer, lines, rows: lines.slice(0, -1), summary };
-}
+const send = (payload: string | Buffer, type: string, options?: ImportOptions) =>
+  sendImport(admin, URL, { payload, type, ...options });
 
 const row = (name: string, more: Record<string, unknown> = {}) => ({
   name,
@@ -68,7 +27,6 @@ const row = (name: string, more: Record<string, unknown> = {}) => ({
   passwordRequired: false,
   ...more,
 });
-const ndjson = (rows: readonly unknown[]) => rows.map((one) => JSON.stringify(one)).join('\n');
 const many = (prefix: string, count: number) =>
   Array.from({ length: count }, (_, index) => row(`${prefix}-${index}`));
 const names = async (search: string) =>

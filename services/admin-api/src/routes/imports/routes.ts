@@ -2,21 +2,24 @@ import { PassThrough, pipeline, Readable } from 'node:stream';
 import type { Import } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Static } from 'typebox';
+import type { Static, TSchema } from 'typebox';
+import { AclRows } from '../../bulk/acl-rows.ts';
+import { CredentialRows } from '../../bulk/credential-rows.ts';
 import { csvRows } from '../../bulk/csv-rows.ts';
 import type { RowResult } from '../../bulk/import-results.ts';
 import { ImportRun } from '../../bulk/import-run.ts';
 import { jsonRows, ndjsonRows } from '../../bulk/json-rows.ts';
+import type { RowPreparer } from '../../bulk/prepared-row.ts';
 import { decodedText, type RawRows } from '../../bulk/raw-rows.ts';
 import { derivedId, reasonOf } from '../../http/commit-identity.ts';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { instant } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS, WRITE_PROBLEMS } from '../../http/openapi.ts';
 import { logFailure, problemOf, refused, rejectionOf } from '../../http/problems.ts';
+import { aclRow } from '../acl/schema.ts';
 import { createBody, emptyQuery } from '../credentials/schema.ts';
-import { importLineSchema, importParams, importQuery, importSchema } from './schema.ts';
+import { importLineSchema, importParams, importQueryOf, importSchema } from './schema.ts';
 
-const tags = ['credentials'];
 const NDJSON = 'application/x-ndjson';
 
 /** Most imports that run in one process at the same time. */
@@ -27,11 +30,56 @@ const WAITING_BYTES_MAX = 20 * 1024 * 1024;
 /** How long a client may not read its answer; longer than hashing the passwords of one commit takes. */
 const ANSWER_IDLE_MS = 120_000;
 
-const mediaTypes: Readonly<Record<string, (texts: AsyncIterable<string>) => RawRows>> = {
-  'text/csv': (texts) => csvRows(texts, createBody),
+const mediaTypes: Readonly<
+  Record<string, (texts: AsyncIterable<string>, schema: TSchema) => RawRows>
+> = {
+  'text/csv': csvRows,
   'application/json': jsonRows,
   [NDJSON]: ndjsonRows,
 };
+
+type Query = Static<ReturnType<typeof importQueryOf>>;
+
+/** What is imported at one address. */
+interface ImportKind {
+  readonly resource: 'credentials' | 'acl';
+  readonly operationId: string;
+  readonly summary: string;
+  /** What a row is, for people. */
+  readonly rows: string;
+  /** Schema of a row; columns of CSV name its members. */
+  readonly row: TSchema;
+  readonly query: ReturnType<typeof importQueryOf>;
+  /** Part of what tells one file from another. */
+  readonly fingerprinted: string;
+  readonly preparer: (context: ApiContext, query: Query) => RowPreparer;
+}
+
+const KINDS: readonly ImportKind[] = [
+  {
+    resource: 'credentials',
+    operationId: 'importCredentials',
+    summary: 'Add many credentials from CSV, JSON or NDJSON',
+    rows: 'Rows are what `POST /credentials` takes.',
+    row: createBody,
+    query: importQueryOf('What becomes of a row whose name a credential has already.'),
+    fingerprinted: '',
+    preparer: (context, { existing, dryRun: dry }) =>
+      new CredentialRows(context, { existing, dry }),
+  },
+  {
+    resource: 'acl',
+    operationId: 'importAcl',
+    summary: 'Add many rules from CSV, JSON or NDJSON',
+    rows: 'A row is one rule and for whom it is; it comes behind the rules that its target has.',
+    row: aclRow,
+    query: importQueryOf(
+      'What becomes of a row whose target has a rule of its id, or one that says the same.',
+    ),
+    fingerprinted: 'acl ',
+    preparer: (_context, { existing }) => new AclRows(existing),
+  },
+];
 
 export const importRoutes: Routes = (app, context) => {
   const running = new Map<string, ImportRun>();
@@ -42,25 +90,30 @@ export const importRoutes: Routes = (app, context) => {
     scoped.addContentTypeParser(Object.keys(mediaTypes), (_request, _payload, parsed) => {
       parsed(null, undefined);
     });
-    registerImport(scoped, context, running);
+    for (const kind of KINDS) registerImport(scoped, context, running, kind);
     done();
   });
 };
 
-function registerImport(app: TypedApp, context: ApiContext, running: Map<string, ImportRun>): void {
+function registerImport(
+  app: TypedApp,
+  context: ApiContext,
+  running: Map<string, ImportRun>,
+  kind: ImportKind,
+): void {
+  const { resource, operationId, summary, rows, query } = kind;
   const content = Object.keys(mediaTypes).map((type) => [type, { schema: {} }] as const);
   const line = { description: 'A line a row', content: { [NDJSON]: { schema: importLineSchema } } };
   app.post(
-    '/credentials/import',
+    `/${resource}/import`,
     {
-      config: { permission: 'credentials:write' },
+      config: { permission: `${resource}:write` },
       schema: {
-        tags,
-        operationId: 'importCredentials',
-        summary: 'Add many credentials from CSV, JSON or NDJSON',
-        description:
-          'Rows are what `POST /credentials` takes. With an `Idempotency-Key` the same file goes on where it stopped.',
-        querystring: importQuery,
+        tags: [resource],
+        operationId,
+        summary,
+        description: `${rows} With an \`Idempotency-Key\` the same file goes on where it stopped.`,
+        querystring: query,
         body: { content: Object.fromEntries(content) },
         response: { ...answers({}, WRITE_PROBLEMS), 200: line },
       },
@@ -69,7 +122,7 @@ function registerImport(app: TypedApp, context: ApiContext, running: Map<string,
       const importId = importIdOf(request);
       if (running.has(importId)) throw refused('import_moved');
       if (running.size >= IMPORTS_RUNNING_MAX) throw refused('too_many_imports');
-      const run = runOf(context, request, importId);
+      const run = runOf(context, request, importId, kind);
       running.set(importId, run);
       const lines = linesOf(run, request, importId, () => running.delete(importId));
       // A client that goes away ends the import behind the commit that is under way, and not before it: until then another
@@ -89,10 +142,15 @@ function importIdOf({ commitIdentity }: FastifyRequest): string {
   return derivedId(commitIdentity.commitId, 'import');
 }
 
-function runOf(context: ApiContext, request: FastifyRequest, importId: string): ImportRun {
+function runOf(
+  context: ApiContext,
+  request: FastifyRequest,
+  importId: string,
+  { row, fingerprinted, preparer }: ImportKind,
+): ImportRun {
   const { caller } = request;
   assert(caller !== null, 'a write is authenticated');
-  const { mode, existing, dryRun } = request.query as Static<typeof importQuery>; // The route's schema.
+  const query = request.query as Query; // The route's schema.
   const { importRowsMax: rowsMax, importBytesMax } = context.config;
   const type = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() ?? '';
   const rowsOf = Object.hasOwn(mediaTypes, type) ? mediaTypes[type] : undefined;
@@ -100,9 +158,10 @@ function runOf(context: ApiContext, request: FastifyRequest, importId: string): 
   const waiting = new PassThrough({ highWaterMark: Math.min(importBytesMax, WAITING_BYTES_MAX) });
   pipeline(request.raw, waiting, () => undefined); // A failure destroys `waiting`, and so reaches who reads it.
   const reason = reasonOf(request);
-  const options = { importId, caller, mode, existing, dryRun, rowsMax };
-  return new ImportRun(context, rowsOf(decodedText(waiting, importBytesMax)), {
+  const options = { ...query, importId, caller, rowsMax, kind: fingerprinted };
+  return new ImportRun(context, rowsOf(decodedText(waiting, importBytesMax), row), {
     ...options,
+    preparer: preparer(context, query),
     ...(reason === undefined ? {} : { reason }),
   });
 }
@@ -168,7 +227,7 @@ function registerProgress(
     {
       config: { permission: 'credentials:read' },
       schema: {
-        tags,
+        tags: ['credentials', 'acl'],
         operationId: 'getImport',
         summary: 'Read how far an import has come',
         params: importParams,

@@ -1,32 +1,34 @@
 import { errorFacts } from '@sallyport/errors';
 import { IMPORT_MODES } from '@sallyport/domain';
 import { Type } from 'typebox';
-import { EXISTING } from '../../bulk/import-rows.ts';
+import { EXISTING } from '../../bulk/prepared-row.ts';
 import { defaulted, instantSchema } from '../../http/list-query.ts';
 
 const closed = { additionalProperties: false };
 
-export const importQuery = Type.Object(
-  {
-    mode: defaulted(
-      Type.Enum([...IMPORT_MODES], {
-        default: 'partial',
-        description:
-          'Whether a refused row leaves the others alone (`partial`), or nothing is stored then (`atomic`: one commit).',
-      }),
-    ),
-    existing: defaulted(
-      Type.Enum([...EXISTING], {
-        default: 'refuse',
-        description: 'What becomes of a row whose name a credential has already.',
-      }),
-    ),
-    dryRun: defaulted(
-      Type.Boolean({ default: false, description: 'Tells what would become of the rows.' }),
-    ),
-  },
-  closed,
-);
+/** `existing` says what a row speaks of that is there already. */
+export const importQueryOf = (existing: string) =>
+  Type.Object(
+    {
+      mode: defaulted(
+        Type.Enum([...IMPORT_MODES], {
+          default: 'partial',
+          description:
+            'Whether a refused row leaves the others alone (`partial`), or nothing is stored then (`atomic`: one commit).',
+        }),
+      ),
+      existing: defaulted(
+        Type.Enum([...EXISTING], {
+          default: 'refuse',
+          description: existing,
+        }),
+      ),
+      dryRun: defaulted(
+        Type.Boolean({ default: false, description: 'Tells what would become of the rows.' }),
+      ),
+    },
+    closed,
+  );
 
 export const importParams = Type.Object({ id: Type.String() });
 

@@ -1,7 +1,6 @@
 import {
   type Credential,
   decide,
-  type ImportRow,
   isLive,
   type NewCredential,
   type RowFailure,
@@ -21,34 +20,22 @@ import {
   prepareCredential,
 } from '../routes/credentials/prepare.ts';
 import { createBody } from '../routes/credentials/schema.ts';
-import { failureOf, type RawRow } from './raw-rows.ts';
-
-export const EXISTING = ['refuse', 'keep', 'update'] as const;
-
-/** What becomes of a row whose name a credential has already. */
-export type Existing = (typeof EXISTING)[number];
-
-/** A row that is ready to be decided. */
-export interface PreparedRow {
-  readonly row: ImportRow;
-  /** Secret that was generated for it. */
-  readonly generated?: string;
-  /** Bytes that its event has, about. */
-  readonly bytes: number;
-}
+import {
+  type Decidable,
+  type Existing,
+  type PreparedRow,
+  preparedRow,
+  type RowPreparer,
+} from './prepared-row.ts';
+import type { RawRow } from './raw-rows.ts';
 
 const check = createChecker(createBody);
 
-/** Bytes that the event of a row has beyond what was sent, about. */
-const EVENT_BYTES = 200;
-/** The same for a sealed secret, and for each of its SCRAM keys. */
+/** Bytes that a sealed secret, and each of its SCRAM keys, has beyond what was sent, about. */
 const SECRET_BYTES = 240;
-const FAILURE_BYTES = 300;
-/** Longest pointer and detail of a failure that is kept. */
-const FAILURE_TEXT_LENGTH_MAX = 256;
 
-/** Makes commands of rows. What a row says is checked as the body of `POST /credentials` is. */
-export class RowPreparer {
+/** Makes credentials of rows. What a row says is checked as the body of `POST /credentials` is. */
+export class CredentialRows implements RowPreparer {
   readonly #context: ApiContext;
   readonly #existing: Existing;
   /** Whether secrets are only looked at, not made. */
@@ -65,21 +52,15 @@ export class RowPreparer {
 
   /** Never throws what the row is to blame for. @throws OperationalError `hash_pool_full` and what else the world says */
   async prepare(raw: RawRow, inputs: CommandInputs): Promise<PreparedRow> {
-    if ('failure' in raw) return failed(raw.failure);
-    const [problem] = check(raw.value);
-    if (problem !== undefined) return failed({ code: 'invalid_request', ...problem });
-    const body = raw.value as CreateBody; // `check` has found that it is.
-    try {
+    return preparedRow<CreateBody>(raw, check, async (body) => {
       const prepared = await this.#prepareBody(body, inputs);
       const secrets = hasSecret(body) ? 1 : 0;
       const sealed = secrets + (body.scram?.length ?? 0);
-      return { ...prepared, bytes: raw.text.length + EVENT_BYTES + sealed * SECRET_BYTES };
-    } catch (error) {
-      return failed(failureOf(error));
-    }
+      return { ...prepared, moreBytes: sealed * SECRET_BYTES };
+    });
   }
 
-  async #prepareBody(body: CreateBody, inputs: CommandInputs): Promise<Omit<PreparedRow, 'bytes'>> {
+  async #prepareBody(body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
     checkSecretMembers(body);
     const { reads } = this.#context.ports.model;
     if (this.#existing === 'refuse') return this.#added(body, inputs);
@@ -90,7 +71,7 @@ export class RowPreparer {
     return this.#changed(present, body, inputs);
   }
 
-  async #added(body: CreateBody, inputs: CommandInputs): Promise<Omit<PreparedRow, 'bytes'>> {
+  async #added(body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
     const slow = body.password !== undefined || (body.scram?.length ?? 0) > 0;
     const failure = slow ? this.#failureWithout(body, inputs) : undefined;
     if (failure !== undefined) return { row: { failure } };
@@ -125,11 +106,7 @@ export class RowPreparer {
     return createSecret(this.#context, { credentialId: present.id, ...how }, inputs);
   }
 
-  async #changed(
-    present: Credential,
-    body: CreateBody,
-    inputs: CommandInputs,
-  ): Promise<Omit<PreparedRow, 'bytes'>> {
+  async #changed(present: Credential, body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
     if (body.kind !== present.kind) return { row: { failure: otherKind } };
     const { id: _id, store: _store, kind: _kind, ...changes } = fieldsOf(body, inputs);
     const created = await this.#newSecret(present, body, inputs);
@@ -178,13 +155,3 @@ const otherKind: RowFailure = {
 };
 
 const addOf = (data: NewCredential) => ({ type: 'AddCredential', data }) as const;
-
-function failed({ code, pointer, detail }: RowFailure): PreparedRow {
-  const cut = (text: string): string => text.slice(0, FAILURE_TEXT_LENGTH_MAX);
-  const failure = {
-    code,
-    ...(pointer === undefined ? {} : { pointer: cut(pointer) }),
-    ...(detail === undefined ? {} : { detail: cut(detail) }),
-  };
-  return { row: { failure }, bytes: FAILURE_BYTES };
-}
