@@ -1,5 +1,6 @@
 import type { Rejection } from '@sallyport/errors';
 import type { AclTableEvent } from './acl-table.ts';
+import type { AuthChainEvent } from './auth-chain.ts';
 import type { BanEvent } from './ban.ts';
 import type { CredentialEvent } from './credential.ts';
 import type { ImportEvent } from './import.ts';
@@ -23,7 +24,8 @@ export type DomainEvent =
   | BanEvent
   | ImportEvent
   | GroupEvent
-  | GroupRulesEvent;
+  | GroupRulesEvent
+  | AuthChainEvent;
 
 /**
  * How an administrator wants one change to reach the live sessions that it concerns, whatever their policies say: `live` = they

@@ -2,6 +2,9 @@ import { unreachable } from '@sallyport/errors';
 import { parseTopicPattern } from '@sallyport/topic';
 import { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
 import { type CertificateMapping, checkMapping } from './certificate-mapping.ts';
+import type { AuthChainReads } from './auth-chain.ts';
+import { checkBelonging, checkMatched, checkProvable } from './chain-checks.ts';
+import { type ChainMember, storedMember } from './chain-member.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import { checkRolesAccess, type RolesAccess, rolesOf, withoutRole } from './roles-access.ts';
 import { checkGrants, type Grant, needsSecret } from './grants.ts';
@@ -13,7 +16,7 @@ import { checkValidity, type Validity } from './validity.ts';
 /** In the order in which a CONNECT is tried against them, where its listener says no other. */
 export const STORES = ['native', 'tbmq', 'emqx', 'cybus', 'clients'] as const;
 
-/** Where a credential belongs; names and matches are unique within their store. */
+/** Where a credential belongs; names and matches are unique within their store, in `emqx` within their authenticator. */
 export type Store = (typeof STORES)[number];
 
 /** Most secrets of one credential that may be live at the same time: the current one and the one that it replaces. */
@@ -90,6 +93,8 @@ export interface NewCredential extends CredentialFields {
   readonly id: string;
   readonly store: Store;
   readonly kind: 'password' | 'certificate';
+  /** Of the store `emqx` only. Absent: the authenticator for passwords of the global chain, as before there were chains. */
+  readonly chain?: ChainMember;
   readonly secrets: readonly Secret[];
 }
 
@@ -215,17 +220,22 @@ export function isLive(secret: Secret, at: number): boolean {
 }
 
 /** What `decideCredential` needs to know of the world. */
-export interface CredentialReads {
+export interface CredentialReads extends Pick<AuthChainReads, 'authChain'> {
   credential(id: string): Credential | undefined;
-  credentialIdByName(store: Store, name: string): string | undefined;
-  credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined;
+  /** Within the store; in the store `emqx` within the authenticator. */
+  credentialIdByName(store: Store, name: string, chain?: ChainMember): string | undefined;
+  credentialIdByMatch(
+    store: Store,
+    match: CredentialMatch,
+    chain?: ChainMember,
+  ): string | undefined;
   /** Asked whether a role exists. */
   role(id: string): unknown;
   /** The same three lookups for many credentials at once, where that is cheaper than one by one. */
   takenBy?(added: readonly NewCredential[]): TakenIdentities;
 }
 
-/** Ids, names and matches that credentials have, and whose they are. Names and matches are under `<store>:<name or login key>`. */
+/** Ids, names and matches that credentials have, and whose they are. Names and matches are under `<realm>:<name or login key>`. */
 export interface TakenIdentities {
   readonly ids: ReadonlyMap<string, string>;
   readonly names: ReadonlyMap<string, string>;
@@ -309,9 +319,14 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
   }
   checkRolesExist(problems, reads, rolesOf(added.access), []);
   checkScram(problems, '/match/username', added.match.username, added.secrets);
+  checkBelonging(problems, reads, added);
+  checkProvable(problems, added.chain, added.secrets);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   if (reads.credential(added.id) !== undefined) return reject('credential_exists');
-  return checkUnique(reads, added, added) ?? accept({ type: 'CredentialAdded', data: added });
+  const { chain: wanted, ...fields } = added;
+  const chain = storedMember(wanted);
+  const data = chain === undefined ? fields : { ...fields, chain };
+  return checkUnique(reads, added, added) ?? accept({ type: 'CredentialAdded', data });
 }
 
 function decideChange(
@@ -330,6 +345,8 @@ function decideChange(
   const live = current.secrets.filter((one) => isLive(one, at));
   const lasting = data.secret === undefined ? live : [data.secret];
   checkScram(problems, '/match/username', next.match.username, lasting);
+  if (data.changes.match !== undefined) checkMatched(problems, reads, next);
+  if (data.secret !== undefined) checkProvable(problems, current.chain, [data.secret]);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   const clash = checkUnique(reads, current, next);
   if (clash !== undefined) return clash;
@@ -355,6 +372,7 @@ function decideRotate(
 ): Decided<CredentialEvent> {
   const problems = new Problems();
   checkScram(problems, '/scram', current.match.username, [data.secret]);
+  checkProvable(problems, current.chain, [data.secret]);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   const live = current.secrets.filter((one) => isLive(one, at));
   const lasting = data.retireAt > at ? live : [];
@@ -382,16 +400,16 @@ function differences(
 
 function checkUnique(
   reads: CredentialReads,
-  self: { readonly id: string; readonly store: Store },
+  self: Pick<NewCredential, 'id' | 'store' | 'chain'>,
   fields: Pick<CredentialFields, 'name' | 'match'>,
 ): { ok: false; rejection: ReturnType<typeof reject>['rejection'] } | undefined {
-  const byName = reads.credentialIdByName(self.store, fields.name);
+  const byName = reads.credentialIdByName(self.store, fields.name, self.chain);
   if (byName !== undefined && byName !== self.id) {
     return reject('credential_name_taken', {
       problems: [{ pointer: '/name', detail: 'is the name of another credential' }],
     });
   }
-  const byMatch = reads.credentialIdByMatch(self.store, fields.match);
+  const byMatch = reads.credentialIdByMatch(self.store, fields.match, self.chain);
   if (byMatch !== undefined && byMatch !== self.id) {
     return reject('credential_match_taken', {
       problems: [{ pointer: '/match', detail: 'is what another credential of this store matches' }],

@@ -5,6 +5,7 @@ import {
   aGroup,
   aGroupRule,
   anAclRule,
+  anAuthenticator,
   anApiKey,
   anOperator,
   aPermission,
@@ -158,11 +159,29 @@ const trustCommand: fc.Arbitrary<PlannedCommand> = fc.oneof(
   })),
   listener.map((one) => ({ type: 'RemoveTrust' as const, data: { listener: one } })),
 );
+const scope = fc.constantFrom('global', 'listener:tcp:default');
+const chainCommand: fc.Arbitrary<Command> = fc.oneof(
+  fc
+    .record({ scope, some: fc.boolean(), anonymous: fc.boolean(), ifRevision })
+    .map(({ some, ...data }): Command => ({
+      type: 'ReplaceAuthChain',
+      data: defined({ ...data, authenticators: some ? [anAuthenticator()] : [] }) as never,
+    })),
+  fc.record({ id, name, scope }).map(({ scope: of, ...changes }): Command => ({
+    type: 'AddCredential',
+    data: aCredential({
+      ...changes,
+      store: 'emqx',
+      chain: { scope: of, authenticator: 'password_based:built_in_database' },
+    }),
+  })),
+);
 // Most of the interest is in credentials: their names and matches are unique across aggregates.
 const command = fc.oneof(
   { weight: 3, arbitrary: credentialCommand },
   { weight: 2, arbitrary: otherCommand },
   { weight: 3, arbitrary: roleCommand },
+  { weight: 2, arbitrary: chainCommand },
 );
 
 type Commits = readonly { readonly events: readonly DomainEvent[] }[];
@@ -354,6 +373,22 @@ const events: readonly (readonly [DomainEvent, string, readonly string[]])[] = [
   [{ type: 'GroupReplaced', data: aGroup() }, 'group g1', ['group:g1']],
   [{ type: 'GroupRemoved', data: { id: 'g1' } }, 'group g1', ['group:g1']],
   [{ type: 'GroupRulesReplaced', data: { rules: [] } }, 'group-rules group-rules', ['group-rules']],
+  [
+    {
+      type: 'AuthChainReplaced',
+      data: { scope: 'global', authenticators: [], anonymous: false, removing: [] },
+    },
+    'auth-chain global',
+    ['auth-chain:global'],
+  ],
+  [
+    {
+      type: 'AuthenticatorUsersRemoved',
+      data: { scope: 'listener:ws:x', authenticator: 'scram:built_in_database' },
+    },
+    'auth-chain listener:ws:x',
+    [],
+  ],
 ];
 
 test.each(events)(

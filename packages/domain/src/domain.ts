@@ -6,7 +6,15 @@ import {
   aclTargetKey,
   decideAclTable,
 } from './acl-table.ts';
+import {
+  type AuthChainCommand,
+  type AuthChainReads,
+  decideAuthChain,
+  GLOBAL_SCOPE,
+  listenerScope,
+} from './auth-chain.ts';
 import { type BanCommand, type BanReads, banTag, decideBan } from './ban.ts';
+import { realmOf } from './chain-member.ts';
 import type { Decided, DomainEvent } from './commit.ts';
 import {
   type CredentialCommand,
@@ -14,6 +22,7 @@ import {
   type CredentialReads,
   decideCredential,
   loginKey,
+  type NewCredential,
 } from './credential.ts';
 import { addedBy, decideImport, type ImportCommand, type ImportReads } from './import.ts';
 import { decideGroup, type GroupCommand, type GroupReads } from './group.ts';
@@ -41,7 +50,8 @@ export type PlannedCommand =
   | RoleCommand
   | GroupCommand
   | GroupRulesCommand
-  | BanCommand;
+  | BanCommand
+  | AuthChainCommand;
 
 export type Command =
   PlannedCommand | OperatorCommand | RehashCommand | ImportCommand | TogetherCommand;
@@ -58,7 +68,8 @@ export interface DecisionReads
     BanReads,
     ImportReads,
     GroupReads,
-    GroupRulesReads {
+    GroupRulesReads,
+    AuthChainReads {
   role(id: string): Role | undefined;
 }
 
@@ -115,6 +126,9 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
       return decideGroup(reads, command);
     case 'ReplaceGroupRules':
       return decideGroupRules(reads, command);
+    case 'ReplaceAuthChain':
+    case 'RemoveAuthenticatorUsers':
+      return decideAuthChain(reads, command);
     default:
       return unreachable(command);
   }
@@ -157,15 +171,8 @@ function decideTogether(
  */
 export function scopeOf(command: Command): readonly string[] {
   switch (command.type) {
-    case 'AddCredential': {
-      const { id, store, name, match, access } = command.data;
-      const own = [
-        `credential:${id}`,
-        `name:${store}:${name}`,
-        `match:${store}:${loginKey(match)}`,
-      ];
-      return [...own, ...rolesOf(access).map(roleTag)];
-    }
+    case 'AddCredential':
+      return scopeOfAddition(command.data);
     case 'ChangeCredential': {
       const { id, changes } = command.data;
       const renamed = changes.name !== undefined || changes.match !== undefined;
@@ -216,6 +223,8 @@ export function scopeOf(command: Command): readonly string[] {
       return command.data.secrets.map(({ id }) => `credential:${id}`);
     case 'StoreImportRows':
     case 'ChangeTogether':
+    case 'ReplaceAuthChain':
+    case 'RemoveAuthenticatorUsers':
       return ['*'];
     case 'AddGroup':
     case 'ReplaceGroup':
@@ -226,6 +235,14 @@ export function scopeOf(command: Command): readonly string[] {
     default:
       return unreachable(command);
   }
+}
+
+/** Whoever changes the chain that it belongs to is decided alone. */
+function scopeOfAddition(added: NewCredential): string[] {
+  const { id, name, match, access } = added;
+  const realm = realmOf(added);
+  const own = [`credential:${id}`, `name:${realm}:${name}`, `match:${realm}:${loginKey(match)}`];
+  return [...own, ...rolesOf(access).map(roleTag)];
 }
 
 /** Scopes of the credentials that the rules name: they are looked up. */
@@ -245,7 +262,8 @@ export interface StreamId {
     | 'ban'
     | 'import'
     | 'group'
-    | 'group-rules';
+    | 'group-rules'
+    | 'auth-chain';
   readonly key: string;
 }
 
@@ -296,6 +314,9 @@ export function streamOf(event: DomainEvent): StreamId {
       return { aggregate: 'group', key: event.data.id };
     case 'GroupRulesReplaced':
       return { aggregate: 'group-rules', key: 'group-rules' };
+    case 'AuthChainReplaced':
+    case 'AuthenticatorUsersRemoved':
+      return { aggregate: 'auth-chain', key: event.data.scope };
     default:
       return unreachable(event);
   }
@@ -318,6 +339,11 @@ export const roleTag = (id: string): string => `role:${id}`;
 /** The tag of everything that depends on the group rules. */
 export const GROUP_RULES_TAG = 'group-rules';
 export const groupTag = (id: string): string => `group:${id}`;
+/** Tag of everything that depends on a chain, also while it says nothing. */
+export const authChainTag = (scope: string): string => `auth-chain:${scope}`;
+/** Tags of everything that depends on which chain is in force on a listener, and on what it says. */
+export const authChainTagsOf = (listener: string): readonly string[] =>
+  [listenerScope(listener), GLOBAL_SCOPE].map(authChainTag);
 
 /** The cache tags that an event makes stale. A cached answer carries the tags of all that it was made from. */
 export function affects(event: DomainEvent): readonly string[] {
@@ -369,6 +395,11 @@ export function affects(event: DomainEvent): readonly string[] {
       return [groupTag(event.data.id)];
     case 'GroupRulesReplaced':
       return [GROUP_RULES_TAG];
+    case 'AuthChainReplaced':
+      return [authChainTag(event.data.scope)];
+    case 'AuthenticatorUsersRemoved':
+      // Its users opened nothing any more, and each of them has gone by an event of its own.
+      return [];
     default:
       return unreachable(event);
   }

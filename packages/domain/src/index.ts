@@ -13,6 +13,42 @@ export {
   type RuleQos,
 } from './acl-table.ts';
 export {
+  AUTH_CHAINS_MAX,
+  type AuthChain,
+  type AuthChainCommand,
+  type AuthChainEvent,
+  type AuthChainFields,
+  type Authenticator,
+  AUTHENTICATOR_BACKENDS,
+  AUTHENTICATOR_MATCHES,
+  AUTHENTICATOR_MECHANISMS,
+  AUTHENTICATOR_USERS_REMOVED_MAX,
+  authenticatorId,
+  authenticatorOf,
+  AUTHENTICATORS_MAX,
+  chainInForce,
+  evolveAuthChain,
+  GLOBAL_SCOPE,
+  isChainScope,
+  listenerScope,
+} from './auth-chain.ts';
+export { looksAt } from './chain-checks.ts';
+export {
+  AUTHENTICATOR_IDS,
+  type AuthenticatorId,
+  type ChainMember,
+  DEFAULT_MEMBER,
+  memberKey,
+  memberOf,
+  realmOf,
+} from './chain-member.ts';
+export {
+  type ChainPosition,
+  moveAuthenticator,
+  orderAuthenticators,
+  parseChainPosition,
+} from './chain-order.ts';
+export {
   type Ban,
   BAN_KINDS,
   BAN_REASON_BYTES_MAX,
@@ -61,6 +97,7 @@ export {
 export {
   aclTag,
   affects,
+  authChainTagsOf,
   type Command,
   credentialTag,
   decide,
@@ -102,6 +139,21 @@ export {
   rowFailureOf,
   type RowNote,
 } from './import.ts';
+export {
+  BCRYPT_ROUNDS_MAX,
+  BCRYPT_ROUNDS_MIN,
+  DEFAULT_HASH,
+  DERIVED_KEY_BYTES_MAX,
+  DIGEST_BYTES,
+  type HashAlgorithm,
+  PBKDF2_DIGESTS,
+  PBKDF2_WORK_MAX,
+  type Pbkdf2Digest,
+  SALT_POSITIONS,
+  type SaltPosition,
+  SIMPLE_DIGESTS,
+  type SimpleDigest,
+} from './hash-algorithm.ts';
 export { fingerprintText, parseFingerprint } from './fingerprint.ts';
 export {
   evolveGroup,

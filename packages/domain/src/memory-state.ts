@@ -6,7 +6,9 @@ import {
   aclTargetKey,
   evolveAclTable,
 } from './acl-table.ts';
+import { type AuthChain, type AuthChainEvent, evolveAuthChain } from './auth-chain.ts';
 import { type Ban, type BanEvent, type BanKind, evolveBan, isOver } from './ban.ts';
+import { type ChainMember, memberKey, memberOf, realmOf } from './chain-member.ts';
 import type { Commit, DomainEvent, EventContext } from './commit.ts';
 import {
   type Credential,
@@ -50,6 +52,7 @@ export class MemoryState implements DecisionReads {
   readonly #bans = new Map<string, Ban>();
   readonly #imports = new Map<string, Import>();
   readonly #groups = new Map<string, Group>();
+  readonly #authChains = new Map<string, AuthChain>();
   #groupRules: GroupRules = NO_GROUP_RULES;
   #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
 
@@ -98,6 +101,13 @@ export class MemoryState implements DecisionReads {
       case 'group-rules':
         this.#groupRules = evolveGroupRules(event as GroupRulesEvent, context);
         break;
+      case 'auth-chain':
+        put(
+          this.#authChains,
+          key,
+          evolveAuthChain(this.#authChains.get(key), event as AuthChainEvent, context),
+        );
+        break;
       default:
         unreachable(aggregate);
     }
@@ -119,13 +129,18 @@ export class MemoryState implements DecisionReads {
     return this.#credentials.get(id);
   }
 
-  credentialIdByName(store: Store, name: string): string | undefined {
-    return this.#find((one) => one.store === store && one.name === name)?.id;
+  credentialIdByName(store: Store, name: string, chain?: ChainMember): string | undefined {
+    const realm = realmOf({ store, chain });
+    return this.#find((one) => realmOf(one) === realm && one.name === name)?.id;
   }
 
-  credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined {
-    const key = loginKey(match);
-    return this.#find((one) => one.store === store && loginKey(one.match) === key)?.id;
+  credentialIdByMatch(
+    store: Store,
+    match: CredentialMatch,
+    chain?: ChainMember,
+  ): string | undefined {
+    const [key, realm] = [loginKey(match), realmOf({ store, chain })];
+    return this.#find((one) => realmOf(one) === realm && loginKey(one.match) === key)?.id;
   }
 
   #find(test: (credential: Credential) => boolean): Credential | undefined {
@@ -223,6 +238,25 @@ export class MemoryState implements DecisionReads {
 
   groupRules(): GroupRules {
     return this.#groupRules;
+  }
+
+  authChain(scope: string): AuthChain | undefined {
+    return this.#authChains.get(scope);
+  }
+
+  authChainCount(): number {
+    return this.#authChains.size;
+  }
+
+  credentialIdsByAuthenticator(member: ChainMember, max: number): readonly string[] {
+    return [...this.#credentials.values()]
+      .filter((one) => {
+        const of = memberOf(one);
+        return of !== undefined && memberKey(of) === memberKey(member);
+      })
+      .map(({ id }) => id)
+      .sort()
+      .slice(0, max);
   }
 }
 

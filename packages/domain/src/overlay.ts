@@ -6,7 +6,9 @@ import {
   aclTargetKey,
   evolveAclTable,
 } from './acl-table.ts';
+import { type AuthChain, type AuthChainEvent, evolveAuthChain } from './auth-chain.ts';
 import { type Ban, type BanEvent, type BanKind, banTag, evolveBan, isOver } from './ban.ts';
+import { type ChainMember, memberKey, memberOf, realmOf } from './chain-member.ts';
 import type { DomainEvent, EventContext } from './commit.ts';
 import {
   type Credential,
@@ -51,6 +53,8 @@ export class Overlay implements DecisionReads {
   readonly #banValues = new Layer<string>();
   #bansMore = 0;
   readonly #trust = new Layer<Trust>();
+  readonly #authChains = new Layer<AuthChain>();
+  #authChainsMore = 0;
   #settings: Settings | undefined;
 
   /** `at` is the time of the commit that the events will be part of; its revision is not known yet and counts as 0. */
@@ -93,6 +97,9 @@ export class Overlay implements DecisionReads {
       case 'trust':
         this.#trust.put(key, evolveTrust(event as TrustEvent, this.#context));
         break;
+      case 'auth-chain':
+        this.#applyAuthChain(key, event as AuthChainEvent);
+        break;
       case 'operator':
         assert(false, `a ${aggregate} is changed by a commit of its own`);
         break;
@@ -105,8 +112,9 @@ export class Overlay implements DecisionReads {
   foresee(added: readonly NewCredential[]): void {
     const taken = this.#base.takenBy?.(added);
     if (taken === undefined) return;
-    for (const { id, store, name, match } of added) {
-      const [byName, byMatch] = [nameOf(store, name), loginOf(store, match)];
+    for (const one of added) {
+      const { id } = one;
+      const [byName, byMatch] = [nameOf(one), loginOf(one)];
       if (!this.#credentials.covers(id) && !taken.ids.has(id)) this.#credentials.put(id, undefined);
       if (!this.#names.covers(byName)) this.#names.put(byName, taken.names.get(byName));
       if (!this.#logins.covers(byMatch)) this.#logins.put(byMatch, taken.logins.get(byMatch));
@@ -117,13 +125,13 @@ export class Overlay implements DecisionReads {
     const before = event.type === 'CredentialAdded' ? undefined : this.credential(id);
     const next = evolveCredential(before, event, this.#context);
     if (before !== undefined) {
-      this.#names.put(nameOf(before.store, before.name), undefined);
-      this.#logins.put(loginOf(before.store, before.match), undefined);
+      this.#names.put(nameOf(before), undefined);
+      this.#logins.put(loginOf(before), undefined);
     }
     this.#credentials.put(id, next);
     if (next === undefined) return;
-    this.#names.put(nameOf(next.store, next.name), id);
-    this.#logins.put(loginOf(next.store, next.match), id);
+    this.#names.put(nameOf(next), id);
+    this.#logins.put(loginOf(next), id);
   }
 
   #applyRole(id: string, event: RoleEvent): void {
@@ -151,18 +159,29 @@ export class Overlay implements DecisionReads {
     this.#bansMore += countOf(next) - countOf(before);
   }
 
+  #applyAuthChain(scope: string, event: AuthChainEvent): void {
+    const before = this.authChain(scope);
+    const next = evolveAuthChain(before, event, this.#context);
+    this.#authChains.put(scope, next);
+    this.#authChainsMore += countOf(next) - countOf(before);
+  }
+
   credential(id: string): Credential | undefined {
     return this.#credentials.get(id, () => this.#base.credential(id));
   }
 
-  credentialIdByName(store: Store, name: string): string | undefined {
-    const below = () => this.#base.credentialIdByName(store, name);
-    return this.#names.get(nameOf(store, name), below);
+  credentialIdByName(store: Store, name: string, chain?: ChainMember): string | undefined {
+    const below = () => this.#base.credentialIdByName(store, name, chain);
+    return this.#names.get(nameOf({ store, name, chain }), below);
   }
 
-  credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined {
-    const below = () => this.#base.credentialIdByMatch(store, match);
-    return this.#logins.get(loginOf(store, match), below);
+  credentialIdByMatch(
+    store: Store,
+    match: CredentialMatch,
+    chain?: ChainMember,
+  ): string | undefined {
+    const below = () => this.#base.credentialIdByMatch(store, match, chain);
+    return this.#logins.get(loginOf({ store, match, chain }), below);
   }
 
   aclTable(target: AclTarget): AclTable | undefined {
@@ -187,11 +206,30 @@ export class Overlay implements DecisionReads {
 
   /** O(credentials that were changed). */
   credentialIdsByRole(roleId: string, max: number): readonly string[] {
-    const changed = this.#credentials.present().filter(({ access }) => has(access, roleId));
-    // As many more as may not have it any longer.
-    const below = this.#base
-      .credentialIdsByRole(roleId, max + this.#credentials.size)
-      .filter((id) => !this.#credentials.covers(id));
+    return this.#idsWhere(
+      ({ access }) => has(access, roleId),
+      (more) => this.#base.credentialIdsByRole(roleId, more),
+      max,
+    );
+  }
+
+  /** The same. */
+  credentialIdsByAuthenticator(member: ChainMember, max: number): readonly string[] {
+    return this.#idsWhere(
+      (one) => belongsTo(one, member),
+      (more) => this.#base.credentialIdsByAuthenticator(member, more),
+      max,
+    );
+  }
+
+  #idsWhere(
+    test: (credential: Credential) => boolean,
+    find: (max: number) => readonly string[],
+    max: number,
+  ): readonly string[] {
+    const changed = this.#credentials.present().filter(test);
+    // As many more as may not be of them any longer.
+    const below = find(max + this.#credentials.size).filter((id) => !this.#credentials.covers(id));
     return [...changed.map(({ id }) => id), ...below].sort().slice(0, max);
   }
 
@@ -237,6 +275,14 @@ export class Overlay implements DecisionReads {
     return this.#groupRules ?? this.#base.groupRules();
   }
 
+  authChain(scope: string): AuthChain | undefined {
+    return this.#authChains.get(scope, () => this.#base.authChain(scope));
+  }
+
+  authChainCount(): number {
+    return this.#base.authChainCount() + this.#authChainsMore;
+  }
+
   operator(id: string): Operator | undefined {
     return this.#base.operator(id);
   }
@@ -262,10 +308,19 @@ export class Overlay implements DecisionReads {
   }
 }
 
-// No store has a colon in its name.
-const nameOf = (store: Store, name: string): string => `${store}:${name}`;
-const loginOf = (store: Store, match: CredentialMatch): string => `${store}:${loginKey(match)}`;
+type In = { readonly store: Store; readonly chain?: ChainMember | undefined };
+
+// No realm with a colon behind it is the beginning of another one.
+const nameOf = ({ name, ...where }: In & { readonly name: string }): string =>
+  `${realmOf(where)}:${name}`;
+const loginOf = ({ match, ...where }: In & { readonly match: CredentialMatch }): string =>
+  `${realmOf(where)}:${loginKey(match)}`;
 
 const countOf = (object: unknown): number => (object === undefined ? 0 : 1);
 const has = (access: Credential['access'], roleId: string): boolean =>
   rolesOf(access).includes(roleId);
+
+function belongsTo(credential: Credential, member: ChainMember): boolean {
+  const of = memberOf(credential);
+  return of !== undefined && memberKey(of) === memberKey(member);
+}

@@ -40,6 +40,8 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   GroupReplaced: true,
   GroupRemoved: true,
   GroupRulesReplaced: true,
+  AuthChainReplaced: true,
+  AuthenticatorUsersRemoved: true,
 };
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */

@@ -1,6 +1,7 @@
 import type { ErrorCode, Rejection } from '@sallyport/errors';
 import { expect } from 'vitest';
 import type { AclRule } from '../src/acl-table.ts';
+import type { Authenticator } from '../src/auth-chain.ts';
 import type { DomainEvent } from '../src/commit.ts';
 import type { Credential, NewCredential, Secret } from '../src/credential.ts';
 import { type Command, decide } from '../src/domain.ts';
@@ -166,5 +167,27 @@ export const aGroupRule = (changes: Partial<GroupRule> = {}): GroupRule => ({
   matchBy: 'client_id',
   value: 'pump-*',
   groups: ['g1'],
+  ...changes,
+});
+
+export const anAuthenticator = (
+  changes: Partial<Extract<Authenticator, { mechanism: 'password_based' }>> = {},
+): Authenticator => ({
+  mechanism: 'password_based',
+  backend: 'built_in_database',
+  enabled: true,
+  matchBy: 'username',
+  hash: { name: 'argon2id' },
+  ...changes,
+});
+
+export const aScramAuthenticator = (
+  changes: { readonly enabled?: boolean } = {},
+): Authenticator => ({
+  mechanism: 'scram',
+  backend: 'built_in_database',
+  enabled: true,
+  matchBy: 'username',
+  scram: 'SCRAM-SHA-256',
   ...changes,
 });

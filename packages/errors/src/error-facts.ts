@@ -104,6 +104,16 @@ export const errorFacts = {
   group_rule_invalid: facts(422, 'INVALID_ARGUMENT', 'The group rules are not valid'),
   too_many_group_rules: facts(422, 'FAILED_PRECONDITION', 'There are too many group rules'),
 
+  // Chains of authenticators
+  auth_chain_invalid: facts(422, 'INVALID_ARGUMENT', 'The chain of authenticators is not valid'),
+  too_many_auth_chains: facts(
+    422,
+    'FAILED_PRECONDITION',
+    'There are as many chains as there may be',
+  ),
+  authenticator_not_found: facts(404, 'NOT_FOUND', 'There is no such authenticator'),
+  authenticator_has_users: facts(409, 'FAILED_PRECONDITION', 'The authenticator has users'),
+
   // Operators
   operator_not_found: facts(404, 'NOT_FOUND', 'There is no such operator'),
   operator_exists: facts(409, 'ALREADY_EXISTS', 'An operator with this name exists already'),

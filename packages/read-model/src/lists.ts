@@ -1,8 +1,10 @@
 import type {
   AclTable,
   ApiKey,
+  AuthChain,
   Ban,
   BanKind,
+  ChainMember,
   Credential,
   DecisionReads,
   Group,
@@ -38,6 +40,8 @@ export interface CredentialPageRequest extends PageRequest<CredentialSort> {
   readonly store?: Store;
   /** Id of a role: only credentials that have it. */
   readonly role?: string;
+  /** Only credentials that belong to one of these authenticators; not empty. */
+  readonly chains?: readonly ChainMember[];
 }
 
 export type BanSort = 'value' | 'until' | 'createdAt' | 'updatedAt';
@@ -50,6 +54,8 @@ export interface Lists {
   aclTables(request: PageRequest<'target'>): Page<AclTable>;
   operators(): readonly Operator[];
   apiKeys(): readonly ApiKey[];
+  /** By their scopes. */
+  authChains(): readonly AuthChain[];
   roles(request: PageRequest<RoleSort>): Page<Role>;
   /** Those that have run out included, until they are cleaned. Searches values. One without an end sorts last. */
   bans(request: PageRequest<BanSort> & { readonly kind?: BanKind }): Page<Ban>;

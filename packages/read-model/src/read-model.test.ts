@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  type Authenticator,
   type Ban,
   type Command,
   type Credential,
@@ -369,6 +370,56 @@ describe('roles', () => {
   });
 });
 
+describe('chains of authenticators', () => {
+  const LISTENER = 'listener:tcp:default';
+  const chain = (scope: string): DomainEvent => ({
+    type: 'AuthChainReplaced',
+    data: { scope, authenticators: [], anonymous: true, removing: [] },
+  });
+  const user = (id: string, scope?: string) =>
+    added(
+      credential(id, {
+        store: 'emqx',
+        name: id.slice(0, 1),
+        match: { username: id.slice(0, 1) },
+        ...(scope !== undefined && {
+          chain: { scope, authenticator: 'password_based:built_in_database' },
+        }),
+      }),
+    );
+  const belonging = (model: ReadModel, scope: string, more: object = {}) => {
+    const of = { scope, authenticator: 'password_based:built_in_database' } as const;
+    const { items, total } = model.lists.credentials({ ...firstPage, chains: [of], ...more });
+    return [items.map(({ id }) => id), total];
+  };
+
+  it('are listed by their scopes, and have users of the same name and match', async () => {
+    await append(
+      commitOf('1', chain(LISTENER), chain('global')),
+      commitOf('2', user('a'), user('a2', LISTENER), user('b2', LISTENER), added(credential('c'))),
+    );
+    const model = await openModel();
+    expect(model.lists.authChains().map(({ scope }) => scope)).toEqual(['global', LISTENER]);
+    expect(belonging(model, 'global')).toEqual([['a'], 1]);
+    expect(belonging(model, LISTENER)).toEqual([['a2', 'b2'], 2]);
+    expect(belonging(model, LISTENER, { search: 'B' })).toEqual([['b2'], 1]);
+    expect(belonging(model, LISTENER, { pageSize: 1, page: 1 })).toEqual([['b2'], 2]);
+    expect(belonging(model, 'listener:ws:none')).toEqual([[], 0]);
+    expect(model.credentialsByLogin('username:a').map(({ id }) => id)).toEqual(['a', 'a2']);
+  });
+
+  it('are what they were when a commit that changes them cannot be folded', async () => {
+    await append(commitOf('1', chain('global'), user('a')));
+    const model = await openModel();
+    expect(model.authChain('global')?.anonymous).toBe(true);
+    const closed = { scope: 'global', authenticators: [], anonymous: false, removing: [] };
+    const stopped = model.waitFor(2, 5_000);
+    await append(commitOf('2', { type: 'AuthChainReplaced', data: closed }, user('a3')));
+    await expect(stopped).rejects.toBeDefined();
+    expect(model.authChain('global')?.anonymous).toBe(true);
+  });
+});
+
 describe('the list of bans', () => {
   it('sorts one without an end last, and finds values by text', async () => {
     const ban = (id: string, value: string, until?: number): DomainEvent => ({
@@ -422,6 +473,22 @@ describe('the same state as the reference', () => {
     resource: 'a/#',
     operation: 'read',
   } as const;
+  const scopes = ['global', 'listener:tcp:default'] as const;
+  const scope = fc.constantFrom(...scopes);
+  const member = fc.record({
+    scope,
+    authenticator: fc.constant('password_based:built_in_database' as const),
+  });
+  const authenticators: readonly Authenticator[] = [
+    {
+      ...{ mechanism: 'password_based', backend: 'built_in_database', enabled: true },
+      ...{ matchBy: 'username', hash: { name: 'argon2id' } },
+    },
+    {
+      ...{ mechanism: 'scram', backend: 'built_in_database', enabled: false },
+      ...{ matchBy: 'username', scram: 'SCRAM-SHA-256' },
+    },
+  ];
   const command: fc.Arbitrary<Command> = fc.oneof(
     fc.record({ id, name: id, match }).map(({ id, name, match }) => ({
       type: 'AddCredential' as const,
@@ -505,6 +572,33 @@ describe('the same state as the reference', () => {
       .record({ value: id, groups: fc.uniqueArray(id) })
       .map((one) => ({ id: 'r', matchBy: 'credential' as const, ...one }))
       .map((rule) => ({ type: 'ReplaceGroupRules' as const, data: { rules: [rule] } })),
+    fc
+      .record({ scope, authenticators: fc.subarray([...authenticators]), anonymous: fc.boolean() })
+      .map((data) => ({ type: 'ReplaceAuthChain' as const, data })),
+    fc.record({ id, name: id, match, member }).map(({ id, name, match, member: chain }) => ({
+      type: 'AddCredential' as const,
+      data: credential(id, { name, match, store: 'emqx', chain }),
+    })),
+    fc
+      .array(fc.record({ id, name: id, match, member }), { minLength: 2, maxLength: 4 })
+      .map((rows) => ({
+        type: 'StoreImportRows' as const,
+        data: {
+          ...{
+            importId: 'chained',
+            first: 1,
+            mode: 'partial' as const,
+            fingerprint: 'f',
+            done: false,
+          },
+          rows: rows.map(({ id, name, match, member: chain }) => ({
+            command: {
+              type: 'AddCredential' as const,
+              data: credential(id, { name, match, store: 'emqx', chain }),
+            },
+          })),
+        },
+      })),
   );
 
   it('after any commands, cut and reopened at any point', async () => {
@@ -547,7 +641,21 @@ describe('the same state as the reference', () => {
         for (const one of [{ kind: 'everyone' }, { kind: 'client', name: 'c' }] as const) {
           expect(model.reads.aclTable(one)).toEqual(reference.aclTable(one));
         }
-        for (const one of ['i', '__proto__']) {
+        for (const one of scopes) {
+          expect(model.reads.authChain(one)).toEqual(reference.authChain(one));
+          const of = { scope: one, authenticator: 'password_based:built_in_database' } as const;
+          expect(model.reads.credentialIdsByAuthenticator(of, 9)).toEqual(
+            reference.credentialIdsByAuthenticator(of, 9),
+          );
+          expect(model.reads.credentialIdByMatch('emqx', { username: 'u' }, of)).toBe(
+            reference.credentialIdByMatch('emqx', { username: 'u' }, of),
+          );
+          expect(model.reads.credentialIdByName('emqx', 'a', of)).toBe(
+            reference.credentialIdByName('emqx', 'a', of),
+          );
+        }
+        expect(model.reads.authChainCount()).toBe(reference.authChainCount());
+        for (const one of ['i', '__proto__', 'chained']) {
           expect(model.reads.import(one)).toEqual(reference.import(one));
         }
         expect(model.reads.settings()).toEqual(reference.settings());

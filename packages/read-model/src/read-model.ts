@@ -1,7 +1,14 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { OperationalError } from '@sallyport/errors';
-import type { Ban, BanIndex, Credential, DecisionReads, Revision } from '@sallyport/domain';
+import type {
+  AuthChain,
+  Ban,
+  BanIndex,
+  Credential,
+  DecisionReads,
+  Revision,
+} from '@sallyport/domain';
 import {
   type DecisionModel,
   type EventLog,
@@ -131,6 +138,11 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   /** Credentials of every store that are found under a login key; one indexed lookup. */
   credentialsByLogin(key: string): readonly Credential[] {
     return this.#tables.credentialsByLogin(key);
+  }
+
+  /** A chain of authenticators; from memory. */
+  authChain(scope: string): AuthChain | undefined {
+    return this.#tables.authChain(scope);
   }
 
   /** Every ban that is stored, those that have run out included. */

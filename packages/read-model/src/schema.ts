@@ -1,5 +1,5 @@
 /** Version of the tables below; a file of another version is thrown away and folded anew from the log. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 export const SCHEMA = `
 CREATE TABLE meta (
@@ -16,6 +16,7 @@ CREATE TABLE commits (
 CREATE TABLE credentials (
   id TEXT PRIMARY KEY,
   store TEXT NOT NULL,
+  chain TEXT NOT NULL,
   name TEXT NOT NULL,
   name_key TEXT NOT NULL,
   login_key TEXT NOT NULL,
@@ -23,11 +24,11 @@ CREATE TABLE credentials (
   updated_at INTEGER NOT NULL,
   doc TEXT NOT NULL
 );
-CREATE UNIQUE INDEX credentials_login ON credentials (login_key, store);
-CREATE UNIQUE INDEX credentials_name ON credentials (store, name);
-CREATE INDEX credentials_by_name ON credentials (name_key, id, store);
-CREATE INDEX credentials_by_created ON credentials (created_at, id, name_key, store);
-CREATE INDEX credentials_by_updated ON credentials (updated_at, id, name_key, store);
+CREATE UNIQUE INDEX credentials_login ON credentials (login_key, store, chain);
+CREATE UNIQUE INDEX credentials_name ON credentials (store, chain, name);
+CREATE INDEX credentials_by_name ON credentials (name_key, id, store, chain);
+CREATE INDEX credentials_by_created ON credentials (created_at, id, name_key, store, chain);
+CREATE INDEX credentials_by_updated ON credentials (updated_at, id, name_key, store, chain);
 CREATE TABLE acl_tables (
   target TEXT PRIMARY KEY,
   target_key TEXT NOT NULL,
@@ -42,6 +43,7 @@ CREATE TABLE operators (
   doc TEXT NOT NULL
 );
 CREATE TABLE api_keys (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL);
+CREATE TABLE auth_chains (scope TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE trust (listener TEXT PRIMARY KEY, doc TEXT NOT NULL);
 CREATE TABLE roles (
   id TEXT PRIMARY KEY,

@@ -1,13 +1,16 @@
-import type {
-  AclTable,
-  ApiKey,
-  Ban,
-  BanKind,
-  Credential,
-  Group,
-  Operator,
-  Revision,
-  Role,
+import {
+  type AclTable,
+  type ApiKey,
+  type AuthChain,
+  type Ban,
+  type BanKind,
+  type ChainMember,
+  type Credential,
+  type Group,
+  memberKey,
+  type Operator,
+  type Revision,
+  type Role,
 } from '@sallyport/domain';
 import { importedSecrets } from './imported-secret-counts.ts';
 import type {
@@ -41,7 +44,7 @@ interface Query {
   readonly searched: string;
   readonly sorted: string;
   readonly tieBreak: string;
-  readonly where?: readonly { readonly sql: string; readonly value: string }[];
+  readonly where?: readonly { readonly sql: string; readonly values: readonly string[] }[];
   /** How many there are, where that is known already. */
   readonly total?: number;
 }
@@ -56,6 +59,11 @@ function havingRole(holders: number): string {
     : 'EXISTS (SELECT 1 FROM credential_roles WHERE role_id = ? AND credential_id = +credentials.id)';
 }
 
+function belonging(chains: readonly ChainMember[]) {
+  const places = chains.map(() => '?').join(', ');
+  return { sql: `store = 'emqx' AND chain IN (${places})`, values: chains.map(memberKey) };
+}
+
 /** Lists over the read model's tables. */
 export class SqliteLists implements Lists {
   readonly #db: Database;
@@ -65,7 +73,7 @@ export class SqliteLists implements Lists {
   }
 
   credentials(request: CredentialPageRequest): Page<Credential> {
-    const { store, role, search = '' } = request;
+    const { store, role, chains, search = '' } = request;
     const holders = role === undefined ? 0 : this.#holders(role);
     return this.#page<Credential>(request, {
       table: 'credentials',
@@ -73,10 +81,14 @@ export class SqliteLists implements Lists {
       sorted: sortColumns[request.sort],
       tieBreak: 'id',
       where: [
-        ...(store === undefined ? [] : [{ sql: 'store = ?', value: store }]),
-        ...(role === undefined ? [] : [{ sql: havingRole(holders), value: role }]),
+        ...(store === undefined ? [] : [{ sql: 'store = ?', values: [store] }]),
+        ...(role === undefined ? [] : [{ sql: havingRole(holders), values: [role] }]),
+        ...(chains === undefined ? [] : [belonging(chains)]),
       ],
-      ...(role !== undefined && store === undefined && search === '' && { total: holders }),
+      ...(role !== undefined &&
+        store === undefined &&
+        chains === undefined &&
+        search === '' && { total: holders }),
     });
   }
 
@@ -99,6 +111,10 @@ export class SqliteLists implements Lists {
 
   apiKeys(): readonly ApiKey[] {
     return this.#docs<ApiKey>('SELECT doc FROM api_keys ORDER BY name', []);
+  }
+
+  authChains(): readonly AuthChain[] {
+    return this.#docs<AuthChain>('SELECT doc FROM auth_chains ORDER BY scope', []);
   }
 
   roles(request: PageRequest<RoleSort>): Page<Role> {
@@ -125,7 +141,7 @@ export class SqliteLists implements Lists {
       searched: 'value_key',
       sorted: banColumns[request.sort],
       tieBreak: 'id',
-      where: request.kind === undefined ? [] : [{ sql: 'kind = ?', value: request.kind }],
+      where: request.kind === undefined ? [] : [{ sql: 'kind = ?', values: [request.kind] }],
     });
   }
 
@@ -142,11 +158,14 @@ export class SqliteLists implements Lists {
   #page<T>(request: PageRequest<string>, query: Query): Page<T> {
     const conditions = [...(query.where ?? [])];
     if (request.search !== undefined && request.search !== '') {
-      conditions.push({ sql: `instr(${query.searched}, ?) > 0`, value: nameKey(request.search) });
+      conditions.push({
+        sql: `instr(${query.searched}, ?) > 0`,
+        values: [nameKey(request.search)],
+      });
     }
     const where =
       conditions.length === 0 ? '' : `WHERE ${conditions.map((one) => one.sql).join(' AND ')}`;
-    const values = conditions.map((one) => one.value);
+    const values = conditions.flatMap((one) => one.values);
     const direction = request.order === 'asc' ? 'ASC' : 'DESC';
     const order = `ORDER BY ${query.sorted} ${direction}, ${query.tieBreak} ${direction}`;
     const offset = request.page * request.pageSize;

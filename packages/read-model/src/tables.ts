@@ -4,12 +4,15 @@ import {
   type AclTableEvent,
   type AclTarget,
   aclTargetKey,
+  type AuthChain,
+  type AuthChainEvent,
   type ApiKey,
   type ApiKeyEvent,
   type Ban,
   type BanEvent,
   BanIndex,
   type BanKind,
+  type ChainMember,
   type Commit,
   type Credential,
   type CredentialEvent,
@@ -20,6 +23,7 @@ import {
   type EventContext,
   evolveAclTable,
   evolveApiKey,
+  evolveAuthChain,
   evolveBan,
   evolveCredential,
   evolveImport,
@@ -32,6 +36,8 @@ import {
   type Import,
   type ImportEvent,
   loginKey,
+  memberKey,
+  realmOf,
   type NewCredential,
   type Group,
   type GroupEvent,
@@ -88,6 +94,8 @@ export class Tables implements DecisionReads {
   );
   // Every CONNECT by groups reads the document; parsed once a change.
   #groupRules: GroupRules | undefined;
+  // Every CONNECT asks for two of them, and there are few; read when they are asked for first.
+  #authChains: ReadonlyMap<string, AuthChain> | undefined;
 
   constructor(db: Database) {
     this.#db = db;
@@ -130,6 +138,7 @@ export class Tables implements DecisionReads {
     this.#credentials.clear();
     this.#aclTargets.clear();
     this.#groupRules = undefined;
+    this.#authChains = undefined;
     this.#settings = this.#storedSettings();
   }
 
@@ -174,6 +183,12 @@ export class Tables implements DecisionReads {
         this.#run(
           'INSERT OR REPLACE INTO group_rules VALUES (1, ?)',
           JSON.stringify(this.#groupRules),
+        );
+        break;
+      case 'auth-chain':
+        this.#putAuthChain(
+          key,
+          evolveAuthChain(this.authChain(key), event as AuthChainEvent, context),
         );
         break;
       default:
@@ -225,11 +240,12 @@ export class Tables implements DecisionReads {
       return;
     }
     this.#run(
-      `INSERT INTO credentials VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO credentials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
          login_key = excluded.login_key, updated_at = excluded.updated_at, doc = excluded.doc`,
       id,
       next.store,
+      memberKey(next.chain),
       next.name,
       nameKey(next.name),
       loginKey(next.match),
@@ -359,14 +375,49 @@ export class Tables implements DecisionReads {
     return (rows as DocRow[]).map((row) => JSON.parse(row.doc) as Credential); // Written by this class.
   }
 
-  credentialIdByName(store: Store, name: string): string | undefined {
-    const sql = 'SELECT id FROM credentials WHERE store = ? AND name = ?';
-    return this.#get<{ id: string }>(sql, store, name)?.id;
+  credentialIdByName(store: Store, name: string, chain?: ChainMember): string | undefined {
+    const sql = 'SELECT id FROM credentials WHERE store = ? AND chain = ? AND name = ?';
+    return this.#get<{ id: string }>(sql, store, memberKey(chain), name)?.id;
   }
 
-  credentialIdByMatch(store: Store, match: CredentialMatch): string | undefined {
-    const sql = 'SELECT id FROM credentials WHERE login_key = ? AND store = ?';
-    return this.#get<{ id: string }>(sql, loginKey(match), store)?.id;
+  credentialIdByMatch(
+    store: Store,
+    match: CredentialMatch,
+    chain?: ChainMember,
+  ): string | undefined {
+    const sql = 'SELECT id FROM credentials WHERE login_key = ? AND store = ? AND chain = ?';
+    return this.#get<{ id: string }>(sql, loginKey(match), store, memberKey(chain))?.id;
+  }
+
+  credentialIdsByAuthenticator(member: ChainMember, max: number): readonly string[] {
+    const sql = "SELECT id FROM credentials WHERE store = 'emqx' AND chain = ? ORDER BY id LIMIT ?";
+    return (this.#prepared(sql).all(memberKey(member), max) as { id: string }[]).map(
+      ({ id }) => id, // The column that the SQL names.
+    );
+  }
+
+  #putAuthChain(scope: string, next: AuthChain | undefined): void {
+    this.#authChains = undefined;
+    if (next === undefined) this.#run('DELETE FROM auth_chains WHERE scope = ?', scope);
+    else {
+      const doc = JSON.stringify(next);
+      this.#run('INSERT OR REPLACE INTO auth_chains VALUES (?, ?)', scope, doc);
+    }
+  }
+
+  get #chains(): ReadonlyMap<string, AuthChain> {
+    this.#authChains ??= new Map(
+      this.#docs<AuthChain>('SELECT doc FROM auth_chains').map((one) => [one.scope, one]),
+    );
+    return this.#authChains;
+  }
+
+  authChain(scope: string): AuthChain | undefined {
+    return this.#chains.get(scope);
+  }
+
+  authChainCount(): number {
+    return this.#chains.size;
   }
 
   takenBy(added: readonly NewCredential[]): TakenIdentities {
@@ -376,19 +427,26 @@ export class Tables implements DecisionReads {
     };
     const keyed = (key: string, condition: string): string =>
       `SELECT ${key} AS key, c.id AS id FROM json_each(?) j JOIN credentials c ON ${condition}`;
-    const pair = "(j.value ->> 0) || ':' || (j.value ->> 1)";
+    const where = 'c.store = j.value ->> 1 AND c.chain = j.value ->> 2';
+    const keysOf = (text: (one: NewCredential) => string) =>
+      added.map((one) => [
+        `${realmOf(one)}:${text(one)}`,
+        one.store,
+        memberKey(one.chain),
+        text(one),
+      ]);
     return {
       ids: found(
         keyed('j.value', 'c.id = j.value'),
         added.map((one) => one.id),
       ),
       names: found(
-        keyed(pair, 'c.store = j.value ->> 0 AND c.name = j.value ->> 1'),
-        added.map((one) => [one.store, one.name]),
+        keyed('j.value ->> 0', `${where} AND c.name = j.value ->> 3`),
+        keysOf((one) => one.name),
       ),
       logins: found(
-        keyed(pair, 'c.store = j.value ->> 0 AND c.login_key = j.value ->> 1'),
-        added.map((one) => [one.store, loginKey(one.match)]),
+        keyed('j.value ->> 0', `${where} AND c.login_key = j.value ->> 3`),
+        keysOf((one) => loginKey(one.match)),
       ),
     };
   }

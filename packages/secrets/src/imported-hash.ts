@@ -1,33 +1,25 @@
 import { createHash, getHashes, pbkdf2, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import { verify as verifyBcrypt } from '@node-rs/bcrypt';
-import type { ImportedAlgorithm } from '@sallyport/domain';
+import {
+  DERIVED_KEY_BYTES_MAX,
+  DIGEST_BYTES,
+  type ImportedAlgorithm,
+  PBKDF2_WORK_MAX,
+  type Pbkdf2Digest,
+  type SaltPosition,
+  SIMPLE_DIGESTS,
+  type SimpleDigest,
+} from '@sallyport/domain';
 
-/** Most PBKDF2 iterations, counted for each block of the derived key: about a second of one thread. */
-export const PBKDF2_WORK_MAX = 1_000_000;
 /** Highest cost of bcrypt, as a power of two: about a second of one thread. */
 export const BCRYPT_COST_MAX = 14;
 export const BCRYPT_COST_MIN = 4;
-/** Longest salt, and longest derived key, in bytes. */
+/** Longest salt, in bytes. */
 export const SALT_BYTES_MAX = 256;
-export const DERIVED_KEY_BYTES_MAX = 512;
 
-export const SIMPLE_DIGESTS = ['md5', 'sha1', 'sha256', 'sha512'] as const;
-export const PBKDF2_DIGESTS = [
-  'md5',
-  'ripemd160',
-  'sha1',
-  'sha224',
-  'sha256',
-  'sha384',
-  'sha512',
-] as const;
-export const SALT_POSITIONS = ['prefix', 'suffix', 'disable'] as const;
 export const BYTE_ENCODINGS = ['text', 'hex', 'base64'] as const;
 
-export type SimpleDigest = (typeof SIMPLE_DIGESTS)[number];
-export type Pbkdf2Digest = (typeof PBKDF2_DIGESTS)[number];
-export type SaltPosition = (typeof SALT_POSITIONS)[number];
 export type ByteEncoding = (typeof BYTE_ENCODINGS)[number];
 
 /** A password as somebody else has kept it. */
@@ -60,16 +52,6 @@ const refuse = (member: keyof PasswordHash, problem: string): Refused => ({
   member,
   problem,
 });
-
-const digestBytes: Readonly<Record<SimpleDigest | Pbkdf2Digest, number>> = {
-  md5: 16,
-  ripemd160: 20,
-  sha1: 20,
-  sha224: 28,
-  sha256: 32,
-  sha384: 48,
-  sha512: 64,
-};
 
 const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
 const MOSQUITTO_PBKDF2 = /^\$7\$([1-9]\d{0,9})\$([A-Za-z0-9+/]+=*)\$([A-Za-z0-9+/]+=*)$/;
@@ -153,8 +135,8 @@ function mosquittoVerifier(hash: string): ParsedHash {
 function digestVerifier(digest: SimpleDigest, wanted: PasswordHash): ParsedHash {
   const { salt = '', saltEncoding = 'text', saltPosition = 'prefix' } = wanted;
   const found = decoded(wanted.hash, wanted.hashEncoding ?? 'hex');
-  if (found?.length !== digestBytes[digest]) {
-    return refuse('hash', `must be ${digestBytes[digest]} bytes, written as hashEncoding says`);
+  if (found?.length !== DIGEST_BYTES[digest]) {
+    return refuse('hash', `must be ${DIGEST_BYTES[digest]} bytes, written as hashEncoding says`);
   }
   const saltBytes = decoded(saltPosition === 'disable' ? '' : salt, saltEncoding);
   if (saltBytes === undefined) return refuse('salt', `must be written in ${saltEncoding}`);
@@ -193,7 +175,7 @@ function derived(
   if (!Number.isSafeInteger(iterations) || iterations < 1) {
     return refuse(blamed, 'must have at least 1 iteration');
   }
-  const blocks = Math.ceil(keyBytes / digestBytes[digest]);
+  const blocks = Math.ceil(keyBytes / DIGEST_BYTES[digest]);
   if (iterations * blocks > PBKDF2_WORK_MAX) {
     const most = Math.floor(PBKDF2_WORK_MAX / blocks);
     return refuse(blamed, `must have at most ${most} iterations for a key of ${keyBytes} bytes`);

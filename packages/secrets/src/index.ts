@@ -1,16 +1,19 @@
 export {
+  DERIVED_KEY_BYTES_MAX,
+  PBKDF2_DIGESTS,
+  PBKDF2_WORK_MAX,
+  SALT_POSITIONS,
+  SIMPLE_DIGESTS,
+} from '@sallyport/domain';
+export { BCRYPT_PASSWORD_BYTES_MAX } from './chosen-hash.ts';
+export {
   BCRYPT_COST_MAX,
   BCRYPT_COST_MIN,
   BYTE_ENCODINGS,
-  DERIVED_KEY_BYTES_MAX,
   importedVerifier,
   type ParsedHash,
   type PasswordHash,
-  PBKDF2_DIGESTS,
-  PBKDF2_WORK_MAX,
   SALT_BYTES_MAX,
-  SALT_POSITIONS,
-  SIMPLE_DIGESTS,
 } from './imported-hash.ts';
 export {
   checkScramProof,

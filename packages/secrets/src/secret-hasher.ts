@@ -1,8 +1,9 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { hash, verify } from '@node-rs/argon2';
-import type { ScramMechanism } from '@sallyport/domain';
+import { DEFAULT_HASH, type HashAlgorithm, type ScramMechanism } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
+import { chosenHash } from './chosen-hash.ts';
 import { importedCost, verifyImportedFast, verifyImportedSlow } from './imported-hash.ts';
 import { RandomPool } from './random-pool.ts';
 import { deriveScram, formatScramVerifier, SCRAM_ITERATIONS, SCRAM_SALT_BYTES } from './scram.ts';
@@ -45,8 +46,15 @@ export class SecretHasher {
     this.#queueMax = limits.queueMax ?? HASH_QUEUE_MAX;
   }
 
-  /** argon2id in PHC form, for secrets chosen by people. @throws OperationalError `hash_pool_full` */
-  hashPassword(password: string | Uint8Array): Promise<string> {
+  /**
+   * The verifier of a secret that a person chose: argon2id in PHC form, unless an authenticator wants another form, which is that of an
+   * imported hash. @throws OperationalError `hash_pool_full`
+   */
+  hashPassword(
+    password: string | Uint8Array,
+    algorithm: HashAlgorithm = DEFAULT_HASH,
+  ): Promise<string> {
+    if (algorithm.name !== 'argon2id') return this.#pooled(() => chosenHash(algorithm, password));
     return this.#pooled(() =>
       hash(password, {
         memoryCost: ARGON2ID.memoryKiB,
