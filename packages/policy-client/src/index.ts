@@ -6,6 +6,7 @@ export {
 } from './enhanced-exchange.ts';
 export {
   type AdmittedAnswer,
+  ANONYMOUS_ID,
   type AuthenticateAnswer,
   type AuthenticateRequest,
   type BansAnswer,

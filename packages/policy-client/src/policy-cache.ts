@@ -2,14 +2,15 @@ import { hash, randomBytes } from 'node:crypto';
 import { OperationalError } from '@sallyport/errors';
 import { addressOfPeer, type Revision, type ScramMechanism, type Store } from '@sallyport/domain';
 import { type CompiledPolicy, compilePolicy, type Facts, type PolicySpec } from '@sallyport/rules';
-import type {
-  AdmittedAnswer,
-  PolicyClient,
-  Principal,
-  RefusalReason,
-  RefusedAnswer,
-  Resolved,
-  ScramRequest,
+import {
+  type AdmittedAnswer,
+  ANONYMOUS_ID,
+  type PolicyClient,
+  type Principal,
+  type RefusalReason,
+  type RefusedAnswer,
+  type Resolved,
+  type ScramRequest,
 } from './policy-client.ts';
 import { RecentChanges } from './recent-changes.ts';
 
@@ -67,6 +68,10 @@ const CURABLE: ReadonlySet<RefusalReason> = new Set([
   'certificate',
 ]);
 
+/** Whether something that is in the log already may prove the client. */
+const mayBeLate = (answer: AdmittedAnswer | RefusedAnswer): boolean =>
+  answer.ok ? isAnonymous(answer) : CURABLE.has(answer.reason);
+
 /** What a certificate may be looked up by. Its chain too: cross-signed authorities give one certificate several. */
 function chainOf(certificate: Facts['certificate']): string | undefined {
   if (certificate === undefined) return undefined;
@@ -79,9 +84,16 @@ function keyFromAddress(key: string, { peer }: Facts): string {
   return `${key}@${peer === undefined ? '' : (addressOfPeer(peer) ?? peer)}`;
 }
 
+const isAnonymous = ({ principal }: Pick<Admitted, 'principal'>): boolean =>
+  principal.credentialId === ANONYMOUS_ID;
+
 /** The answer for another connection of the same client: its own peer, and what the first one has proven. */
 function withFacts(admitted: Admitted, facts: Facts, revision = admitted.revision): Admitted {
   const { principal, resolved, policy } = admitted;
+  if (isAnonymous(admitted)) {
+    const { username: _claimed, ...own } = facts;
+    return { principal: { ...principal, facts: own }, resolved, policy, revision };
+  }
   const { username, methods } = principal.facts;
   let proven = facts;
   // A certificate may have told it.
@@ -268,6 +280,8 @@ export class PolicyCache {
     );
     if (!answer.ok) return { ok: false, reason: answer.reason };
     const admitted = this.#admitted(answer);
+    // Who has proven nothing is asked for again: it is cheap to find, and whatever would prove them may come at any time.
+    if (isAnonymous(answer)) return { ok: true, source: 'policy', admitted };
     // It was fresh when it came, but that is some promises ago.
     if (!this.isStale(answer.revision, answer.resolved.tags)) {
       this.#remember(key, admitted);
@@ -315,15 +329,15 @@ export class PolicyCache {
     let askedHead = false;
     for (let attempt = 0; attempt < STALE_ANSWERS_MAX; attempt++) {
       const answer = await ask(minRevision);
-      if (!answer.ok) {
-        if (askedHead || !CURABLE.has(answer.reason)) return answer;
+      if (!askedHead && mayBeLate(answer)) {
         askedHead = true;
         const head = await this.#headFromNow();
-        if (head <= answer.revision) return answer;
-        minRevision = head;
-        continue;
+        if (head > answer.revision) {
+          minRevision = head;
+          continue;
+        }
       }
-      if (!this.isStale(answer.revision, answer.resolved.tags)) return answer;
+      if (!answer.ok || !this.isStale(answer.revision, answer.resolved.tags)) return answer;
       minRevision = this.#revision;
     }
     throw new OperationalError('policy_not_ready', 'the policy changes faster than it is answered');

@@ -8,8 +8,12 @@ import type {
 } from '@sallyport/domain';
 import type { Action, Decision, Facts, PolicySpec, Terms } from '@sallyport/rules';
 
+/** In place of the id of a credential: of a connection that has proven nothing. No credential has it. */
+export const ANONYMOUS_ID = 'anonymous';
+
 /** Who a connection was found to be. */
 export interface Principal {
+  /** Or `ANONYMOUS_ID`; its facts have no user name then. */
   readonly credentialId: string;
   readonly store: Store;
   /** The secret that opened the credential; absent where the credential needs none. */

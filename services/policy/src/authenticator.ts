@@ -61,17 +61,17 @@ export class Authenticator {
 
   /**
    * The first credential that the CONNECT proves: stores in order, and in a store client id and username together, then
-   * username, then client id, then the certificate. @throws OperationalError `hash_pool_full`, `sealing_key_mismatch`
+   * username, then client id, then the certificate; in `emqx` as its chain says. @throws OperationalError `hash_pool_full`, `sealing_key_mismatch`
    */
   async verify(
     { facts, password }: { readonly facts: Facts; readonly password?: Uint8Array | undefined },
     at: number,
     stores?: readonly Store[],
   ): Promise<Verified> {
-    const candidates = findCandidates(this.#lookup, facts, stores);
+    const candidates = findCandidates(this.#lookup, { facts, stores }, 'password');
     const attempt: Attempt = { facts, password, at, slow: 0 };
     let reason: RefusalReason = 'unknown_client';
-    for (const credential of candidates) {
+    for (const credential of candidates.credentials) {
       const judged = await this.#judge(credential, attempt);
       if (judged.ok) return admitted(candidates, credential, facts, judged);
       if (reason === 'unknown_client' || judged.reason !== 'wrong_secret') reason = judged.reason;

@@ -1,18 +1,27 @@
-import { type Credential, loginKeysOf, type Secret, type Store, STORES } from '@sallyport/domain';
+import {
+  authChainTagsOf,
+  type Credential,
+  credentialTag,
+  loginKeysOf,
+  type Secret,
+  type Store,
+  STORES,
+} from '@sallyport/domain';
 import type { Principal, RefusalReason } from '@sallyport/policy-client';
 import type { Facts, ProofMethod } from '@sallyport/rules';
+import { admittedByChain, type ChainLookup, type ProvenBy } from './chains.ts';
 
 export type Verified =
   | {
       readonly ok: true;
       readonly credential: Credential;
       readonly principal: Principal;
-      /** Ids of all that were looked at: a change of one that did not fit may make it the one that does. */
-      readonly candidates: readonly string[];
+      /** Tags of all that was looked at: a change of what did not fit may make it what does. */
+      readonly tags: readonly string[];
     }
   | { readonly ok: false; readonly reason: RefusalReason };
 
-export interface CredentialLookup {
+export interface CredentialLookup extends ChainLookup {
   credentialsByLogin(key: string): readonly Credential[];
 }
 
@@ -25,15 +34,26 @@ const besideUsername: Readonly<Record<Store, 'never' | 'same' | 'any'>> = {
   clients: 'never',
 };
 
+export interface Candidates {
+  /** In the order in which they are tried. */
+  readonly credentials: readonly Credential[];
+  /** Of what they were chosen by. */
+  readonly tags: readonly string[];
+}
+
 /**
  * Credentials that may admit a connection: stores in the order given, and in a store the most specific match first. Of those
- * that name an authority only the nearest to the client's certificate counts, store by store.
+ * that name an authority only the nearest to the client's certificate counts, store by store; of those of `emqx` the ones of the
+ * first authenticator of the listener's chain that has any.
  */
 export function findCandidates(
   lookup: CredentialLookup,
-  facts: Facts,
-  stores: readonly Store[] = STORES,
-): readonly Credential[] {
+  {
+    facts,
+    stores = STORES,
+  }: { readonly facts: Facts; readonly stores?: readonly Store[] | undefined },
+  how: ProvenBy,
+): Candidates {
   const found = loginKeysOf(facts).flatMap((key) => lookup.credentialsByLogin(key));
   const parents = new Set<Store>();
   const fitting = found.filter((one) => {
@@ -43,7 +63,12 @@ export function findCandidates(
     parents.add(one.store);
     return nearest;
   });
-  return fitting.sort((a, b) => stores.indexOf(a.store) - stores.indexOf(b.store)); // Stable within a store.
+  const credentials = admittedByChain(lookup, facts.listener, fitting, how);
+  const chained = fitting.some((one) => one.store === 'emqx');
+  return {
+    credentials: credentials.toSorted((a, b) => stores.indexOf(a.store) - stores.indexOf(b.store)), // Stable within a store.
+    tags: chained ? authChainTagsOf(facts.listener) : [],
+  };
 }
 
 /** Whether a credential is meant for such a CONNECT at all. */
@@ -67,7 +92,7 @@ export interface Proof {
 }
 
 export function admitted(
-  candidates: readonly Credential[],
+  candidates: Candidates,
   credential: Credential,
   facts: Facts,
   { methods, secret }: Proof,
@@ -78,7 +103,7 @@ export function admitted(
   return {
     ok: true,
     credential,
-    candidates: candidates.map((one) => one.id),
+    tags: [...candidates.tags, ...candidates.credentials.map((one) => credentialTag(one.id))],
     principal: {
       credentialId: credential.id,
       store: credential.store,

@@ -4,6 +4,7 @@ import {
   type AclTable,
   aclTag,
   type AclTarget,
+  authChainTagsOf,
   type Credential,
   credentialTag,
   type DecisionReads,
@@ -22,7 +23,7 @@ import {
   roleTag,
   SETTINGS_TAG,
 } from '@sallyport/domain';
-import type { Principal, Resolved } from '@sallyport/policy-client';
+import { ANONYMOUS_ID, type Principal, type Resolved } from '@sallyport/policy-client';
 import {
   asksForAddress,
   assemblePolicy,
@@ -33,6 +34,8 @@ import {
   type PolicySpec,
   rowsKey,
 } from '@sallyport/rules';
+import { ANONYMOUS, anonymousIsLetIn } from './anonymous.ts';
+import { chainAdmits, type ChainLookup } from './chains.ts';
 import { endOf, entryOf } from './entry.ts';
 
 /** Most assembled policies that are kept. */
@@ -57,8 +60,14 @@ export class PolicyResolver {
 
   /** The policy of a principal at this moment, or undefined when it may not be connected (any more). */
   resolve(principal: Principal, at: number): ResolvedPolicy | undefined {
+    if (principal.credentialId === ANONYMOUS_ID) {
+      if (!anonymousIsLetIn(this.#reads, principal.facts.listener)) return undefined;
+      return this.policyOf(ANONYMOUS, principal);
+    }
     const credential = this.#reads.credential(principal.credentialId);
-    if (credential === undefined || !mayStay(credential, principal, at)) return undefined;
+    if (credential === undefined || !mayStay(this.#reads, credential, principal, at)) {
+      return undefined;
+    }
     return this.policyOf(credential, principal);
   }
 
@@ -82,6 +91,7 @@ export class PolicyResolver {
     tags.push(aclTag(targets.client), ...loginKeysOf(facts).map(loginTag));
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
     tags.push(...roleIds.map(roleTag));
+    if (credential.store === 'emqx') tags.push(...authChainTagsOf(facts.listener));
     if (membership !== undefined) tags.push(GROUP_RULES_TAG, ...membership.ids.map(groupTag));
     const told = groupsTold(membership);
     const attributes = this.#attributesFor(policy, credential);
@@ -131,6 +141,7 @@ export class PolicyResolver {
     },
   ): PolicySpec {
     const { tables, roles, groups, facts } = parts;
+    const anonymous = credential === ANONYMOUS;
     const settings = this.#reads.settings();
     const { access } = credential;
     const mapped =
@@ -141,6 +152,7 @@ export class PolicyResolver {
       credential.superuser,
       ...Object.values(tables).map((table) => partKey(table) + rowsKey(table, facts)),
       settings.updatedRevision,
+      anonymous,
       groups.map((group) => `${group.id}@${group.updatedRevision}`).join(),
     ].join('|');
     const known = this.#assembled.get(key);
@@ -156,7 +168,8 @@ export class PolicyResolver {
         ...(everyone && { everyone }),
       },
       groups,
-      settings,
+      // Nobody is who they say here: what no rule allows is denied, whatever is usual for others.
+      settings: anonymous ? { ...settings, noMatch: 'deny' } : settings,
       roles,
     });
     const policyId = createHash('sha256')
@@ -220,10 +233,14 @@ function aclTargetsOf(facts: Facts): { client: AclTarget; username: AclTarget | 
   };
 }
 
-/** Names the rules of the credential itself; a keyword that gives the same patterns is the same. */
-/** Whether a credential still admits who came in by it: matching, as it must be, and its secret not ended. */
-function mayStay(credential: Credential, principal: Principal, at: number): boolean {
-  const { facts, secretId } = principal;
+/** Whether a credential still admits who came in by it: matching, as it must be, in a chain that asks it, and its secret not ended. */
+function mayStay(
+  chains: ChainLookup,
+  credential: Credential,
+  { facts, secretId }: Principal,
+  at: number,
+): boolean {
+  if (!chainAdmits(chains, credential, facts)) return false;
   if (!loginKeysOf(facts).includes(loginKey(credential.match))) return false;
   const entry = entryOf(credential, facts, at);
   if (!entry.ok) return false;

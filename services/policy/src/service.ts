@@ -3,7 +3,6 @@ import {
   addressOfPeer,
   type BanRule,
   type Credential,
-  credentialTag,
   type Revision,
   TLS_LISTENERS,
 } from '@sallyport/domain';
@@ -18,6 +17,7 @@ import {
   type ListenerTrustAnswer,
   type PolicyClient,
   type PolicyStatus,
+  type RefusalReason,
   RESOLVE_PRINCIPALS_MAX,
   type ResolveAnswer,
   type ResolveRequest,
@@ -29,6 +29,7 @@ import {
 import type { ReadModel } from '@sallyport/read-model';
 import { compilePolicy, explain, type Facts, type PolicySpec } from '@sallyport/rules';
 import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
+import { ANONYMOUS, anonymousPrincipal } from './anonymous.ts';
 import { Authenticator } from './authenticator.ts';
 import type { Verified } from './candidates.ts';
 import type { ImportedSecrets } from './rehash/imported-secrets.ts';
@@ -85,7 +86,7 @@ export class PolicyService implements PolicyClient {
       const revision = this.#model.revision;
       if (this.#ban(request.facts) !== undefined) return { ok: false, revision, reason: 'banned' };
       const verified = await this.#authenticator.verify(request, this.#clock(), request.stores);
-      if (!verified.ok) return { ok: false, revision, reason: verified.reason };
+      if (!verified.ok) return this.#unproven(request, verified.reason, revision);
       // Verifying took time: the credential must still be the one that was proven.
       const { credential } = verified;
       const now = this.#model.reads.credential(credential.id);
@@ -96,14 +97,25 @@ export class PolicyService implements PolicyClient {
     throw new OperationalError('policy_not_ready', 'the credential keeps changing');
   }
 
+  /** Somebody who has proven nothing: refused, unless an administrator has asked for such to be let in. */
+  #unproven(
+    { facts, stores }: AuthenticateRequest,
+    reason: RefusalReason,
+    revision: Revision,
+  ): AuthenticateAnswer {
+    const principal = anonymousPrincipal(this.#model, facts, stores);
+    if (principal === undefined) return { ok: false, revision, reason };
+    return { ok: true, revision, principal, ...this.#resolver.policyOf(ANONYMOUS, principal) };
+  }
+
   #admission(
     revision: Revision,
     credential: Credential,
-    { principal, candidates }: Extract<Verified, { ok: true }>,
+    { principal, tags }: Extract<Verified, { ok: true }>,
   ): AdmittedAnswer {
     const { policy, resolved } = this.#resolver.policyOf(credential, principal);
-    const tags = new Set([...resolved.tags, ...candidates.map(credentialTag)]);
-    return { ok: true, revision, principal, policy, resolved: { ...resolved, tags: [...tags] } };
+    const all = [...new Set([...resolved.tags, ...tags])];
+    return { ok: true, revision, principal, policy, resolved: { ...resolved, tags: all } };
   }
 
   async scramFirst({ minRevision, ...request }: ScramFirstRequest): Promise<ScramFirstAnswer> {

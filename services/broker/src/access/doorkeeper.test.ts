@@ -1,4 +1,5 @@
 import type { BanRule, DomainEvent } from '@sallyport/domain';
+import { ANONYMOUS_ID } from '@sallyport/policy-client';
 import { describe, expect, it } from 'vitest';
 import { RateLimit } from '../listeners/rate-limit.ts';
 import { BanList } from './ban-list.ts';
@@ -51,6 +52,13 @@ describe('Doorkeeper', () => {
     const { asked } = setUp([thief], 2);
     for (let index = 0; index < 5; index++) expect(asked('thief')).toBe('banned');
     expect([asked('c'), asked('c'), asked('c')]).toEqual([undefined, undefined, 'flapping']);
+  });
+
+  it('does not count those as one who have no credential; a ban meets them', () => {
+    const { door } = setUp([thief]);
+    const nobody = { credentialId: ANONYMOUS_ID, clientId: 'c', peer: '192.0.2.1:5' };
+    for (let index = 0; index < 5; index++) expect(door.lastObjection(nobody)).toBeUndefined();
+    expect(door.lastObjection({ ...nobody, clientId: 'thief' })?.verdict).toBe('banned');
   });
 
   it('objects again once it is known who it is: to a ban that came meanwhile, and to a credential that is too fast', () => {

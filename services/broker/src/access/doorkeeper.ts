@@ -1,4 +1,5 @@
 import { addressOfPeer } from '@sallyport/domain';
+import { ANONYMOUS_ID } from '@sallyport/policy-client';
 import type { RateLimit } from '../listeners/rate-limit.ts';
 import type { BanList, BanSubject } from './ban-list.ts';
 import type { Flapping } from './flapping.ts';
@@ -47,6 +48,8 @@ export class Doorkeeper {
   lastObjection(proven: { readonly credentialId: string } & BanSubject): Objection | undefined {
     const { bans, credentialRate } = this.#options;
     if (bans.find(proven) !== undefined) return { verdict: 'banned', reason: 'banned' };
+    // Those that have no credential do not share one: their sources are what is counted.
+    if (proven.credentialId === ANONYMOUS_ID) return undefined;
     if (credentialRate?.take(proven.credentialId) !== false) return undefined;
     return { verdict: 'rate_exceeded', reason: 'credential_rate' };
   }

@@ -23,7 +23,13 @@ import {
   type SecretBox,
   type SecretHasher,
 } from '@sallyport/secrets';
-import { admitted, type CredentialLookup, findCandidates, type Verified } from '../candidates.ts';
+import {
+  admitted,
+  type Candidates,
+  type CredentialLookup,
+  findCandidates,
+  type Verified,
+} from '../candidates.ts';
 import { entryOf } from '../entry.ts';
 import { ExchangeStates } from './exchange-states.ts';
 import { type ClientFirst, parseClientFinal, parseClientFirst } from './messages.ts';
@@ -111,7 +117,7 @@ export class ScramAuthenticator {
     if (!agrees(facts, username)) return refused('username_mismatch');
     const proving = { ...facts, username };
     const candidates = this.#candidates(proving, stores);
-    const provable = this.#provable(candidates, { mechanism, facts: proving, at });
+    const provable = this.#provable(candidates.credentials, { mechanism, facts: proving, at });
     const asked = provable.find((one) => one.refusal === undefined) ?? provable[0];
     const serverNonce = randomBytes(NONCE_BYTES).toString('base64');
     const serverFirst = `r=${nonce}${serverNonce}${challengeText(asked.verifier)}`;
@@ -131,7 +137,7 @@ export class ScramAuthenticator {
     const facts = { ...request.facts, username };
     const candidates = this.#candidates(facts, request.stores);
     // A proof depends on the salt: it fits no keys but those of the challenge. All are checked, whatever becomes of them.
-    const judged = this.#provable(candidates, { mechanism, facts, at }).map((one) => ({
+    const judged = this.#provable(candidates.credentials, { mechanism, facts, at }).map((one) => ({
       ...one,
       signature: checkScramProof(one.verifier, claim),
     }));
@@ -167,9 +173,9 @@ export class ScramAuthenticator {
     return { ok: true, mechanism, username, authMessage, proof };
   }
 
-  #candidates(facts: Facts, stores: readonly Store[] | undefined): readonly Credential[] {
-    const candidates = findCandidates(this.#lookup, facts, stores);
-    const [found] = candidates;
+  #candidates(facts: Facts, stores: readonly Store[] | undefined): Candidates {
+    const candidates = findCandidates(this.#lookup, { facts, stores }, 'scram');
+    const [found] = candidates.credentials;
     if (found !== undefined) this.#foundKey = loginKey(found.match);
     // Reading a credential takes a few microseconds more than finding none, so one is read in any case.
     else if (this.#foundKey !== undefined) this.#lookup.credentialsByLogin(this.#foundKey);

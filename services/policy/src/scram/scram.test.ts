@@ -508,6 +508,7 @@ describe('time', () => {
         read += found.length;
         return found;
       },
+      authChain: (scope: string) => model.authChain(scope),
     };
     const scram = new ScramAuthenticator({ lookup, box, hasher });
     const request = { facts: facts('c'), exchangeId: ID, mechanism: 'SCRAM-SHA-256' } as const;

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import type {
   AclRule,
   AclTarget,
+  Authenticator,
+  ChainMember,
   Command,
   Credential,
   CredentialFields,
@@ -29,6 +31,7 @@ import { PolicyService } from '../service.ts';
 type More = Partial<CredentialFields> & {
   readonly store?: Store;
   readonly kind?: Credential['kind'];
+  readonly chain?: ChainMember;
 };
 
 /** A whole control plane in memory: log, executor, read model and policy service; time stands still until it is moved. */
@@ -96,6 +99,7 @@ export class World implements AsyncDisposable {
     password: string,
     more: Partial<CredentialFields> & {
       readonly store?: Store;
+      readonly chain?: ChainMember;
       readonly mechanisms?: readonly ScramMechanism[];
     } = {},
   ): Promise<number> {
@@ -120,6 +124,15 @@ export class World implements AsyncDisposable {
       ...more,
     } as const;
     return this.run({ type: 'AddCredential', data: { ...data, secrets } });
+  }
+
+  /** Makes it the chain of a scope. */
+  chain(
+    scope: string,
+    authenticators: readonly Authenticator[],
+    anonymous = false,
+  ): Promise<number> {
+    return this.run({ type: 'ReplaceAuthChain', data: { scope, authenticators, anonymous } });
   }
 
   secret(credentialId: string, secretId: string, text: string): Secret {
@@ -153,6 +166,18 @@ export class World implements AsyncDisposable {
     rmSync(this.#folder, { recursive: true });
   }
 }
+
+/** The authenticator of passwords. */
+export const passwords = (
+  changes: Partial<Extract<Authenticator, { mechanism: 'password_based' }>> = {},
+): Authenticator => ({
+  mechanism: 'password_based',
+  backend: 'built_in_database',
+  enabled: true,
+  matchBy: 'username',
+  hash: { name: 'argon2id' },
+  ...changes,
+});
 
 export const facts = (clientId: string, username?: string): Facts => ({
   clientId,
