@@ -20,6 +20,7 @@ import { OperatorTokens } from './http/tokens.ts';
 import { createValidatorCompiler } from './http/validation.ts';
 import { Writer } from './http/write.ts';
 import type { AdminApiPorts } from './ports.ts';
+import { resumeRemovals } from './routes/auth-chains/removal.ts';
 
 /** The administration API. */
 export interface AdminApi {
@@ -58,12 +59,14 @@ export async function createAdminApi(
   await app.register(tbmqFacade, { context, methods });
   app.setNotFoundHandler((request) => notFound(request, methods));
   await app.ready();
+  const resumed = resumeRemovals(ports);
   const listening = new Listening();
   return {
     app,
     listen: () => listening.open(config.http.listen, app.routing.bind(app)),
     close: async () => {
       await listening.close();
+      await resumed;
       await app.close();
     },
   };

@@ -10,7 +10,7 @@ import { importedVerifier, type PasswordHash, sealingContext } from '@sallyport/
 import type { ApiContext } from '../http/context.ts';
 import { createChecker } from '../http/validation.ts';
 import type { CommandInputs } from '../http/write.ts';
-import { createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
+import { algorithmFor, createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
 import {
   checkSecretMembers,
   type CreateBody,
@@ -64,7 +64,7 @@ export class CredentialRows implements RowPreparer {
     checkSecretMembers(body);
     const { reads } = this.#context.ports.model;
     if (this.#existing === 'refuse') return this.#added(body, inputs);
-    const id = reads.credentialIdByName(body.store, body.name);
+    const id = reads.credentialIdByName(body.store, body.name, body.chain);
     const present = id === undefined ? undefined : reads.credential(id);
     if (present === undefined) return this.#added(body, inputs);
     if (this.#existing === 'keep') return { row: { unchanged: present.id } };
@@ -75,7 +75,8 @@ export class CredentialRows implements RowPreparer {
     const slow = body.password !== undefined || (body.scram?.length ?? 0) > 0;
     const failure = slow ? this.#failureWithout(body, inputs) : undefined;
     if (failure !== undefined) return { row: { failure } };
-    if (slow && this.#dry) return { row: { command: addOf(placeholder(body, inputs)) } };
+    if (slow && this.#dry)
+      return { row: { command: addOf(placeholder(this.#context, body, inputs)) } };
     const { credential, generated } = await prepareCredential(this.#context, body, inputs);
     return {
       row: { command: addOf(credential) },
@@ -86,7 +87,7 @@ export class CredentialRows implements RowPreparer {
   /** What is wrong with a row whatever its secret is: hashing takes milliseconds, and this does not. */
   #failureWithout(body: CreateBody, inputs: CommandInputs): RowFailure | undefined {
     const { reads } = this.#context.ports.model;
-    const decided = decide(reads, addOf(placeholder(body, inputs)), inputs.at);
+    const decided = decide(reads, addOf(placeholder(this.#context, body, inputs)), inputs.at);
     return decided.ok ? undefined : rowFailureOf(decided.rejection);
   }
 
@@ -102,13 +103,21 @@ export class CredentialRows implements RowPreparer {
     // No keys can be made from a hash.
     const usual = passwordHash === undefined ? presentMechanisms(present, inputs.at) : [];
     const { username } = body.match;
-    const how = { password, passwordHash, scramOnly, mechanisms: scram ?? usual, username };
+    const algorithm = algorithmFor(this.#context, present);
+    const mechanisms = scram ?? usual;
+    const how = { password, passwordHash, scramOnly, mechanisms, username, algorithm };
     return createSecret(this.#context, { credentialId: present.id, ...how }, inputs);
   }
 
   async #changed(present: Credential, body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
     if (body.kind !== present.kind) return { row: { failure: otherKind } };
-    const { id: _id, store: _store, kind: _kind, ...changes } = fieldsOf(body, inputs);
+    const {
+      id: _id,
+      store: _store,
+      kind: _kind,
+      chain: _chain,
+      ...changes
+    } = fieldsOf(body, inputs);
     const created = await this.#newSecret(present, body, inputs);
     const secret = created === undefined ? {} : { secret: created.secret };
     const generated = created?.generated;

@@ -135,7 +135,7 @@ function creation(
     },
     rehearsal: (inputs) => ({
       type: 'AddCredential',
-      data: placeholder(bodyOf(inputs), own(inputs)),
+      data: placeholder(context, bodyOf(inputs), own(inputs)),
     }),
   };
 }

@@ -2,6 +2,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { aclRoutes } from '../routes/acl/routes.ts';
 import { apiKeyRoutes } from '../routes/api-keys/routes.ts';
+import { authChainRoutes } from '../routes/auth-chains/routes.ts';
 import { authRoutes } from '../routes/auth/routes.ts';
 import { certificateRoutes } from '../routes/certificates/routes.ts';
 import { configRoutes } from '../routes/config/routes.ts';
@@ -46,6 +47,7 @@ const resources: readonly Routes[] = [
   clientRoutes,
   banRoutes,
   connectionRoutes,
+  authChainRoutes,
 ];
 
 /** The routes below `/api/v1`, with what all of them have in common. */

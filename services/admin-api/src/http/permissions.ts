@@ -19,6 +19,7 @@ export const RESOURCES = [
   'clients',
   'bans',
   'connections',
+  'auth-chains',
 ] as const;
 export type Resource = (typeof RESOURCES)[number];
 

@@ -68,6 +68,8 @@ export interface Write {
   readonly answer: (done: Done) => Answer;
   /** Revision that last changed the object now; for the entity tag of a 412. */
   readonly current?: () => Revision | undefined;
+  /** What is left to do once the command is stored, before it is answered; also of a retry. Does not throw. */
+  readonly afterwards?: () => Promise<void>;
   /** Makes the command again when the object has changed while it was made, because the caller set no condition. */
   readonly retryStale?: boolean;
 }
@@ -109,6 +111,7 @@ export class Writer {
       ...(apply === undefined ? {} : { apply }),
     };
     const done = await this.run(context, write);
+    await write.afterwards?.();
     if (done.replayed) void reply.header('idempotency-replayed', 'true');
     return this.#send(request, reply, done, write.answer(done));
   }

@@ -6,7 +6,7 @@ import { writeAnswers } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import { createChecker } from '../../http/validation.ts';
 import type { CommandInputs } from '../../http/write.ts';
-import { createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
+import { algorithmFor, createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
 import { storedFields, type ValidityView, validityView } from './proof-schema.ts';
 import { type JsonObject, mergePatch } from './merge-patch.ts';
 import { withWholeAccess } from './roles-access.ts';
@@ -45,7 +45,8 @@ async function newSecret(
   if (password === undefined) return undefined;
   const { username } = next.match ?? current.match;
   const mechanisms = scram ?? presentMechanisms(current, inputs.at);
-  const wanted = { credentialId: current.id, password, mechanisms, username };
+  const algorithm = algorithmFor(context, current);
+  const wanted = { credentialId: current.id, password, mechanisms, username, algorithm };
   return (await createSecret(context, wanted, inputs)).secret;
 }
 

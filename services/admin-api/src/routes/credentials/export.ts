@@ -1,4 +1,4 @@
-import { type Credential, STORES } from '@sallyport/domain';
+import { type Credential, memberOf, STORES } from '@sallyport/domain';
 import { Type } from 'typebox';
 import { pages } from '../../bulk/pages.ts';
 import { registerRowExport } from '../../bulk/row-export.ts';
@@ -28,6 +28,8 @@ export const CSV_COLUMNS = [
   'grants',
   'validity.from',
   'validity.until',
+  'chain.scope',
+  'chain.authenticator',
 ] as const;
 
 /** What an export tells of a credential, and an import takes: never a secret, nor what one could be checked by. */
@@ -40,17 +42,17 @@ export function exportedFields(credential: Credential) {
   };
 }
 
-type Exported = Pick<Credential, 'store' | 'kind'> & ReturnType<typeof exportedFields>;
+type Exported = Pick<Credential, 'store' | 'kind' | 'chain'> & ReturnType<typeof exportedFields>;
 
-const exportedRow = (credential: Credential): Exported => ({
-  store: credential.store,
-  kind: credential.kind,
-  ...exportedFields(credential),
-});
+function exportedRow(credential: Credential): Exported {
+  const { store, kind } = credential;
+  const chain = memberOf(credential);
+  return { store, kind, ...exportedFields(credential), ...(chain === undefined ? {} : { chain }) };
+}
 
 /** Access that has columns of its own has those; any other is one cell. */
 export function csvCells(fields: Exported): readonly string[] {
-  const { store, kind, name, match, access, attributes, grants, validity } = fields;
+  const { store, kind, name, match, access, attributes, grants, validity, chain } = fields;
   const hasColumns = ['acl', 'unrestricted', 'patterns'].includes(access.kind);
   const lists = access.kind === 'patterns' ? [access.publish, access.subscribe] : [];
   const [publish, subscribe] = lists.map((one) => JSON.stringify(one));
@@ -62,7 +64,7 @@ export function csvCells(fields: Exported): readonly string[] {
     ...[attributes, grants].map((one) =>
       Object.keys(one).length === 0 ? '' : JSON.stringify(one),
     ),
-    ...[validity.from, validity.until],
+    ...[validity.from, validity.until, chain?.scope, chain?.authenticator],
   ];
   return cells.map((cell) => cell ?? '');
 }

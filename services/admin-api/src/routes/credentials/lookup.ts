@@ -1,6 +1,11 @@
 import {
+  type Authenticator,
+  authenticatorOf,
   type Credential,
+  DEFAULT_HASH,
+  type HashAlgorithm,
   isLive,
+  memberOf,
   type Revision,
   saslprep,
   type ScramKeys,
@@ -9,6 +14,7 @@ import {
 } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import {
+  BCRYPT_PASSWORD_BYTES_MAX,
   importedVerifier,
   type PasswordHash,
   SECRET_BYTES_MAX,
@@ -41,6 +47,27 @@ export interface NewSecret {
   readonly username: string | undefined;
   /** Nothing but the SCRAM keys is kept. */
   readonly scramOnly?: boolean;
+  /** Of a password; argon2id when undefined. */
+  readonly algorithm?: HashAlgorithm | undefined;
+}
+
+/** The authenticator that a credential belongs to; undefined outside of chains, and where its chain does not have it. */
+export function authenticatorFor(
+  { ports }: ApiContext,
+  credential: Pick<Credential, 'store' | 'chain'>,
+): Authenticator | undefined {
+  const member = memberOf(credential);
+  if (member === undefined) return undefined;
+  return authenticatorOf(ports.model.reads.authChain(member.scope), member.authenticator);
+}
+
+/** How a new password of a credential is hashed. */
+export function algorithmFor(
+  context: ApiContext,
+  credential: Pick<Credential, 'store' | 'chain'>,
+): HashAlgorithm {
+  const authenticator = authenticatorFor(context, credential);
+  return authenticator?.mechanism === 'password_based' ? authenticator.hash : DEFAULT_HASH;
 }
 
 /** Mechanisms of the present secret: what a new one has unless it is said. */
@@ -58,7 +85,7 @@ export async function createSecret(
   const { credentialId, password, mechanisms, username = '', scramOnly = false } = wanted;
   checkCombination(wanted);
   if (wanted.passwordHash !== undefined) return importedSecret(ports, wanted, inputs);
-  if (password !== undefined) checkPassword(password, mechanisms);
+  if (password !== undefined) checkPassword(password, wanted);
   const { secret: text, verifier } = await textOf(ports, wanted);
   const context = sealingContext({ kind: 'credential', id: credentialId });
   const scram: ScramKeys[] = [];
@@ -78,10 +105,10 @@ export async function createSecret(
 /** The text of the secret and what it is verified by; nothing is computed that is not kept. */
 async function textOf(
   { hasher }: ApiContext['ports'],
-  { password, scramOnly }: NewSecret,
+  { password, scramOnly, algorithm }: NewSecret,
 ): Promise<{ readonly secret: string; readonly verifier: string }> {
   if (password === undefined) return hasher.generateSecret();
-  const verifier = scramOnly === true ? '' : await hasher.hashPassword(password);
+  const verifier = scramOnly === true ? '' : await hasher.hashPassword(password, algorithm);
   return { secret: password, verifier };
 }
 
@@ -121,11 +148,18 @@ function importedSecret(
   };
 }
 
-function checkPassword(password: string, mechanisms: readonly ScramMechanism[]): void {
+function checkPassword(
+  password: string,
+  { mechanisms, algorithm }: Pick<NewSecret, 'mechanisms' | 'algorithm'>,
+): void {
   const refuse = (detail: string): Error =>
     refused('credential_invalid', { problems: [{ pointer: '/password', detail }] });
   if (Buffer.byteLength(password) > SECRET_BYTES_MAX) {
     throw refuse(`must be at most ${SECRET_BYTES_MAX} bytes of UTF-8`);
+  }
+  const bytes = Buffer.byteLength(password);
+  if (algorithm?.name === 'bcrypt' && bytes > BCRYPT_PASSWORD_BYTES_MAX) {
+    throw refuse(`must be at most ${BCRYPT_PASSWORD_BYTES_MAX} bytes of UTF-8 for bcrypt`);
   }
   if (mechanisms.length > 0 && saslprep(password) === undefined) {
     throw refuse('has characters that SCRAM does not take (RFC 4013); an empty scram does without');

@@ -1,9 +1,9 @@
-import type { NewCredential, Secret } from '@sallyport/domain';
+import type { NewCredential, ScramMechanism, Secret } from '@sallyport/domain';
 import type { Static } from 'typebox';
 import type { ApiContext } from '../../http/context.ts';
 import { refused } from '../../http/problems.ts';
 import type { CommandInputs } from '../../http/write.ts';
-import { createSecret } from './lookup.ts';
+import { algorithmFor, authenticatorFor, createSecret } from './lookup.ts';
 import { storedFields } from './proof-schema.ts';
 import { withWholeAccess } from './roles-access.ts';
 import type { createBody } from './schema.ts';
@@ -36,6 +36,13 @@ export function checkSecretMembers(body: CreateBody): void {
 const contradiction = (pointer: string, detail: string): Error =>
   refused('invalid_request', { problems: [{ pointer, detail }] });
 
+/** Mechanisms that the new secret has: those that are asked for, or that its authenticator takes instead of a password. */
+function mechanismsOf(context: ApiContext, body: CreateBody): readonly ScramMechanism[] {
+  if (body.scram !== undefined || body.passwordHash !== undefined) return body.scram ?? [];
+  const authenticator = hasSecret(body) ? authenticatorFor(context, body) : undefined;
+  return authenticator?.mechanism === 'scram' ? [authenticator.scram] : [];
+}
+
 /** Everything of the body but its secret, as it is stored. */
 export function fieldsOf(body: CreateBody, inputs: CommandInputs) {
   const { password: _password, passwordHash: _hash, generateSecret: _generate, ...more } = body;
@@ -50,13 +57,15 @@ export async function prepareCredential(
   inputs: CommandInputs,
 ): Promise<PreparedCredential> {
   checkSecretMembers(body);
-  const { password, passwordHash, scramOnly, scram: mechanisms = [] } = body;
+  const { password, passwordHash, scramOnly } = body;
+  const mechanisms = mechanismsOf(context, body);
   const fields = fieldsOf(body, inputs);
   const secrets: Secret[] = [];
   let generated: string | undefined;
   if (hasSecret(body)) {
     const { username } = body.match;
-    const how = { password, passwordHash, mechanisms, scramOnly };
+    const algorithm = algorithmFor(context, body);
+    const how = { password, passwordHash, mechanisms, scramOnly, algorithm };
     const created = await createSecret(
       context,
       { credentialId: fields.id, username, ...how },
@@ -72,8 +81,12 @@ export async function prepareCredential(
 }
 
 /** The credential with secrets that open nothing: for finding out whether it would be taken, which needs no hash. */
-export function placeholder(body: CreateBody, inputs: CommandInputs): NewCredential {
-  const keys = (body.scram ?? []).map((mechanism) => ({ mechanism, verifier: '' }));
+export function placeholder(
+  context: ApiContext,
+  body: CreateBody,
+  inputs: CommandInputs,
+): NewCredential {
+  const keys = mechanismsOf(context, body).map((mechanism) => ({ mechanism, verifier: '' }));
   const scram = keys.length === 0 ? {} : { scram: keys };
   const secret = { secretId: '', verifier: '', createdAt: inputs.at, ...scram };
   return { ...fieldsOf(body, inputs), secrets: hasSecret(body) ? [secret] : [] };

@@ -1,8 +1,15 @@
-import { type Credential, evolveCredential } from '@sallyport/domain';
+import {
+  AUTHENTICATOR_IDS,
+  type ChainMember,
+  type Credential,
+  evolveCredential,
+} from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
+import type { Static } from 'typebox';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { etagOf, ifRevisionOf } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
+import { refused } from '../../http/problems.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import type { Done } from '../../http/write.ts';
 import { registerPatch, registerReplace } from './change.ts';
@@ -55,10 +62,12 @@ function registerReads(app: TypedApp, context: ApiContext): void {
     (request) => {
       const wanted = pageRequestOf<'name' | 'createdAt' | 'updatedAt'>(request.query);
       const { store, role } = request.query;
+      const chains = chainsOf(request.query);
       const page = model.lists.credentials({
         ...wanted,
         ...(store === undefined ? {} : { store }),
         ...(role === undefined ? {} : { role }),
+        ...(chains === undefined ? {} : { chains }),
       });
       const at = clock();
       return {
@@ -91,6 +100,19 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       return withLastUses(view, uses);
     },
   );
+}
+
+type Asked = Pick<Static<typeof listQuery>, 'chain' | 'authenticator'>;
+
+/** @throws RefusedError `invalid_request` */
+function chainsOf({ chain: scope, authenticator }: Asked): readonly ChainMember[] | undefined {
+  if (scope === undefined && authenticator === undefined) return undefined;
+  if (scope === undefined) {
+    const problems = [{ pointer: '/authenticator', detail: 'needs chain' }];
+    throw refused('invalid_request', { problems });
+  }
+  const ids = authenticator === undefined ? AUTHENTICATOR_IDS : [authenticator];
+  return ids.map((id) => ({ scope, authenticator: id }));
 }
 
 /** The credential as a commit added it, whatever became of it since. */

@@ -1,10 +1,14 @@
 import {
   type AccessSpec,
   ATTRIBUTES_MAX,
+  AUTHENTICATOR_IDS,
+  type AuthenticatorId,
+  type ChainMember,
   type Credential,
   type Grant,
   IMPORTED_ALGORITHMS,
   isLive,
+  memberOf,
   PATTERN_BYTES_MAX,
   PATTERNS_MAX,
   ROLE_ID_BYTES_MAX,
@@ -103,6 +107,24 @@ const fields = {
 const kind = Type.Enum(['password', 'certificate']);
 const store = Type.Enum([...STORES]);
 
+/** Longest scope of a chain, in characters. */
+const SCOPE_LENGTH_MAX = 128;
+
+const scope = Type.String({ maxLength: SCOPE_LENGTH_MAX });
+
+const chainSchema = Type.Unsafe<ChainMember>({
+  type: 'object',
+  required: ['scope', 'authenticator'],
+  additionalProperties: false,
+  properties: {
+    scope,
+    authenticator: { type: 'string', enum: [...AUTHENTICATOR_IDS] },
+  },
+  description:
+    'Of the store `emqx`: the authenticator of a chain that the credential belongs to, within which its name and its match are ' +
+    'unique. When a credential is made: the one for passwords of the global chain when left out.',
+});
+
 export const passwordSchema = Type.String({
   minLength: 1,
   maxLength: SECRET_BYTES_MAX,
@@ -139,13 +161,19 @@ const generateSecret = defaulted(
 
 export const fieldsSchema = Type.Object(fields, closed);
 
-export const exportedSchema = Type.Object({ store, kind, ...fields });
+export const exportedSchema = Type.Object({
+  store,
+  kind,
+  ...fields,
+  chain: Type.Optional(chainSchema),
+});
 
 export const createBody = Type.Object(
   {
     store: defaulted(Type.Unsafe<Store>({ ...store, default: 'native' })),
     kind: defaulted(Type.Unsafe<Credential['kind']>({ ...kind, default: 'password' })),
     ...fields,
+    chain: Type.Optional(chainSchema),
     password: Type.Optional(passwordSchema),
     passwordHash: Type.Optional(passwordHashSchema),
     generateSecret,
@@ -214,6 +242,7 @@ const viewMembers = {
   store,
   kind,
   ...fields,
+  chain: Type.Optional(chainSchema),
   secrets: Type.Array(secretSchema, { description: WITHOUT_PROOF }),
   createdAt: instantSchema('When the credential was added.'),
   updatedAt: instantSchema('When it was last changed.'),
@@ -266,6 +295,19 @@ export const listQuery = Type.Object(
         description: 'Id of a role: only credentials that have it.',
       }),
     ),
+    chain: Type.Optional(
+      Type.String({
+        maxLength: SCOPE_LENGTH_MAX,
+        description: 'Scope of a chain: only credentials of the store `emqx` that belong to it.',
+      }),
+    ),
+    authenticator: Type.Optional(
+      Type.Unsafe<AuthenticatorId>({
+        type: 'string',
+        enum: [...AUTHENTICATOR_IDS],
+        description: 'With `chain`: only those of this authenticator.',
+      }),
+    ),
   },
   closed,
 );
@@ -279,6 +321,7 @@ export const secretParams = Type.Object({ id: Type.String(), secretId: Type.Stri
 /** A credential as it is told to callers: secrets without their verifiers, and only those that are live. */
 export function credentialView(credential: Credential, at: number): Record<string, unknown> {
   const { id, store, kind, name, match, enabled, superuser, passwordRequired } = credential;
+  const chain = memberOf(credential);
   return {
     id,
     store,
@@ -292,6 +335,7 @@ export function credentialView(credential: Credential, at: number): Record<strin
     access: credential.access,
     grants: credential.grants ?? [],
     validity: validityView(credential.validity ?? {}),
+    ...(chain === undefined ? {} : { chain }),
     secrets: credential.secrets.filter((one) => isLive(one, at)).map(secretView),
     createdAt: instant(credential.createdAt),
     updatedAt: instant(credential.updatedAt),

@@ -3,7 +3,7 @@ import type { ApiContext, TypedApp } from '../../http/context.ts';
 import { ifRevisionOf } from '../../http/etag.ts';
 import { writeAnswers } from '../../http/openapi.ts';
 import type { Done } from '../../http/write.ts';
-import { createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
+import { algorithmFor, createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
 import {
   idParams,
   rotateBody,
@@ -76,7 +76,8 @@ function registerRotate(app: TypedApp, context: ApiContext): void {
           const inherited = passwordHash === undefined ? presentMechanisms(current, inputs.at) : [];
           const mechanisms = scram ?? inherited;
           const { username } = current.match;
-          const how = { password, passwordHash, mechanisms, scramOnly };
+          const algorithm = algorithmFor(context, current);
+          const how = { password, passwordHash, mechanisms, scramOnly, algorithm };
           const wanted = { credentialId: id, username, ...how };
           const { secret, generated } = await createSecret(context, wanted, inputs);
           shown = generated;

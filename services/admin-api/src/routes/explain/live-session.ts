@@ -1,6 +1,6 @@
 import type { Credential, Revision } from '@sallyport/domain';
 import { Scatter } from '@sallyport/node-registry';
-import type { ExplainAnswer } from '@sallyport/policy-client';
+import { ANONYMOUS_ID, type ExplainAnswer } from '@sallyport/policy-client';
 import type { Action, ApplyMode, Facts, Terms } from '@sallyport/rules';
 import { instant } from '../../http/list-query.ts';
 import { refused } from '../../http/problems.ts';
@@ -87,6 +87,7 @@ export interface ExplainedLive {
   readonly credential: Credential | undefined;
   readonly origin: Origin | undefined;
   readonly connection: object;
+  readonly listener: string;
 }
 
 /** What the node of a live session decides for it, and the object that says so, as it was at the session's revision. */
@@ -99,7 +100,7 @@ export async function explainLive(
   const told = await askNode(ports, soughtOf(connection), asked);
   const answer = { ...told.explanation, revision: told.revision };
   const objects = await objectsBehind(ports, past, told, asked.action);
-  return { answer, ...objects, connection: viewOf(told) };
+  return { answer, ...objects, connection: viewOf(told), listener: told.facts.listener };
 }
 
 async function objectsBehind(
@@ -109,6 +110,8 @@ async function objectsBehind(
   action: Action,
 ): Promise<Pick<ExplainedLive, 'credential' | 'origin'>> {
   const { credentialId, facts, explanation: answer, revision, tags } = told;
+  // No revision has that one.
+  if (credentialId === ANONYMOUS_ID) return { credential: undefined, origin: undefined };
   await model.waitFor(revision, CATCH_UP_MS);
   const { reads } = model;
   const credential = reads.credential(credentialId);

@@ -1,7 +1,12 @@
 import {
+  authenticatorOf,
   type CertificateIdentity,
+  chainInForce,
   type Credential,
+  type DecisionReads,
   isLive,
+  memberKey,
+  memberOf,
   parseFingerprint,
 } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
@@ -55,7 +60,12 @@ export const explainRoutes: Routes = (app, { ports }) => {
         ...answer,
         opinions: [...answer.opinions],
         ...('connection' in found && { connection: found.connection }),
-        ...(credential && { credential: stateOf(credential, ports.clock()) }),
+        ...(credential && {
+          credential: {
+            ...stateOf(credential, ports.clock()),
+            ...authenticatorState(ports.model.reads, credential, found.listener),
+          },
+        }),
         ...(origin && { origin }),
         ...(event && { event: { ...event, at: instant(event.at) } }),
       };
@@ -75,6 +85,7 @@ interface Explained {
   readonly answer: ExplainAnswer;
   readonly credential: Credential;
   readonly origin: Origin | undefined;
+  readonly listener: string;
 }
 
 /** The answer, and the objects that it was made from: both of one revision. @throws OperationalError `policy_not_ready` */
@@ -89,7 +100,7 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
     const principal = {
       credentialId,
       store: credential.store,
-      facts: { ...facts, methods: provenBy(secretId, facts) },
+      facts: { ...facts, methods: provenBy(credential, secretId, facts) },
       ...(secretId !== undefined && { secretId }),
     };
     const before = model.revision;
@@ -98,7 +109,7 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
     if (model.revision !== answer.revision || before !== answer.revision) continue;
     const { action } = asked;
     const origin = originOf({ reads: model.reads, credential, facts, action, answer });
-    return { answer, credential, origin };
+    return { answer, credential, origin, listener: facts.listener };
   }
   throw new OperationalError('policy_not_ready', 'the policy changes faster than it is explained');
 }
@@ -159,9 +170,15 @@ function certificateOf(shown: NonNullable<ExplainBody['certificate']>): Certific
 }
 
 /** The question is about a client that has got in: it has proven what it has. */
-function provenBy(secretId: string | undefined, { certificate }: Facts): readonly ProofMethod[] {
+function provenBy(
+  credential: Credential,
+  secretId: string | undefined,
+  { certificate }: Facts,
+): readonly ProofMethod[] {
+  const byScram = memberOf(credential)?.authenticator === 'scram:built_in_database';
+  const secret = byScram ? 'scram' : 'password';
   return [
-    ...(secretId === undefined ? [] : (['password'] as const)),
+    ...(secretId === undefined ? [] : ([secret] as const)),
     ...(certificate === undefined ? [] : (['certificate'] as const)),
   ];
 }
@@ -170,6 +187,19 @@ function stateOf(credential: Credential, at: number) {
   const { id, name, store, enabled, superuser, passwordRequired, updatedRevision } = credential;
   const secretsLive = credential.secrets.filter((one) => isLive(one, at)).length;
   return { id, name, store, enabled, superuser, passwordRequired, secretsLive, updatedRevision };
+}
+
+/** Whether a credential's authenticator would ask it on the listener, as that is now. */
+function authenticatorState(reads: DecisionReads, credential: Credential, listener: string) {
+  const member = memberOf(credential);
+  if (member === undefined) return {};
+  const { scope, authenticator: id } = member;
+  const chain = reads.authChain(scope);
+  const implicit = chain === undefined && memberKey(member) === '';
+  const enabled = implicit || authenticatorOf(chain, id)?.enabled === true;
+  const ruling = chainInForce(reads, listener);
+  const inForce = ruling === undefined ? implicit : ruling.scope === scope;
+  return { authenticator: { scope, id, enabled, inForce } };
 }
 
 /** The topic to judge, without the share group that it came with. @throws RefusedError `invalid_request` */

@@ -159,6 +159,20 @@ export const explanationSchema = Type.Object({
         enabled: Type.Boolean(),
         superuser: Type.Boolean(),
         passwordRequired: Type.Boolean(),
+        authenticator: Type.Optional(
+          Type.Object(
+            {
+              scope: Type.String(),
+              id: Type.String(),
+              enabled: Type.Boolean({
+                description:
+                  'Whether it is in its chain, and enabled there; true before any chain is set.',
+              }),
+              inForce: Type.Boolean({ description: 'Whether its chain is that of the listener.' }),
+            },
+            { description: 'Of the store `emqx`: whom the credential is asked by now.' },
+          ),
+        ),
         secretsLive: Type.Integer({ description: 'Secrets that open it now.' }),
         updatedRevision: Type.Integer(),
       },
