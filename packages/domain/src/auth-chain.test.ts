@@ -371,6 +371,21 @@ describe('the users of an authenticator', () => {
     expect(state.credential('c')).toBeDefined();
   });
 
+  test('are not removed by who has asked to keep them', () => {
+    const data = {
+      scope: LISTENER,
+      authenticators: [],
+      anonymous: false,
+      keepUsers: true,
+    } as const;
+    const command = { type: 'ReplaceAuthChain', data } as const;
+    given(world).when(command).then(replaced(LISTENER, []));
+    const { problems } = given(world, added(chained('a', onListener)))
+      .when(command)
+      .thenRejected('authenticator_has_users');
+    expect(problems?.map((one) => one.pointer)).toEqual(['/authenticators']);
+  });
+
   test('who were there before the global chain was set are not removed by setting it without them', () => {
     given(added(chained('u', undefined)))
       .when(replace('global', [aScramAuthenticator()]))

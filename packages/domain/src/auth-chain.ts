@@ -78,6 +78,8 @@ export type AuthChainCommand =
       readonly type: 'ReplaceAuthChain';
       readonly data: AuthChainFields & {
         readonly scope: string;
+        /** Refused with `authenticator_has_users` when it would remove users. */
+        readonly keepUsers?: true;
         /** Refused with `precondition_failed` unless the chain was last changed by this revision; 0 = says nothing. */
         readonly ifRevision?: Revision;
       };
@@ -164,38 +166,48 @@ export function decideAuthChain(
   }
 }
 
+type Replacement = Extract<AuthChainCommand, { type: 'ReplaceAuthChain' }>['data'];
+
 function decideReplace(
   reads: AuthChainReads,
-  {
-    scope,
-    authenticators,
-    anonymous,
-    ifRevision,
-  }: Extract<AuthChainCommand, { type: 'ReplaceAuthChain' }>['data'],
+  data: Replacement,
 ): Decided<AuthChainEvent | CredentialEvent> {
+  const { scope, authenticators, anonymous, keepUsers } = data;
   const current = reads.authChain(scope);
-  const currentRevision = current?.updatedRevision ?? 0;
-  if (ifRevision !== undefined && ifRevision !== currentRevision) {
-    return reject('precondition_failed', {
-      detail: `The chain was last changed by revision ${currentRevision}.`,
-    });
-  }
-  const problems = problemsOf(scope, authenticators);
-  if (problems.length > 0) return reject('auth_chain_invalid', { problems });
-  const clash =
-    overfull(reads, current, { scope, authenticators, anonymous }) ??
-    clashOf(reads, scope, authenticators, current);
-  if (clash !== undefined) return clash;
+  const refusal = refusalOf(reads, current, data);
+  if (refusal !== undefined) return refusal;
   const kept = authenticators.map(authenticatorId);
   const gone = (current?.authenticators ?? [])
     .map(authenticatorId)
     .filter((id) => !kept.includes(id));
   const removed = removalOf(reads, scope, gone);
+  if (keepUsers === true && removed.events.length > 0) {
+    const detail = `has users, and is not among them: ${gone.join(', ')}`;
+    const problems = [{ pointer: '/authenticators', detail }];
+    return reject('authenticator_has_users', { problems });
+  }
   const removing = [...(current?.removing ?? []), ...removed.unfinished];
   return accept<AuthChainEvent | CredentialEvent>(
     { type: 'AuthChainReplaced', data: { scope, authenticators, anonymous, removing } },
     ...removed.events,
   );
+}
+
+/** Everything that stands against a document but the users that it would remove. */
+function refusalOf(
+  reads: AuthChainReads,
+  current: AuthChain | undefined,
+  data: Replacement,
+): ReturnType<typeof reject> | undefined {
+  const { scope, authenticators, ifRevision } = data;
+  const currentRevision = current?.updatedRevision ?? 0;
+  if (ifRevision !== undefined && ifRevision !== currentRevision) {
+    const detail = `The chain was last changed by revision ${currentRevision}.`;
+    return reject('precondition_failed', { detail });
+  }
+  const problems = problemsOf(scope, authenticators);
+  if (problems.length > 0) return reject('auth_chain_invalid', { problems });
+  return overfull(reads, current, data) ?? clashOf(reads, scope, authenticators, current);
 }
 
 /** What is wrong with the document, whatever is there. */

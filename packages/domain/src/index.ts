@@ -41,6 +41,7 @@ export {
   memberKey,
   memberOf,
   realmOf,
+  storedMember,
 } from './chain-member.ts';
 export {
   type ChainPosition,

@@ -71,7 +71,7 @@ export interface Snapshot
   readonly revision: Revision;
   /** Credentials in the order of their ids, from the first one behind `after`. */
   credentials(after: string, limit: number): readonly Credential[];
-  /** Credentials in the order of stores and names. */
+  /** Credentials in the order of stores, chains and names. */
   credentialsByName(after: Credential | undefined, limit: number): readonly Credential[];
   /** Roles in the order of their names. */
   roles(after: Role | undefined, limit: number): readonly Role[];
@@ -81,6 +81,8 @@ export interface Snapshot
   aclTables(after: AclTable | undefined, limit: number): readonly AclTable[];
   /** Bans in the order of kinds and values, those that have run out included. */
   bans(after: Ban | undefined, limit: number): readonly Ban[];
+  /** In the order of their scopes. */
+  authChains(): readonly AuthChain[];
   /** Of every listener that has one. */
   trust(): readonly Trust[];
   settings(): Settings;

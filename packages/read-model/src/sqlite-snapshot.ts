@@ -1,11 +1,13 @@
 import {
   type AclTable,
   aclTargetKey,
+  type AuthChain,
   type Ban,
   type Credential,
   DEFAULT_SETTINGS,
   type Group,
   type GroupRules,
+  memberKey,
   NO_GROUP_RULES,
   type Revision,
   type Role,
@@ -39,8 +41,8 @@ export class SqliteSnapshot implements Snapshot {
 
   credentialsByName(after: Credential | undefined, limit: number): readonly Credential[] {
     const sql =
-      'SELECT doc FROM credentials WHERE (store, name) > (?, ?) ORDER BY store, name LIMIT ?';
-    return this.#docs(sql, after?.store ?? '', after?.name ?? '', limit);
+      'SELECT doc FROM credentials WHERE (store, chain, name) > (?, ?, ?) ORDER BY store, chain, name LIMIT ?';
+    return this.#docs(sql, after?.store ?? '', memberKey(after?.chain), after?.name ?? '', limit);
   }
 
   roles(after: Role | undefined, limit: number): readonly Role[] {
@@ -65,6 +67,10 @@ export class SqliteSnapshot implements Snapshot {
 
   trust(): readonly Trust[] {
     return this.#docs('SELECT doc FROM trust ORDER BY listener');
+  }
+
+  authChains(): readonly AuthChain[] {
+    return this.#docs('SELECT doc FROM auth_chains ORDER BY scope');
   }
 
   groupRules(): GroupRules {

@@ -1,5 +1,13 @@
-import type { AccessSpec, Credential, Store } from '@sallyport/domain';
-import { NAME_BYTES_MAX, STORES } from '@sallyport/domain';
+import {
+  type AccessSpec,
+  AUTHENTICATOR_IDS,
+  type ChainMember,
+  type Credential,
+  NAME_BYTES_MAX,
+  realmOf,
+  type Store,
+  STORES,
+} from '@sallyport/domain';
 import { type Static, Type } from 'typebox';
 import { proves } from '../bulk/credential-rows.ts';
 import { pages } from '../bulk/pages.ts';
@@ -7,11 +15,11 @@ import type { ApiContext } from '../http/context.ts';
 import { defaulted } from '../http/list-query.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { exportedFields } from '../routes/credentials/export.ts';
-import { createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
+import { algorithmFor, createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
 import { type CreateBody, placeholder, prepareCredential } from '../routes/credentials/prepare.ts';
 import { storedFields, validityView } from '../routes/credentials/proof-schema.ts';
 import { rolesAccessOf, withWholeAccess } from '../routes/credentials/roles-access.ts';
-import { accessSchemaOf, replaceBody } from '../routes/credentials/schema.ts';
+import { accessSchemaOf, chainSchema, replaceBody } from '../routes/credentials/schema.ts';
 import { type EntryComparedWith, entryProblem, listSection, type Wanted } from './list-section.ts';
 import type { Reference } from './references.ts';
 import { withKeptPermissionIds } from './roles-section.ts';
@@ -25,6 +33,7 @@ const entrySchema = Type.Object(
   {
     store: defaulted(Type.Enum([...STORES], { default: 'native' })),
     kind: defaulted(Type.Enum(['password', 'certificate'], { default: 'password' })),
+    chain: Type.Optional(chainSchema),
     ...replaceBody.properties,
     access: defaulted(Type.Unsafe<AccessSpec>({ ...access, default: { kind: 'acl' } })),
   },
@@ -37,11 +46,27 @@ const entrySchema = Type.Object(
 
 type Entry = Static<typeof entrySchema>;
 
-// No store has a colon in its name.
-export const credentialKey = ({ store, name }: { readonly store: Store; readonly name: string }) =>
-  `${store}:${name}`;
+interface Place {
+  readonly store: Store;
+  readonly chain?: ChainMember;
+  readonly name: string;
+}
 
-/** Credentials, by their stores and names. Roles are called by their names. */
+export const credentialKey = ({ name, ...where }: Place): string => `${realmOf(where)}:${name}`;
+
+/** What a key was made from. */
+function placeOf(key: string): Place | undefined {
+  const store = STORES.find((one) => key.startsWith(`${one}:`));
+  if (store !== undefined) return { store, name: key.slice(store.length + 1) };
+  // No scope has a slash in it.
+  const [, scope, rest = ''] = /^emqx@([^/]+)\/(.*)$/s.exec(key) ?? [];
+  const authenticator = AUTHENTICATOR_IDS.find((one) => rest.startsWith(`${one}:`));
+  if (scope === undefined || authenticator === undefined) return undefined;
+  const name = rest.slice(authenticator.length + 1);
+  return { store: 'emqx', chain: { scope, authenticator }, name };
+}
+
+/** Credentials, by their stores, chains and names. Roles are called by their names. */
 export const credentialsSection = listSection<Entry, Credential>({
   name: 'credentials',
   entry: entrySchema,
@@ -50,15 +75,15 @@ export const credentialsSection = listSection<Entry, Credential>({
     noun: 'credential',
     keyOf: (entry) => credentialKey(entry as Entry),
     find(reads, key) {
-      const store = STORES.find((one) => key.startsWith(`${one}:`));
-      return store && reads.credentialIdByName(store, key.slice(store.length + 1));
+      const place = placeOf(key);
+      return place && reads.credentialIdByName(place.store, place.name, place.chain);
     },
   },
   keyOf: credentialKey,
   keyOfPresent: credentialKey,
   labelOf: (key) => key.replace(/^native:/, ''),
-  find(reads, { store, name }) {
-    const id = reads.credentialIdByName(store, name);
+  find(reads, { store, name, chain }) {
+    const id = reads.credentialIdByName(store, name, chain);
     return id === undefined ? undefined : reads.credential(id);
   },
   pages: (snapshot) =>
@@ -67,6 +92,7 @@ export const credentialsSection = listSection<Entry, Credential>({
   written: (credential, names) => ({
     ...(credential.store === 'native' ? {} : { store: credential.store }),
     ...(credential.kind === 'password' ? {} : { kind: credential.kind }),
+    ...(credential.chain === undefined ? {} : { chain: credential.chain }),
     ...writtenFields(credential, names),
   }),
 
@@ -145,7 +171,7 @@ const secretTag = ({ ports }: ApiContext, password: string | undefined) =>
 
 /** Fields as they are compared: in the forms in which they are kept, with the ids of permissions that are there. */
 function comparedFields(
-  { store: _store, kind: _kind, password: _p, scram: _s, ...sent }: Entry,
+  { store: _store, kind: _kind, chain: _chain, password: _p, scram: _s, ...sent }: Entry,
   present: Credential,
 ) {
   const stored = storedFields(sent);
@@ -202,7 +228,8 @@ async function update(
     rehearsal,
     command: async (inputs) => {
       const { username } = wanted.match;
-      const asked = { credentialId: id, password, mechanisms, username };
+      const algorithm = algorithmFor(context, present);
+      const asked = { credentialId: id, password, mechanisms, username, algorithm };
       const { secret } = await createSecret(context, asked, own(inputs));
       return { type: 'ChangeCredential', data: { ...dataOf(inputs), secret } };
     },

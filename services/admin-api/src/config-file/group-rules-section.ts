@@ -1,14 +1,17 @@
 import {
+  type ChainMember,
   fingerprintText,
   GROUP_RULES_MAX,
   type GroupRule,
   type GroupRules,
   parseFingerprint,
+  storedMember,
   type Store,
   STORES,
 } from '@sallyport/domain';
 import { type Static, Type } from 'typebox';
 import { replaceBody } from '../routes/group-rules/schema.ts';
+import { chainSchema } from '../routes/credentials/schema.ts';
 import { credentialKey } from './credentials-section.ts';
 import { entryProblem, locating } from './list-section.ts';
 import { inputsOf, type Reference } from './references.ts';
@@ -42,6 +45,10 @@ const schema = Type.Object(
               description: `Of \`credential\`: the store of the credential; ${DEFAULT_STORE} when left out.`,
             }),
           ),
+          chain: Type.Optional({
+            ...chainSchema,
+            description: 'Of `credential` in the store `emqx`: what it belongs to.',
+          }),
           groups: Type.Array(Type.String(), {
             ...groups,
             minItems: 1,
@@ -114,19 +121,27 @@ export const groupRulesSection: ConfigSection = {
 function rulesOf(sent: readonly FileRule[], before: readonly WrittenRule[]): readonly FileRule[] {
   const canonical = sent.map((rule) => {
     if (rule.matchBy !== 'credential') return { ...rule, value: canonicalValue(rule) };
-    const { store = DEFAULT_STORE, ...others } = rule;
-    return { ...others, ...storeMember(store) };
+    const { store = DEFAULT_STORE, chain, ...others } = rule;
+    return { ...others, ...placeMembers(store, storedMember(chain)) };
   });
   return withKeptIds(
     canonical,
     before,
     (one, other) =>
-      one.matchBy === other.matchBy && one.value === other.value && one.store === other.store,
+      one.matchBy === other.matchBy &&
+      one.value === other.value &&
+      one.store === other.store &&
+      sameValue(one.chain, other.chain),
   );
 }
 
-const storeMember = (store: Store): { readonly store?: Store } =>
-  store === DEFAULT_STORE ? {} : { store };
+const placeMembers = (
+  store: Store,
+  chain: ChainMember | undefined,
+): Pick<FileRule, 'store' | 'chain'> => ({
+  ...(store === DEFAULT_STORE ? {} : { store }),
+  ...(chain === undefined ? {} : { chain }),
+});
 
 /** What cannot be read stays, for the domain to refuse. */
 function canonicalValue({ matchBy, value: sent }: FileRule): string {
@@ -143,8 +158,8 @@ function written({ rules }: GroupRules, names: Names): readonly WrittenRule[] {
     if (matchBy !== 'credential') return [{ id, matchBy, value: kept, groups: named }];
     const credential = names.credential(kept);
     if (credential === undefined) return [];
-    const { name, store } = credential;
-    return [{ id, matchBy, value: name, ...storeMember(store), groups: named }];
+    const { name, store, chain } = credential;
+    return [{ id, matchBy, value: name, ...placeMembers(store, chain), groups: named }];
   });
 }
 
@@ -154,7 +169,7 @@ interface RuleReferences {
 }
 
 function referencesOf(
-  { matchBy, value: name, store, groups: named }: FileRule,
+  { matchBy, value: name, store, chain, groups: named }: FileRule,
   pointer: string,
   { references }: ComparedWith,
 ): RuleReferences {
@@ -167,9 +182,11 @@ function referencesOf(
   });
   if (matchBy !== 'credential') {
     if (store !== undefined) throw invalid('/store', 'is for rules by credential only');
+    if (chain !== undefined) throw invalid('/chain', 'is for rules by credential only');
     return { groups: found };
   }
-  const key = credentialKey({ store: store ?? DEFAULT_STORE, name });
+  const place = { store: store ?? DEFAULT_STORE, name, ...(chain && { chain }) };
+  const key = credentialKey(place);
   const credential = references.to('credentials', key);
   if (credential === undefined)
     throw invalid('/value', 'is the name of no credential of the store');

@@ -1,5 +1,6 @@
 import { type TSchema, Type } from 'typebox';
 import { aclSection } from './acl-section.ts';
+import { authChainsSection } from './auth-chains-section.ts';
 import { bansSection } from './bans-section.ts';
 import { certificatesSection } from './certificates-section.ts';
 import { credentialsSection } from './credentials-section.ts';
@@ -21,6 +22,7 @@ export const SECTIONS: readonly ConfigSection[] = [
   certificatesSection,
   rolesSection,
   groupsSection,
+  authChainsSection,
   credentialsSection,
   groupRulesSection,
   aclSection,

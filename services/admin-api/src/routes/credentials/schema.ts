@@ -112,7 +112,7 @@ const SCOPE_LENGTH_MAX = 128;
 
 const scope = Type.String({ maxLength: SCOPE_LENGTH_MAX });
 
-const chainSchema = Type.Unsafe<ChainMember>({
+export const chainSchema = Type.Unsafe<ChainMember>({
   type: 'object',
   required: ['scope', 'authenticator'],
   additionalProperties: false,
