@@ -156,6 +156,52 @@ describe('ChangeCredential', () => {
       .thenRejected('credential_invalid');
   });
 
+  describe('to another kind', () => {
+    const certificate = { kind: 'certificate', match: { commonName: 'pump' } } as const;
+    const password = { kind: 'password', match: { username: 'pump' } } as const;
+    const pointersOf = (commits: ReturnType<typeof added>[], wanted: ReturnType<typeof change>) =>
+      given(...commits)
+        .when(wanted)
+        .thenRejected('credential_invalid')
+        .problems?.map(({ pointer }) => pointer);
+
+    test('needs another match, and what opens it', () => {
+      expect(pointersOf([added()], change({ kind: 'certificate' }))).toContain('/match');
+      expect(pointersOf([added()], change({ match: certificate.match }))).toContain('/match');
+      const bound = added({ ...certificate, secrets: [] });
+      expect(pointersOf([bound], change(password))).toEqual(['/password']);
+      const secret = aSecret('s2');
+      expect(pointersOf([added()], change(certificate, { secret }))).toEqual(['/password']);
+      const ways = [{ method: 'password', required: true }] as const;
+      expect(pointersOf([added({ grants: ways })], change(certificate))).toEqual(['/grants']);
+      const other = added({ id: 'c2', name: 'two', ...certificate, secrets: [] });
+      given(added(), other).when(change(certificate)).thenRejected('credential_match_taken');
+    });
+
+    test('takes the secrets away that are no way in any more, and they do not come back', () => {
+      const secrets = [aSecret('s1'), aSecret('s2')];
+      const bound = given(added({ secrets })).when(change(certificate)).thenGiven();
+      expect(bound.state.credential('c1')).toMatchObject({ ...certificate, secrets: [] });
+      bound.when(change(password)).thenRejected('credential_invalid');
+      const secret = aSecret('s3');
+      const back = bound.when(change(password, { secret })).thenGiven();
+      expect(back.state.credential('c1')).toMatchObject({ ...password, secrets: [secret] });
+    });
+
+    test('keeps the secret of one that needs certificate and password', () => {
+      const grants = (['certificate', 'password'] as const).map((method) => ({
+        method,
+        required: true,
+      }));
+      given(added())
+        .when(change({ ...certificate, grants }))
+        .then({
+          type: 'CredentialChanged',
+          data: { id: 'c1', changes: { ...certificate, grants } },
+        });
+    });
+  });
+
   test('to the name or the match of another is refused', () => {
     const other = added({ id: 'c2', name: 'two', match: { username: 'two' } });
     given(added(), other)

@@ -7,7 +7,7 @@ import { checkBelonging, checkMatched, checkProvable } from './chain-checks.ts';
 import { type ChainMember, storedMember } from './chain-member.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import { checkRolesAccess, type RolesAccess, rolesOf, withoutRole } from './roles-access.ts';
-import { checkGrants, type Grant, needsSecret } from './grants.ts';
+import { checkGrants, type Grant, grantsOf, needsSecret } from './grants.ts';
 import { type CredentialRehash, type ImportedAlgorithm, rehashed } from './rehash.ts';
 import { checkScram, type ScramKeys } from './scram.ts';
 import { Problems } from './text.ts';
@@ -75,6 +75,7 @@ export type AccessSpec =
 
 /** What an administrator decides about a credential. */
 export interface CredentialFields {
+  readonly kind: 'password' | 'certificate';
   readonly name: string;
   readonly match: CredentialMatch;
   readonly enabled: boolean;
@@ -92,7 +93,6 @@ export interface CredentialFields {
 export interface NewCredential extends CredentialFields {
   readonly id: string;
   readonly store: Store;
-  readonly kind: 'password' | 'certificate';
   /** Of the store `emqx` only. Absent: the authenticator for passwords of the global chain, as before there were chains. */
   readonly chain?: ChainMember;
   readonly secrets: readonly Secret[];
@@ -253,6 +253,7 @@ export type CredentialCommand =
       readonly type: 'ChangeCredential';
       readonly data: Conditional & {
         readonly id: string;
+        /** Of another kind the match must be another one too; secrets that are no way in any more are removed. */
         readonly changes: Partial<CredentialFields>;
         /** A new secret that replaces all present ones at once. */
         readonly secret?: Secret;
@@ -329,41 +330,72 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
   return checkUnique(reads, added, added) ?? accept({ type: 'CredentialAdded', data });
 }
 
+interface CredentialChange {
+  readonly changes: Partial<CredentialFields>;
+  readonly secret?: Secret;
+}
+
 function decideChange(
   reads: CredentialReads,
   current: Credential,
-  data: { readonly changes: Partial<CredentialFields>; readonly secret?: Secret },
+  data: CredentialChange,
   at: number,
 ): Decided<CredentialEvent> {
   const next = { ...current, ...data.changes };
   const problems = new Problems();
   checkFields(problems, next);
   checkRolesExist(problems, reads, rolesOf(next.access), rolesOf(current.access));
-  if (needsSecret(next) && current.secrets.length === 0 && data.secret === undefined) {
-    problems.add('/password', 'is needed unless passwordRequired is false');
-  }
+  // Who makes it one of passwords again says which: an old one must not come back.
+  const closed = next.kind !== current.kind && !usesSecret(next);
+  checkNewSecret(problems, current, { next, secret: data.secret, closed });
   const live = current.secrets.filter((one) => isLive(one, at));
   const lasting = data.secret === undefined ? live : [data.secret];
-  checkScram(problems, '/match/username', next.match.username, lasting);
+  checkScram(problems, '/match/username', next.match.username, closed ? [] : lasting);
   if (data.changes.match !== undefined) checkMatched(problems, reads, next);
   if (data.secret !== undefined) checkProvable(problems, current.chain, [data.secret]);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
-  const clash = checkUnique(reads, current, next);
-  if (clash !== undefined) return clash;
-  const events: CredentialEvent[] = [];
-  const changes = differences(current, data.changes);
-  if (Object.keys(changes).length > 0) {
-    events.push({ type: 'CredentialChanged', data: { id: current.id, changes } });
-  }
-  if (data.secret !== undefined) {
-    const retired = live.map((one) => ({ secretId: one.secretId, expiresAt: at }));
-    events.push({
-      type: 'CredentialSecretAdded',
-      data: { id: current.id, secret: data.secret, retired },
-    });
-  }
-  return accept(...events);
+  const removed = closed ? removalsOf(current) : [];
+  return (
+    checkUnique(reads, current, next) ??
+    accept(...changeEvents(current, data.changes), ...removed, ...secretEvents(current, data, at))
+  );
 }
+
+function checkNewSecret(
+  problems: Problems,
+  current: Credential,
+  { next, secret, closed }: { next: Credential; secret: Secret | undefined; closed: boolean },
+): void {
+  if (needsSecret(next) && current.secrets.length === 0 && secret === undefined) {
+    problems.add('/password', 'is needed unless passwordRequired is false');
+  }
+  if (closed && secret !== undefined) {
+    problems.add('/password', 'is no way in for this kind, unless grants has it');
+  }
+}
+
+function changeEvents(current: Credential, wanted: Partial<CredentialFields>): CredentialEvent[] {
+  const changes = differences(current, wanted);
+  if (Object.keys(changes).length === 0) return [];
+  return [{ type: 'CredentialChanged', data: { id: current.id, changes } }];
+}
+
+function secretEvents(
+  { id, secrets }: Credential,
+  { secret }: CredentialChange,
+  at: number,
+): CredentialEvent[] {
+  if (secret === undefined) return [];
+  const live = secrets.filter((one) => isLive(one, at));
+  const retired = live.map(({ secretId }) => ({ secretId, expiresAt: at }));
+  return [{ type: 'CredentialSecretAdded', data: { id, secret, retired } }];
+}
+
+const usesSecret = (credential: CredentialFields): boolean =>
+  grantsOf(credential).some((one) => one.method === 'password');
+
+const removalsOf = ({ id, secrets }: Credential): CredentialEvent[] =>
+  secrets.map(({ secretId }) => ({ type: 'CredentialSecretRemoved', data: { id, secretId } }));
 
 function decideRotate(
   current: Credential,
@@ -418,10 +450,7 @@ function checkUnique(
   return undefined;
 }
 
-function checkFields(
-  problems: Problems,
-  fields: CredentialFields & Pick<NewCredential, 'kind'>,
-): void {
+function checkFields(problems: Problems, fields: CredentialFields): void {
   problems.text('/name', fields.name);
   if (fields.kind === 'certificate') checkCertificateMatch(problems, fields.match);
   else checkPasswordMatch(problems, fields.match);

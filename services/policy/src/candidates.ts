@@ -71,8 +71,8 @@ export function findCandidates(
   };
 }
 
-/** Whether a credential is meant for such a CONNECT at all. */
-function fits(credential: Credential, { username, certificate }: Facts): boolean {
+/** Whether a credential is meant for such a CONNECT at all; also of one that was admitted by it. */
+export function fits(credential: Credential, { username, certificate }: Facts): boolean {
   const named = username !== undefined && username !== '';
   if (credential.kind === 'certificate') {
     const beside = besideUsername[credential.store];

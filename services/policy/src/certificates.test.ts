@@ -170,6 +170,64 @@ describe('certificate and password of one user, compat A2.3', () => {
   });
 });
 
+describe('a credential that becomes one of another kind', () => {
+  const shown = certificate('pump');
+  const toCertificate = (match: Credential['match']) =>
+    world.run({
+      type: 'ChangeCredential',
+      data: { id: 'pump', changes: { kind: 'certificate', match } },
+    });
+
+  /** Whether somebody who came in so may stay after the change, and whether they get in again. */
+  async function after(how: Connect, change: () => Promise<unknown>) {
+    const answer = await ask(how);
+    if (!answer.ok) throw new Error(answer.reason);
+    await change();
+    const { principal } = answer;
+    const { results } = await world.policy.resolve({ principals: [principal], minRevision: 0 });
+    return { stays: results[0] !== undefined, again: await connect(how) };
+  }
+
+  it('ends who proved a password, whatever certificate they showed beside it', async () => {
+    await world.addCredential('pump', 'secret', { store: 'clients' });
+    const how = { username: 'pump', password: 'secret', certificate: shown };
+    const ended = await after(how, () => toCertificate({ fingerprint: FINGERPRINT }));
+    expect(ended).toEqual({ stays: false, again: 'unknown_client' });
+    expect(await connect({ certificate: shown })).toBe('pump');
+    expect(await connect({ username: 'pump', password: 'secret' })).toBe('unknown_client');
+  });
+
+  it('ends who needed no secret, and would not get in beside a user name', async () => {
+    await world.addCredential('pump', undefined, { store: 'clients' });
+    const how = { username: 'pump', certificate: shown };
+    const ended = await after(how, () => toCertificate({ commonName: 'pump' }));
+    expect(ended).toEqual({ stays: false, again: 'unknown_client' });
+  });
+
+  it('ends who showed a certificate once a password is needed', async () => {
+    await bound('pump', { commonName: 'pump' });
+    const secret = world.secret('pump', 's2', 'secret');
+    const changes = { kind: 'password', match: { username: 'pump' } } as const;
+    const ended = await after({ certificate: shown }, () =>
+      world.run({
+        type: 'ChangeCredential',
+        data: { id: 'pump', changes: { ...changes, passwordRequired: true }, secret },
+      }),
+    );
+    expect(ended.stays).toBe(false);
+    expect(ended.again).not.toBe('pump');
+    expect(await connect({ username: 'pump', password: 'secret' })).toBe('pump');
+  });
+
+  it('keeps who would get in again by what they showed', async () => {
+    await bound('pump', { commonName: 'pump' });
+    const stays = await after({ certificate: shown }, () =>
+      toCertificate({ fingerprint: FINGERPRINT }),
+    );
+    expect(stays).toEqual({ stays: true, again: 'pump' });
+  });
+});
+
 describe('a mapping', () => {
   const access = {
     kind: 'mapping',

@@ -35,6 +35,7 @@ import {
   rowsKey,
 } from '@sallyport/rules';
 import { ANONYMOUS, anonymousIsLetIn } from './anonymous.ts';
+import { fits } from './candidates.ts';
 import { chainAdmits, type ChainLookup } from './chains.ts';
 import { endOf, entryOf } from './entry.ts';
 
@@ -233,14 +234,17 @@ function aclTargetsOf(facts: Facts): { client: AclTarget; username: AclTarget | 
   };
 }
 
-/** Whether a credential still admits who came in by it: matching, as it must be, in a chain that asks it, and its secret not ended. */
+/**
+ * Whether a credential still admits who came in by it: meant for such a CONNECT, in a chain that asks it, matching as it must, and its
+ * secret not ended.
+ */
 function mayStay(
   chains: ChainLookup,
   credential: Credential,
   { facts, secretId }: Principal,
   at: number,
 ): boolean {
-  if (!chainAdmits(chains, credential, facts)) return false;
+  if (!chainAdmits(chains, credential, facts) || !fits(credential, facts)) return false;
   if (!loginKeysOf(facts).includes(loginKey(credential.match))) return false;
   const entry = entryOf(credential, facts, at);
   if (!entry.ok) return false;

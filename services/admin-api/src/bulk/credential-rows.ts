@@ -110,14 +110,7 @@ export class CredentialRows implements RowPreparer {
   }
 
   async #changed(present: Credential, body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
-    if (body.kind !== present.kind) return { row: { failure: otherKind } };
-    const {
-      id: _id,
-      store: _store,
-      kind: _kind,
-      chain: _chain,
-      ...changes
-    } = fieldsOf(body, inputs);
+    const { id: _id, store: _store, chain: _chain, ...changes } = fieldsOf(body, inputs);
     const created = await this.#newSecret(present, body, inputs);
     const secret = created === undefined ? {} : { secret: created.secret };
     const generated = created?.generated;
@@ -156,11 +149,5 @@ function isKept(
   const context = sealingContext({ kind: 'credential', id: credential.id });
   return parsed.ok && secretBox.open(newest.verifier, context) === parsed.verifier;
 }
-
-const otherKind: RowFailure = {
-  code: 'credential_invalid',
-  pointer: '/kind',
-  detail: 'is not that of the credential, and cannot be changed',
-};
 
 const addOf = (data: NewCredential) => ({ type: 'AddCredential', data }) as const;

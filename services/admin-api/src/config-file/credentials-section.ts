@@ -19,7 +19,7 @@ import { algorithmFor, createSecret, presentMechanisms } from '../routes/credent
 import { type CreateBody, placeholder, prepareCredential } from '../routes/credentials/prepare.ts';
 import { storedFields, validityView } from '../routes/credentials/proof-schema.ts';
 import { rolesAccessOf, withWholeAccess } from '../routes/credentials/roles-access.ts';
-import { accessSchemaOf, chainSchema, replaceBody } from '../routes/credentials/schema.ts';
+import { accessSchemaOf, chainSchema, replacedBody } from '../routes/credentials/schema.ts';
 import { type EntryComparedWith, entryProblem, listSection, type Wanted } from './list-section.ts';
 import type { Reference } from './references.ts';
 import { withKeptPermissionIds } from './roles-section.ts';
@@ -34,7 +34,7 @@ const entrySchema = Type.Object(
     store: defaulted(Type.Enum([...STORES], { default: 'native' })),
     kind: defaulted(Type.Enum(['password', 'certificate'], { default: 'password' })),
     chain: Type.Optional(chainSchema),
-    ...replaceBody.properties,
+    ...replacedBody.properties,
     access: defaulted(Type.Unsafe<AccessSpec>({ ...access, default: { kind: 'acl' } })),
   },
   {
@@ -171,7 +171,7 @@ const secretTag = ({ ports }: ApiContext, password: string | undefined) =>
 
 /** Fields as they are compared: in the forms in which they are kept, with the ids of permissions that are there. */
 function comparedFields(
-  { store: _store, kind: _kind, chain: _chain, password: _p, scram: _s, ...sent }: Entry,
+  { store: _store, chain: _chain, password: _p, scram: _s, ...sent }: Entry,
   present: Credential,
 ) {
   const stored = storedFields(sent);
@@ -197,13 +197,11 @@ async function update(
   roles: readonly Reference[],
   { context, at, own }: EntryComparedWith,
 ): Promise<Wanted | undefined> {
-  const { kind, password, scram } = entry;
-  if (kind !== present.kind) {
-    throw entryProblem('invalid_request', '/kind', 'cannot be changed; remove it first');
-  }
+  const { password, scram } = entry;
   const wanted = comparedFields(entry, present);
+  const before = { kind: present.kind, ...writtenFields(present, context.ports.model.reads) };
   const newSecret = password !== undefined && !(await proves(context, present, password, at));
-  const fields = [...fieldChanges(writtenFields(present, context.ports.model.reads), wanted)];
+  const fields = [...fieldChanges(before, wanted)];
   if (newSecret) fields.push({ pointer: '/password', before: HIDDEN, after: HIDDEN });
   if (fields.length === 0) return undefined;
   const { id, updatedRevision: ifRevision } = present;

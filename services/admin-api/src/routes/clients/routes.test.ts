@@ -156,10 +156,42 @@ describe('clients', () => {
       });
       const renamed = await admin.put(url, { ...body, name: 'renamed', ...shown });
       expect([renamed.status, renamed.body.name]).toEqual([200, 'renamed']);
-      const other = await admin.put(url, client('renamed'));
-      expect([other.status, other.body.errors[0].pointer]).toEqual([400, '/authentication']);
       expect((await admin.delete(url)).status).toBe(204);
     }
+  });
+
+  it('change their authentication: the password goes, and comes only when it is sent', async () => {
+    const { body } = await add('changing');
+    const url = `${BASE}/${body.id}`;
+    await admin.patch(`/api/v1/credentials/${body.id}`, {
+      match: { clientId: 'x' },
+      attributes: { site: 'a' },
+    });
+    const bound = { name: 'changing', authentication: 'certificate', commonName: 'cn-changing' };
+    const other = await admin.post(BASE, { ...bound, name: 'other' });
+    const clash = await admin.put(url, bound);
+    expect([clash.status, clash.body.code]).toEqual([409, 'credential_match_taken']);
+    await admin.delete(`${BASE}/${other.body.id}`);
+    const certified = await admin.put(url, { ...bound, password: '' });
+    expect(certified.status, certified.text).toBe(200);
+    expect(certified.body).toMatchObject({ authentication: 'certificate', id: body.id });
+    const stored = () => world.model.reads.credential(body.id);
+    expect(stored()).toMatchObject({ match: { commonName: 'cn-changing' }, secrets: [] });
+    for (const password of [undefined, '']) {
+      const refused = await admin.put(url, client('changing', { password }));
+      expect([refused.status, refused.body.errors[0].pointer]).toEqual([422, '/password']);
+    }
+    const back = await admin.put(url, client('changing'));
+    expect(back.body).toMatchObject({ authentication: 'credentials', username: 'user-changing' });
+    expect(stored()).toMatchObject({
+      match: { username: 'user-changing' },
+      attributes: { site: 'a' },
+    });
+    const secrets = stored()?.secrets;
+    const kept = await admin.put(url, client('changed', { password: '' }));
+    expect([kept.status, kept.body.name]).toEqual([200, 'changed']);
+    expect(stored()?.secrets).toEqual(secrets);
+    await admin.delete(url);
   });
 
   it.each([

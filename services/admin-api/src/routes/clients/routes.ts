@@ -178,11 +178,6 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
 const passwordNeeded = (): Error =>
   refused('invalid_request', { problems: [{ pointer: '/password', detail: 'is needed' }] });
 
-const otherAuthentication = (): Error =>
-  refused('invalid_request', {
-    problems: [{ pointer: '/authentication', detail: 'cannot be changed; add another client' }],
-  });
-
 /** What the view does not show stays as it is. */
 async function replacement(
   context: ApiContext,
@@ -195,9 +190,10 @@ async function replacement(
   const ifRevision = ifRevisionOf(request, updatedRevision) ?? updatedRevision;
   const { name, password } = body;
   const { kind, match } = identityOf(body);
-  if (kind !== current.kind) throw otherAuthentication();
   // A client id that was set over the credentials stays with a user name.
-  const changes = { name, match: kind === 'password' ? { ...current.match, ...match } : match };
+  const { clientId } = current.match;
+  const kept = kind === 'password' && clientId !== undefined ? { clientId } : {};
+  const changes = { kind, name, match: { ...kept, ...match } };
   if (password === undefined)
     return { type: 'ChangeCredential', data: { id, changes, ifRevision } };
   const mechanisms = presentMechanisms(current, inputs.at);
@@ -215,7 +211,8 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
       schema: {
         tags,
         operationId: 'replaceClient',
-        summary: 'Replace a client',
+        summary:
+          'Replace a client; a device that is connected as it keeps what it has until it connects again',
         params: idParams,
         querystring: writeQuerySchema,
         body: replaceBody,
@@ -224,9 +221,10 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
     },
     (request, reply) => {
       const { id } = request.params;
+      const { password, ...others } = request.body;
+      const body = password === undefined || password === '' ? others : { ...others, password };
       return respond(context, request, reply, {
-        command: (inputs) =>
-          replacement(context, request, clientOf(context, id), request.body, inputs),
+        command: (inputs) => replacement(context, request, clientOf(context, id), body, inputs),
         current: currentOf(context, id),
         retryStale: request.headers['if-match'] === undefined,
         answer: () => {

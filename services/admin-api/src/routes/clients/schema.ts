@@ -1,4 +1,5 @@
 import { type Credential, fingerprintText } from '@sallyport/domain';
+import { SECRET_BYTES_MAX } from '@sallyport/secrets';
 import type { Static } from 'typebox';
 import { Type } from 'typebox';
 import { instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
@@ -42,10 +43,19 @@ export const createBody = Type.Object(
 );
 export type ClientBody = Static<typeof createBody>;
 
-export const replaceBody = Type.Object(createBody.properties, {
-  ...closed,
-  description: 'Without a password the present one stays.',
-});
+export const replaceBody = Type.Object(
+  {
+    ...createBody.properties,
+    password: Type.Optional(
+      Type.String({
+        maxLength: SECRET_BYTES_MAX,
+        description:
+          'The present one stays when it is left out or empty; a client that has none needs one.',
+      }),
+    ),
+  },
+  closed,
+);
 
 const viewMembers = {
   id: Type.String({ format: 'uuid' }),

@@ -1,14 +1,14 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { type AnswerBody, type Client, World } from '../../testing/world.ts';
 
 let world: World;
 let admin: Client;
-beforeEach(async () => {
+const open = async () => {
   world = await World.open();
   admin = await world.login();
-});
-afterEach(() => world[Symbol.asyncDispose]());
+};
+const close = () => world[Symbol.asyncDispose]();
 
 type File = Readonly<Record<string, unknown>>;
 
@@ -93,6 +93,9 @@ const FILE = {
 };
 
 describe('a file of everything', () => {
+  beforeEach(open);
+  afterEach(close);
+
   it('is made in one commit, what is named before what names it, and then nothing differs', async () => {
     const before = world.model.revision;
     const plan = await done('diff', FILE);
@@ -168,6 +171,9 @@ describe('a file of everything', () => {
 });
 
 describe('what refers to others', () => {
+  beforeEach(open);
+  afterEach(close);
+
   it('lets go of a role that the same file takes away, and not of one that it leaves', async () => {
     await done('apply', FILE);
     const [operators] = FILE.roles;
@@ -242,6 +248,24 @@ describe('what refers to others', () => {
     expect(idOf(after, 'c/#')).not.toBe(idOf(before, 'b/#'));
   });
 
+  it('makes a credential one of another kind, and back', async () => {
+    const pumps = (more: object) => ({
+      credentials: [{ store: 'clients', name: 'pump', ...more }],
+    });
+    await done('apply', FILE);
+    const match = { username: 'pump' };
+    const file = pumps({ match, access: { kind: 'groups' } });
+    expect(await refusal(file)).toBe('422 credential_invalid /credentials/0/password');
+    const whole = pumps({ match, access: { kind: 'groups' }, password: 'canary-of-a-pump' });
+    const plan = await done('apply', whole);
+    expect(told(plan)).toEqual(['update credentials clients:pump']);
+    expect(JSON.stringify(plan)).toContain('"pointer":"/kind"');
+    expect(counts(await done('diff', whole))).toEqual([0, 0, 0]);
+    expect(counts(await done('apply', { credentials: [FILE.credentials[1]] }))).toEqual([0, 1, 0]);
+    const id = world.model.reads.credentialIdByName('clients', 'pump') ?? '';
+    expect(world.model.reads.credential(id)?.secrets).toEqual([]);
+  });
+
   it('sees every member of a rule', async () => {
     await done('apply', FILE);
     const [{ target, rules }] = FILE.acl as [(typeof FILE.acl)[number]];
@@ -253,6 +277,9 @@ describe('what refers to others', () => {
 });
 
 describe('a refusal', () => {
+  beforeAll(open);
+  afterAll(close);
+
   const rule = (more: object) => ({
     groups: FILE.groups,
     groupRules: { rules: [{ matchBy: 'client_id', value: 'x', groups: ['pumps'] }, more] },
@@ -359,8 +386,13 @@ describe('a refusal', () => {
     expect(await refusal(file)).toBe(expected);
     expect(world.model.revision).toBe(before);
   });
+});
 
-  it('of a client that the same file takes away names the rule that wants it', async () => {
+describe('a plan', () => {
+  beforeEach(open);
+  afterEach(close);
+
+  it('that takes away a client is refused where a rule of the file wants it', async () => {
     await done('apply', FILE);
     const credentials = FILE.credentials.filter(({ name }) => name !== 'pump');
     const file = { credentials, groupRules: FILE.groupRules };
@@ -369,7 +401,7 @@ describe('a refusal', () => {
     );
   });
 
-  it('meets a plan whose role or ban has changed since it was seen', async () => {
+  it('is refused when one of its objects has changed since it was seen', async () => {
     await done('apply', FILE);
     const changed = { roles: [{ name: 'operators', permissions: [] }], bans: [] };
     const { etag } = (await send('diff?prune=true', changed)).headers;
@@ -381,6 +413,9 @@ describe('a refusal', () => {
 });
 
 describe('a ban that has run out', () => {
+  beforeAll(open);
+  afterAll(close);
+
   it('is as good as none, here and in the file', async () => {
     const soon = new Date(world.now + 60_000).toISOString();
     const bans = [

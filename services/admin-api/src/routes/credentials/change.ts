@@ -107,10 +107,10 @@ export function registerReplace(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { password, scram, ...fields } = request.body;
+      const { password, scram, kind, ...fields } = request.body;
       return change(context, request, reply, {
         id: request.params.id,
-        changes: () => storedFields(fields),
+        changes: () => ({ ...storedFields(fields), ...kindMember(kind) }),
         optimistic: false,
         password,
         scram,
@@ -119,12 +119,23 @@ export function registerReplace(app: TypedApp, context: ApiContext): void {
   );
 }
 
-type WrittenFields = Partial<Omit<CredentialFields, 'validity'> & { validity: ValidityView }>;
+type WrittenFields = Partial<
+  Omit<CredentialFields, 'validity' | 'kind'> & { validity: ValidityView }
+>;
 
 const checkFields = createChecker(fieldsSchema);
 
+type Kind = Credential['kind'];
+
+const kindMember = (kind: Kind | undefined): { readonly kind?: Kind } =>
+  kind === undefined ? {} : { kind };
+
 /** The fields that a merge patch changes, as they are after it. @throws RefusedError `invalid_request` when they are none any more */
-function patched(current: Credential, patch: JsonObject): Partial<CredentialFields> {
+function patched(
+  current: Credential,
+  patch: JsonObject,
+  kind: Kind | undefined,
+): Partial<CredentialFields> {
   const { name, match, enabled, superuser, passwordRequired, attributes, access } = current;
   const { grants = [], validity = {} } = current;
   const before = {
@@ -133,7 +144,15 @@ function patched(current: Credential, patch: JsonObject): Partial<CredentialFiel
   };
   const wanted = patch['access'] as { readonly kind?: unknown } | null | undefined; // Checked below, merged.
   const otherKind = wanted?.kind !== undefined && wanted.kind !== access.kind;
-  const after = mergePatch(otherKind ? { ...before, access: {} } : before, patch);
+  // What is of one kind means nothing for another.
+  const kept = {
+    ...before,
+    ...(otherKind && { access: {} }),
+    ...(kind !== undefined &&
+      kind !== current.kind &&
+      patch['match'] !== undefined && { match: {} }),
+  };
+  const after = mergePatch(kept, patch);
   const required = Object.keys(before).filter((key) => patch[key] === null);
   if (required.length > 0) {
     const problems = required.map((key) => ({ pointer: `/${key}`, detail: 'cannot be removed' }));
@@ -142,7 +161,8 @@ function patched(current: Credential, patch: JsonObject): Partial<CredentialFiel
   const problems = checkFields(after);
   if (problems.length > 0) throw refused('invalid_request', { problems });
   const touched = Object.entries(after as object).filter(([key]) => key in patch);
-  return storedFields(Object.fromEntries(touched) as WrittenFields); // `checkFields` has found that it is.
+  const changes = Object.fromEntries(touched) as WrittenFields; // `checkFields` has found that it is.
+  return { ...storedFields(changes), ...kindMember(kind) };
 }
 
 export function registerPatch(app: TypedApp, context: ApiContext): void {
@@ -161,10 +181,10 @@ export function registerPatch(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { password, scram, ...patch } = request.body;
+      const { password, scram, kind, ...patch } = request.body;
       return change(context, request, reply, {
         id: request.params.id,
-        changes: (current) => patched(current, patch),
+        changes: (current) => patched(current, patch, kind as Kind | undefined), // `patchBody`
         optimistic: true,
         password: password as string | undefined, // `passwordSchema`
         scram: scram as ScramMechanism[] | undefined, // `scramSchema`

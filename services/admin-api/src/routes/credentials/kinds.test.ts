@@ -94,6 +94,37 @@ describe('a certificate credential', () => {
     expect((await admin.post(BASE, bound({ fingerprint: DIGEST }))).status).toBe(201);
   });
 
+  it('is made one of passwords, and back, where all that it needs is said', async () => {
+    const commonName = randomUUID();
+    const { body } = await admin.post(BASE, bound({ commonName }, { passwordRequired: true }));
+    const url = `${BASE}/${body.id}`;
+    const match = { username: body.name };
+    for (const [sent, pointer] of [
+      [{ kind: 'password' }, '/match'],
+      [{ kind: 'password', match }, '/password'],
+      [{ kind: null, match }, '/kind'],
+      [{ kind: 'token', match }, '/kind'],
+    ] as const) {
+      const refused = await admin.patch(url, sent);
+      expect([refused.status >= 400, refused.body.errors[0].pointer]).toEqual([true, pointer]);
+    }
+    const password = 'canary-of-the-other-kind';
+    const patched = await admin.patch(url, { kind: 'password', match, password });
+    expect([patched.status, patched.body]).toMatchObject([200, { kind: 'password', match }]);
+    expect(await verifies(body.id, password)).toBe(true);
+    const { name } = body;
+    const whole = { name, kind: 'certificate', match: { commonName } };
+    const both = await admin.put(url, { ...whole, password });
+    expect([both.status, both.body.errors[0].pointer]).toEqual([422, '/password']);
+    const replaced = await admin.put(url, whole);
+    expect(replaced.body).toMatchObject({ kind: 'certificate', match: { commonName } });
+    expect(stored(body.id)?.secrets).toEqual([]);
+    const again = await admin.put(url, { name, match: { commonName }, enabled: false });
+    expect([again.status, again.body]).toMatchObject([200, { kind: 'certificate' }]);
+    const taken = await admin.post(BASE, bound({ commonName }));
+    expect([taken.status, taken.body.code]).toEqual([409, 'credential_match_taken']);
+  });
+
   it('keeps what a patch does not name, and loses what a replacement leaves out', async () => {
     const validity = { until: '2036-01-01T00:00:00.000Z' };
     const { body } = await admin.post(BASE, bound({ commonName: randomUUID() }, { validity }));

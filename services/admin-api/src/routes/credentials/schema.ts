@@ -183,8 +183,21 @@ export const createBody = Type.Object(
   closed,
 );
 
+const replacedFields = { ...fields, password: Type.Optional(passwordSchema), scram: scramSchema };
+
+/** What takes the place of a credential of a kind that is known. */
+export const replacedBody = Type.Object(replacedFields, closed);
+
+const otherKind = Type.Optional(
+  Type.Unsafe<Credential['kind']>({
+    ...kind,
+    description:
+      'How it is proven; as it is when left out. A password that is no way in any more is removed; who makes it one again sends it.',
+  }),
+);
+
 export const replaceBody = Type.Object(
-  { ...fields, password: Type.Optional(passwordSchema), scram: scramSchema },
+  { kind: otherKind, ...replacedFields },
   { ...closed, description: 'Without a password the present secrets stay.' },
 );
 
@@ -195,10 +208,12 @@ export const patchBody = Type.Unsafe<Record<string, unknown>>({
   minProperties: 1,
   properties: {
     ...Object.fromEntries(Object.keys(fields).map((name) => [name, {}])),
+    kind: otherKind,
     password: passwordSchema,
     scram: scramSchema,
   },
-  description: 'JSON merge patch (RFC 7396). An `access` of another kind replaces the present one.',
+  description:
+    'JSON merge patch (RFC 7396). An `access` of another kind replaces the present one, and so does a `match` beside another `kind`.',
 });
 
 /** Longest time that a replaced secret may live on, in seconds. */
