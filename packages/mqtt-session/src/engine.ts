@@ -22,7 +22,7 @@ import type {
 import type { MqttLimits } from './limits.ts';
 import type { Message, MessageProperties, Routing } from './message.ts';
 import { Router, type Subscription } from './routing/router.ts';
-import { Sharing } from './routing/sharing.ts';
+import { type Orphan, Sharing } from './routing/sharing.ts';
 import { Takeovers } from './takeovers.ts';
 import { Outbound } from './session/outbound.ts';
 import { Publication } from './session/publication.ts';
@@ -74,6 +74,7 @@ interface Claim {
 
 const NOWHERE: readonly string[] = [];
 const NOTHING_LEFT = Promise.resolve();
+const NO_ORPHANS: readonly Orphan[] = [];
 
 /** All MQTT connections and sessions of a node. Speaks to whatever is a stream; knows no sockets. */
 export class Engine implements AsyncDisposable {
@@ -382,18 +383,18 @@ export class Engine implements AsyncDisposable {
 
   /**
    * The connection of a session has ended. Everything that needs no store happens at once; resolves when the last write for the
-   * session is done. Never rejects.
+   * session is done. Undefined when there is none. Never rejects.
    */
-  endSession(session: Session, agreement: Agreement, kind: EndKind): Promise<void> {
+  endSession(session: Session, agreement: Agreement, kind: EndKind): Promise<void> | undefined {
     const { clientId, connection, rights, stored } = session;
     if (this.#sessions.get(clientId) === session) this.#sessions.delete(clientId);
-    this.unroute(session, [...session.subscriptions.keys()]);
-    const orphans = session.outboundIfAny?.close() ?? [];
+    if (session.subscriptions.size > 0) this.unroute(session, [...session.subscriptions.keys()]);
+    const orphans = session.outboundIfAny?.close() ?? NO_ORPHANS;
     const will = dueWill(agreement, kind);
     const mourned = will && permitted(will, session);
     this.hooks.ended(connection, rights);
-    if (!stored) this.#sharing.handOn(orphans);
-    if (!stored && agreement.packet.will === undefined) return NOTHING_LEFT;
+    if (!stored && orphans.length > 0) this.#sharing.handOn(orphans);
+    if (!stored && agreement.packet.will === undefined) return undefined;
     const ending = this.#conclude(session, agreement, mourned).finally(() => {
       if (this.#endings.get(clientId) === ending) this.#endings.delete(clientId);
     });

@@ -43,7 +43,8 @@ const CLOSE_TIMEOUT_MS = 2000;
 
 /** What the CONNECT of an accepted client said, and what was agreed. */
 export interface Agreement {
-  readonly packet: ConnectPacket;
+  /** The password is nobody's business any more. */
+  readonly packet: Omit<ConnectPacket, 'password'>;
   /** Not empty. */
   readonly clientId: string;
   /** 0 = none. */
@@ -55,6 +56,10 @@ export interface Agreement {
   readonly receiveMax: number;
   readonly topicAliasMax: number;
 }
+
+const DONE = Promise.resolve();
+
+const ignore = (): void => undefined; // `close` follows.
 
 export type EndKind = 'goodbye' | 'goodbye_with_will' | 'broken' | 'drained';
 
@@ -78,6 +83,8 @@ export class Connection implements MqttClient, Line {
   #heardAt: number;
   /** When the connection must be over or open, in milliseconds of the engine's clock; 0 = no such time. */
   #deadline: number;
+  /** By the keep alive, 0 = any. Here, because this is looked at for all connections again and again. */
+  #silenceMsMax = 0;
   #waiting = 0;
   #processing = false;
   #paused = false;
@@ -96,7 +103,7 @@ export class Connection implements MqttClient, Line {
     this.#deadline = this.#heardAt + engine.limits.connectTimeoutMs;
     stream.on('data', (chunk: Buffer) => this.#onData(chunk));
     stream.on('drain', () => this.#onDrain());
-    stream.on('error', () => undefined); // `close` follows.
+    stream.on('error', ignore);
     stream.on('close', () => this.#onClose());
     stream.on('end', () => this.#onClose());
   }
@@ -319,7 +326,7 @@ export class Connection implements MqttClient, Line {
     if (session === undefined) return;
     switch (packet.type) {
       case 'publish':
-        this.#inbound?.publish(packet);
+        this.#inboundOf(session).publish(packet);
         if (this.#publishRates !== undefined) this.#slowDown(this.#publishRates, packet);
         return;
       case 'subscribe':
@@ -355,10 +362,13 @@ export class Connection implements MqttClient, Line {
     if (waitMs === 0 || this.#closed) return;
     this.count('publish_held_up');
     this.hold();
-    const timer = setTimeout(() => {
-      this.#heardAt = this.engine.now();
-      this.release();
-    }, Math.min(TIMER_MS_MAX, Math.ceil(waitMs)));
+    const timer = setTimeout(
+      () => {
+        this.#heardAt = this.engine.now();
+        this.release();
+      },
+      Math.min(TIMER_MS_MAX, Math.ceil(waitMs)),
+    );
     timer.unref(); // Whoever has a socket open keeps the process alive.
   }
 
@@ -377,7 +387,7 @@ export class Connection implements MqttClient, Line {
         session.outboundIfAny?.completed(packetId);
         return;
       case 'pubrel':
-        this.#inbound?.release(packetId);
+        this.#inboundOf(session).release(packetId);
         return;
     }
   }
@@ -396,7 +406,8 @@ export class Connection implements MqttClient, Line {
     // MQTT-5.0 [MQTT-3.1.2-10] [MQTT-3.14.4-3]: only this one says that nothing is wrong.
     const ending = this.#close(code === reasonCode.success ? 'goodbye' : 'goodbye_with_will');
     // Who sees the connection end may rely on it that the goodbye is stored, and the will gone.
-    void ending.then(() => this.#stream.end());
+    if (ending === undefined) this.#stream.end();
+    else void ending.then(() => this.#stream.end());
   }
 
   #onAuth(packet: AuthPacket, session: Session): void {
@@ -404,9 +415,14 @@ export class Connection implements MqttClient, Line {
     this.wait(this.#reAuthentication.handle(packet));
   }
 
+  /** Made when it is needed: most connections are idle, or only receive. */
+  #inboundOf(session: Session): Inbound {
+    return (this.#inbound ??= new Inbound(this, session));
+  }
+
   /** Resolves when nothing that the client has published is under way any more. */
   publishesDone(): Promise<void> {
-    return this.#inbound?.done() ?? Promise.resolve();
+    return this.#inbound?.done() ?? DONE;
   }
 
   // Its life.
@@ -415,7 +431,7 @@ export class Connection implements MqttClient, Line {
   open(agreement: Agreement, session: Session): void {
     this.#agreement = agreement;
     this.#session = session;
-    this.#inbound = new Inbound(this, session);
+    this.#silenceMsMax = agreement.keepAliveSeconds * 1000 * KEEP_ALIVE_FACTOR;
     const own = PublishRate.of(this.engine.limits, this.#heardAt);
     this.#publishRates = ratesOf(own, session.rights.publishRates);
     this.#handshake = undefined;
@@ -441,17 +457,16 @@ export class Connection implements MqttClient, Line {
       return;
     }
     this.#session?.outboundIfAny?.sweep(now);
-    const keepAlive = this.#agreement?.keepAliveSeconds ?? 0;
     // What we do not read ourselves is no silence of the client's.
-    if (keepAlive === 0 || this.#paused) return;
+    if (this.#silenceMsMax === 0 || this.#paused) return;
     // MQTT-3.1.1 [MQTT-3.1.2-24], MQTT-5.0 [MQTT-3.1.2-22]
-    if (now - this.#heardAt > keepAlive * 1000 * KEEP_ALIVE_FACTOR) {
+    if (now - this.#heardAt > this.#silenceMsMax) {
       void this.disconnect(reasonCode.keepAliveTimeout);
     }
   }
 
   disconnect(reason: ReasonCode, text?: string): Promise<void> {
-    if (this.#closed) return this.#ending ?? Promise.resolve();
+    if (this.#closed) return this.#ending ?? DONE;
     if (this.#agreement !== undefined && this.version === 5) {
       const packet: DisconnectPacket = {
         type: 'disconnect',
@@ -463,7 +478,7 @@ export class Connection implements MqttClient, Line {
     const kind = reason === reasonCode.serverShuttingDown ? 'drained' : 'broken';
     const ending = this.#close(kind);
     this.#stream.end();
-    return ending;
+    return ending ?? DONE;
   }
 
   /** Ends a connection that never was open; `bytes` is the CONNACK, if there is one to send. */
@@ -492,8 +507,9 @@ export class Connection implements MqttClient, Line {
     else if (!stream.writableEnded) stream.end();
   }
 
-  #close(kind: EndKind): Promise<void> {
-    if (this.#closed) return this.#ending ?? Promise.resolve();
+  /** Resolves when the last write for its session is done; undefined when there is none. */
+  #close(kind: EndKind): Promise<void> | undefined {
+    if (this.#closed) return this.#ending;
     this.#output.finish();
     this.#closed = true;
     this.#deadline = this.engine.now() + CLOSE_TIMEOUT_MS;
@@ -505,8 +521,8 @@ export class Connection implements MqttClient, Line {
     const { session, agreement } = this;
     this.#handshake?.abandon();
     this.#handshake = undefined;
-    if (session === undefined || agreement === undefined) return Promise.resolve();
-    this.#ending = this.engine.endSession(session, agreement, kind).catch((error: Error) => {
+    if (session === undefined || agreement === undefined) return undefined;
+    this.#ending = this.engine.endSession(session, agreement, kind)?.catch((error: Error) => {
       this.engine.observer.problem(error);
     });
     return this.#ending;

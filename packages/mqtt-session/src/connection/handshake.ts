@@ -115,8 +115,9 @@ export class Handshake {
     }
     const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
     const { origin } = connection;
-    const asked = { clientId, username, password, version, origin };
-    this.#request = { ...asked, willTopic: will?.topic, willTerms: will };
+    const willTopic = will?.topic;
+    const willTerms = will;
+    this.#request = { clientId, username, password, version, origin, willTopic, willTerms };
     const method = packet.properties?.authenticationMethod;
     if (method !== undefined) {
       this.#beginExchange(this.#request, method, packet.properties?.authenticationData);
@@ -213,7 +214,7 @@ export class Handshake {
           ? 0
           : limits.sessionExpirySecondsMax;
     return {
-      packet,
+      packet: withoutPassword(packet),
       clientId: this.clientId,
       keepAliveSeconds: keepAliveSeconds === 0 ? most : Math.min(keepAliveSeconds, most),
       expirySeconds: Math.min(asked, limits.sessionExpirySecondsMax),
@@ -260,4 +261,21 @@ export class Handshake {
       ...(this.#exchangeData !== undefined && { authenticationData: this.#exchangeData }),
     };
   }
+}
+
+/** What is kept of a CONNECT as long as the connection is open. Field by field: it happens in storms, and copies by `...` are slow. */
+function withoutPassword(packet: ConnectPacket): Agreement['packet'] {
+  const { type, version, cleanStart, keepAliveSeconds, clientId } = packet;
+  const { will, username, properties } = packet;
+  const kept: { -readonly [Key in keyof Agreement['packet']]: Agreement['packet'][Key] } = {
+    type,
+    version,
+    cleanStart,
+    keepAliveSeconds,
+    clientId,
+  };
+  if (will !== undefined) kept.will = will;
+  if (username !== undefined) kept.username = username;
+  if (properties !== undefined) kept.properties = properties;
+  return kept;
 }

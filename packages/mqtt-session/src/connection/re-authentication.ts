@@ -35,9 +35,9 @@ export class ReAuthentication {
     const connection = this.#connection;
     const { agreement, origin, version } = connection;
     if (agreement === undefined) return undefined;
-    const { username, password, will } = agreement.packet;
+    const { username, will } = agreement.packet;
     const { clientId } = agreement;
-    const asked = { clientId, username, password, version, origin };
+    const asked = { clientId, username, password: undefined, version, origin };
     const request = { ...asked, willTopic: will?.topic, willTerms: will };
     return connection.engine.hooks.authenticateEnhanced(
       connection,

@@ -56,9 +56,16 @@ export class BrokerHooks implements MqttHooks {
   ): ConnectVerdict | Promise<ConnectVerdict> {
     const { clientId, username, password, willTopic, willTerms, origin } = request;
     const { listener, peer } = origin;
-    const certificate = certificateOf(origin);
-    const names = { clientId, username, password, willTopic, willTerms };
-    const asked = { ...names, listener, peer, certificate };
+    const asked = {
+      clientId,
+      username,
+      password,
+      willTopic,
+      willTerms,
+      listener,
+      peer,
+      certificate: certificateOf(origin),
+    };
     const answer = authenticate(this.#options, asked, (reason) => this.#close(client, reason));
     return answer instanceof Promise
       ? answer.then((later) => this.#verdict(later, origin))
