@@ -48,7 +48,8 @@ const PIECES_BYTES_MIN = 512;
  */
 export class PacketDecoder {
   readonly #limits: DecoderLimits;
-  readonly #topics = new TopicReader();
+  /** Most clients of a large node publish nothing. */
+  #topics: TopicReader | undefined;
   #version: ProtocolVersion | undefined;
   #firstBytes = beforeConnect;
   #packetBytesMax: number;
@@ -258,6 +259,10 @@ export class PacketDecoder {
     return readConnect(reader, version, this.#limits);
   }
 
+  #topicAt(bytes: Buffer, start: number, end: number): string {
+    return (this.#topics ??= new TopicReader()).read(bytes, start, end);
+  }
+
   /** @source MQTT-3.1.1 §3.3, MQTT-5.0 §3.3 */
   #publish(first: number, bytes: Buffer, body: number, end: number): PublishPacket {
     const qos = ((first >> 1) & 3) as Qos; // 3 was refused with the first byte.
@@ -278,7 +283,7 @@ export class PacketDecoder {
       qos,
       dup: (first & 8) !== 0,
       retain: (first & 1) !== 0,
-      topic: topicStart === topicEnd ? '' : this.#topics.read(bytes, topicStart, topicEnd),
+      topic: topicStart === topicEnd ? '' : this.#topicAt(bytes, topicStart, topicEnd),
       packetId,
       properties,
       payload: position === end ? NOTHING : bytes.subarray(position, end),

@@ -20,8 +20,11 @@ import { reasonCode } from './reason-code.ts';
 /** For a client that has not said how large a packet it takes. */
 const NO_MAXIMUM = Number.POSITIVE_INFINITY;
 
+const accepted = { fresh: Buffer.from([0x20, 2, 0, 0]), present: Buffer.from([0x20, 2, 1, 0]) };
+
 /**
- * For a client whose protocol level is unknown, answer with version 4.
+ * For a client whose protocol level is unknown, answer with version 4. Before MQTT 5 an acceptance is the same bytes each time: not to
+ * be changed.
  * @source MQTT-3.1.1 §3.2, MQTT-5.0 §3.2
  */
 export function encodeConnack(
@@ -32,12 +35,14 @@ export function encodeConnack(
   // MQTT-3.1.1 [MQTT-3.2.2-4], MQTT-5.0 [MQTT-3.2.2-6]
   assert(code === 0 || !sessionPresent, 'a client that is refused has no session');
   // The byte is reserved in MQTT 3.1.
-  const head = [sessionPresent && version !== 3 ? 1 : 0, code];
+  const isPresent = sessionPresent && version !== 3;
   if (version === 5) {
+    const head = [isPresent ? 1 : 0, code];
     return packetOf({ first: 0x20, head, at: place.connack, properties }, maximumPacketSize);
   }
+  if (code === 0) return isPresent ? accepted.present : accepted.fresh;
   assert(code <= 5, 'CONNACK has a reason code of MQTT 5');
-  return plainPacketOf(0x20, head);
+  return plainPacketOf(0x20, [0, code]);
 }
 
 const ackFirst: Readonly<Record<AckPacket['type'], number>> = {

@@ -25,6 +25,8 @@ export class Output {
   #handedBytes = 0;
   #passedBytes = 0;
   #stuckSince = 0;
+  /** Whether the stream held something back when it was last handed something, or looked at: what asks for all looks no further. */
+  #isWaiting = false;
 
   /** `onRoom` is called when it is not congested any more. */
   constructor(stream: Duplex, flusher: Flusher, bufferBytesMax: number, onRoom: () => void) {
@@ -70,8 +72,10 @@ export class Output {
 
   /** Whether the client has taken nothing for `limitMs` while something was there for it. */
   isStuck(now: number, limitMs: number): boolean {
+    if (!this.#isWaiting) return false;
     const waiting = this.#stream.writableLength;
     const passed = this.#handedBytes - waiting;
+    this.#isWaiting = waiting > 0;
     if (waiting === 0 || passed !== this.#passedBytes || this.#stuckSince === 0) {
       this.#passedBytes = passed;
       this.#stuckSince = waiting === 0 ? 0 : now;
@@ -89,6 +93,7 @@ export class Output {
       this.#handedBytes += only.length;
       stream.write(only);
     }
+    this.#isWaiting = stream.writableLength > 0;
   }
 
   #takeAll(): Buffer[] {

@@ -216,19 +216,23 @@ class Listener implements RunningListener {
     socket.on('close', this.#onClose);
     // Looking an address up in an empty list takes a good part of what accepting it takes.
     if (!this.#hasProxies || !this.#proxies.check(own.address, familyOf(own.address))) {
-      this.#identified(connection, socket, own);
+      this.#identified(connection, socket, own.address);
       return;
     }
     readProxyHeader(socket, (header) => {
-      if (header === 'malformed') connection.refuse('proxy_header');
-      else this.#identified(connection, socket, header.source ?? own);
+      if (header === 'malformed') {
+        connection.refuse('proxy_header');
+        return;
+      }
+      const { address, port } = header.source ?? own;
+      const source = { address: canonicalAddress(address), port };
+      connection.peer = peerOf(source);
+      this.#identified(connection, socket, source.address);
     });
   }
 
-  /** It is known who connects. */
-  #identified(connection: Connection, socket: Socket, source: Source): void {
-    const address = canonicalAddress(source.address);
-    connection.peer = peerOf({ address, port: source.port });
+  /** It is known who connects; `address` is canonical. */
+  #identified(connection: Connection, socket: Socket, address: string): void {
     const refusal = this.#gate.admit(address, this.name);
     if (refusal !== undefined) connection.refuse(refusal);
     else if (this.#tls !== undefined) this.#tls.accept(connection, socket);
