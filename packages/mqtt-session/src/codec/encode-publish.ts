@@ -29,8 +29,6 @@ interface Sizes {
   readonly topic: number;
   /** Undefined where there is no place for properties. */
   readonly properties: number | undefined;
-  /** From the topic's length to the end of the properties. */
-  readonly head: number;
   /** The remaining length. */
   readonly body: number;
 }
@@ -47,13 +45,7 @@ function sizesOf(fields: PublishFields, version: ProtocolVersion): Sizes {
     (properties === undefined ? 0 : varintBytes(properties) + properties);
   const body = head + fields.payload.length;
   assert(body <= VARINT_MAX, 'packet has more than 268435455 bytes');
-  return { topic: topicBytes, properties, head, body };
-}
-
-/** Size of what `encodePublish` gives, to compare with the Maximum Packet Size of a client. @source MQTT-5.0 [MQTT-3.1.2-24] */
-export function encodedPublishBytes(fields: PublishFields, version: ProtocolVersion): number {
-  const { body } = sizesOf(fields, version);
-  return 1 + varintBytes(body) + body;
+  return { topic: topicBytes, properties, body };
 }
 
 /**
@@ -67,17 +59,6 @@ export function encodePublish(fields: PublishFields, version: ProtocolVersion): 
   const bytes = Buffer.allocUnsafe(1 + varintBytes(sizes.body) + sizes.body);
   const end = writeHead(bytes, fields, sizes);
   bytes.set(payload, end);
-  return bytes;
-}
-
-/**
- * What `encodePublish` gives without the payload, which is to be sent right behind it: for payloads that are too large to
- * be copied for each receiver. `withPacketId` takes it, too.
- */
-export function encodePublishHead(fields: PublishFields, version: ProtocolVersion): Buffer {
-  const sizes = sizesOf(fields, version);
-  const bytes = Buffer.allocUnsafe(1 + varintBytes(sizes.body) + sizes.head);
-  writeHead(bytes, fields, sizes);
   return bytes;
 }
 
@@ -102,7 +83,7 @@ function writeHead(bytes: Buffer, fields: PublishFields, sizes: Sizes): number {
   return writer.position;
 }
 
-/** Where the packet id stands in an encoded PUBLISH with QoS > 0, or in its head. */
+/** Where the packet id stands in an encoded PUBLISH with QoS > 0. */
 export function packetIdOffset(publish: Uint8Array): number {
   assert(((publish[0] ?? 0) & 6) !== 0, 'a PUBLISH with QoS 0 has no packet identifier');
   let position = 1;
@@ -110,7 +91,7 @@ export function packetIdOffset(publish: Uint8Array): number {
   return position + 3 + uint16At(publish, position + 1);
 }
 
-/** A copy of an encoded PUBLISH with QoS > 0, or of its head, with this packet id; `dup` marks one that is sent again. */
+/** A copy of an encoded PUBLISH with QoS > 0, with this packet id; `dup` marks one that is sent again. */
 export function withPacketId(publish: Buffer, packetId: number, dup = false): Buffer {
   assertPacketId(packetId);
   const offset = packetIdOffset(publish);

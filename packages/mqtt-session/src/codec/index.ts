@@ -9,9 +9,7 @@ export {
   encodeUnsuback,
 } from './encoder.ts';
 export {
-  encodedPublishBytes,
   encodePublish,
-  encodePublishHead,
   packetIdOffset,
   type PublishFields,
   withPacketId,
