@@ -169,6 +169,7 @@ export const errorFacts = {
     connack: 'server_unavailable',
     retryable: true,
   }),
+  log_full: facts(507, 'RESOURCE_EXHAUSTED', 'The event log has no space left'),
   log_truncated: facts(503, 'FAILED_PRECONDITION', 'The event log ends before a known revision'),
   log_diverged: facts(503, 'FAILED_PRECONDITION', 'The event log differs from what was read'),
   log_unreadable: facts(

@@ -29,7 +29,8 @@ export interface EventLog extends AsyncDisposable {
    * Appends `commits` in order, the first one expecting `expected` as head, each further one the commit before it. Answers
    * one result for each; after the first conflict all further ones are conflicts. An uncertain outcome is settled before
    * the answer, by repeating the same commit id; so is a repeat of a commit stored before.
-   * @throws OperationalError `log_unavailable` when the outcome cannot be settled; `commit_too_large`
+   * @throws OperationalError `log_unavailable` when the outcome cannot be settled; `commit_too_large`; `log_full` when the store
+   * has no space, and has stored nothing
    */
   append(commits: readonly NewCommit[], expected: Revision): Promise<readonly AppendResult[]>;
 

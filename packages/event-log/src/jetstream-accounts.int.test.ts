@@ -59,6 +59,59 @@ describe('The JetStream log in an account of its own', () => {
     }
   });
 
+  it('refuses an account with a limit of storage, past which the server would make holes', async () => {
+    const server = await startNatsServer({ users, logBytesMax: 1024 * 1024 });
+    try {
+      await expect(open([server.address], 'admin-api', 1)).rejects.toMatchObject({
+        code: 'config_invalid',
+        message: expect.stringContaining('account') as string,
+      });
+    } finally {
+      await server.stop();
+    }
+  });
+
+  it('refuses what there is no room for on the server, without a hole, and goes on when there is', async () => {
+    const server = await startNatsServer({ users, storeBytesMax: 300 * 1024 });
+    try {
+      await using writer = await open([server.address], 'admin-api', 1);
+      await using log = await open([server.address], 'broker', 1);
+      await using reader = new Reader(log, 0);
+      let stored = 0;
+      const append = async () => {
+        const [result] = await writer.append(
+          [commitOf(`c${stored}`, { reason: 'x'.repeat(50_000) })],
+          stored,
+        );
+        expect(result).toMatchObject({ status: 'appended', revision: stored + 1 });
+        stored += 1;
+      };
+      const fill = async () => {
+        while (stored < 50) await append();
+      };
+      await expect(fill()).rejects.toMatchObject({ code: 'log_full' });
+      expect(stored).toBeGreaterThan(1);
+      // Refused again and again it is still only refused.
+      await expect(append()).rejects.toMatchObject({ code: 'log_full' });
+      expect(await writer.head()).toBe(stored);
+      server.setStoreBytesMax(10 * 1024 * 1024);
+      await server.restart();
+      await until(() =>
+        append().then(
+          () => true,
+          () => false,
+        ),
+      );
+      await append();
+      await reader.count(stored);
+      expect((await log.read(0, 1000)).map((one) => one.revision)).toEqual(
+        Array.from({ length: stored }, (_, index) => index + 1),
+      );
+    } finally {
+      await server.stop();
+    }
+  });
+
   it('goes on in another account after a kill of the server', async () => {
     const server = await startNatsServer({ users });
     try {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -81,6 +82,23 @@ describe('The SQLite log', () => {
     await using reader = new Reader(log, 0);
     expect((await reader.failed).message).toContain('revision 2 is missing');
     expect(reader.ids).toEqual(['a-0']);
+  });
+
+  it('says that a damaged file cannot be read, and not that it is away', async () => {
+    const first = await openSqliteEventLog({ path });
+    await first.append(commitsOf('a', 200), 0);
+    await first[Symbol.asyncDispose]();
+    const log = await openSqliteEventLog({ path });
+    for (const name of [path, `${path}-wal`]) {
+      if (!existsSync(name)) continue;
+      const bytes = readFileSync(name);
+      const file = openSync(name, 'r+');
+      writeSync(file, bytes.fill(0x5a, 4096), 0, bytes.length, 0);
+      closeSync(file);
+    }
+    expect(await codeOf(log.read(0, 200))).toBe('log_unreadable');
+    expect(await codeOf(log.append([commitOf('b')], 200))).toBe('log_unreadable');
+    await log[Symbol.asyncDispose]();
   });
 
   it('keeps commits, and the memory of their ids, over a restart', async () => {

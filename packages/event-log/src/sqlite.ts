@@ -234,14 +234,33 @@ function isEmpty(database: DatabaseSyncInstance): boolean {
 /** `SQLITE_CORRUPT` and `SQLITE_NOTADB`: the content is wrong, and trying again does not help. */
 const UNREADABLE_ERRCODES: readonly unknown[] = [11, 26];
 
+/** `SQLITE_FULL`: nothing was stored, and may be once there is space. */
+const FULL_ERRCODE = 13;
+
+/** `all` of the driver tells no code, only the text that SQLite has for it. */
+const ERRCODES: ReadonlyMap<string, number> = new Map([
+  ['database disk image is malformed', 11],
+  ['database or disk is full', FULL_ERRCODE],
+  ['file is not a database', 26],
+]);
+
+function errcodeOf(error: unknown): unknown {
+  if (!(error instanceof Error)) return undefined;
+  return 'errcode' in error ? error.errcode : ERRCODES.get(error.message);
+}
+
 /** Driver errors do not cross the port. */
 function guarded<T>(what: string, call: () => T): T {
   try {
     return call();
   } catch (error) {
     if (error instanceof OperationalError) throw error;
-    const errcode = error instanceof Error && 'errcode' in error ? error.errcode : undefined;
-    const code = UNREADABLE_ERRCODES.includes(errcode) ? 'log_unreadable' : 'log_unavailable';
+    const errcode = errcodeOf(error);
+    const code = UNREADABLE_ERRCODES.includes(errcode)
+      ? 'log_unreadable'
+      : errcode === FULL_ERRCODE
+        ? 'log_full'
+        : 'log_unavailable';
     throw new OperationalError(code, `the log file failed to ${what}`, { cause: error });
   }
 }

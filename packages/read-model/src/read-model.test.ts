@@ -1,4 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -17,7 +25,7 @@ import {
   type NewGroup,
   type Role,
 } from '@sallyport/domain';
-import type { OperationalError } from '@sallyport/errors';
+import { OperationalError } from '@sallyport/errors';
 import { MemoryEventLog, nextHash } from '@sallyport/event-log';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -77,11 +85,15 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-async function openModel(from = log): Promise<ReadModel> {
+async function openModel(
+  from = log,
+  onTrouble?: (trouble: OperationalError) => void,
+): Promise<ReadModel> {
   const model = await ReadModel.open({
     path,
     log: from,
     onFailure: (failure) => failures.push(failure),
+    ...(onTrouble !== undefined && { onTrouble }),
   });
   open.push(model);
   return model;
@@ -168,6 +180,59 @@ describe('opening', () => {
     await append(commitOf('2', added(credential('b'))));
     await model.waitFor(2, 5_000);
     expect(model.lists.credentials(firstPage).total).toBe(2);
+  });
+
+  it('folds anew when everything behind the first page is damaged, before anybody asks', async () => {
+    await append(commitOf('1', added(credential('a'))));
+    await (await openModel())[Symbol.asyncDispose]();
+    const bytes = readFileSync(path);
+    writeFileSync(path, bytes.fill(0x5a, 4096));
+    rmSync(`${path}-wal`, { force: true });
+    const model = await openModel();
+    expect([model.revision, model.trouble]).toEqual([1, undefined]);
+    expect(model.reads.credential('a')?.name).toBe('Name a');
+  });
+
+  it('folds anew when the file is damaged while it is used: refuses meanwhile, and goes nowhere back', async () => {
+    await append(commitOf('1', added(credential('a'))), commitOf('2', added(credential('b'))));
+    await (await openModel())[Symbol.asyncDispose]();
+    const troubles: OperationalError[] = [];
+    const model = await openModel(log, (trouble) => troubles.push(trouble));
+    const { hash } = model;
+    // Pages are in the file, or in its log still.
+    for (const name of [path, `${path}-wal`]) {
+      const length = Math.max(0, readFileSync(name).length - 4096);
+      const file = openSync(name, 'r+');
+      writeSync(file, Buffer.alloc(length, 0x5a), 0, length, 4096);
+      closeSync(file);
+    }
+    const ask = () => model.credentialsByLogin('username:a');
+    expect(ask).toThrow(expect.objectContaining({ code: 'read_model_unavailable' }));
+    expect(() => model.reads).toThrow(OperationalError);
+    expect(troubles).toMatchObject([{ code: 'read_model_unavailable' }]);
+    // Whoever wants a revision waits for the repair, and what is written meanwhile is in it.
+    const waiting = model.waitFor(2, 5_000);
+    await append(commitOf('3', added(credential('c'))));
+    await waiting;
+    await model.waitFor(3, 5_000);
+    expect(model.trouble).toBeUndefined();
+    expect(model.lists.credentials(firstPage).total).toBe(3);
+    const [, , third] = await log.read(0, 3);
+    expect(model.hash).toBe(nextHash(hash, third?.digest ?? ''));
+    await model[Symbol.asyncDispose]();
+    expect((await openModel()).revision).toBe(3);
+  });
+
+  it('a document that is none is damage too', async () => {
+    await append(commitOf('1', added(credential('a'))));
+    await (await openModel())[Symbol.asyncDispose]();
+    const db = new DatabaseSync(path);
+    db.exec(`UPDATE credentials SET doc = 'allow everything'`);
+    db.close();
+    const model = await openModel();
+    expect(() => model.reads.credential('a')).toThrow(OperationalError);
+    await model.waitFor(1, 5_000);
+    expect(model.reads.credential('a')?.name).toBe('Name a');
   });
 
   it('folds a log that is longer than one transaction', async () => {

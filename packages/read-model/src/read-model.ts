@@ -16,10 +16,10 @@ import {
   type RecordedCommit,
   type Tail,
 } from '@sallyport/event-log';
-import { attributes as keys, setGauge, withSpan } from '@sallyport/telemetry';
+import { attributes as keys, count, setGauge, withSpan } from '@sallyport/telemetry';
 import type { Lists, Snapshot } from './lists.ts';
 import { SCHEMA, SCHEMA_VERSION } from './schema.ts';
-import { type Database, DatabaseSync } from './sqlite.ts';
+import { type Connection, Database, DatabaseSync, isDamage } from './sqlite.ts';
 import { SqliteLists } from './sqlite-lists.ts';
 import { SqliteSnapshot } from './sqlite-snapshot.ts';
 import { Tables } from './tables.ts';
@@ -29,6 +29,9 @@ export const FOLD_COMMITS_MAX = 256;
 
 /** Most snapshots that are open at the same time. */
 export const SNAPSHOTS_MAX = 8;
+
+/** Pause before the disk is tried again, and before a repair is. */
+const RETRY_MS = 500;
 
 /** How much of the file is mapped into memory at most; what lies beyond is read. */
 const MAPPED_BYTES_MAX = 2 ** 31;
@@ -48,6 +51,8 @@ interface Waiter {
   readonly resolve: () => void;
   readonly reject: (failure: OperationalError) => void;
   readonly timer: NodeJS.Timeout;
+  /** It is the repair that waits. */
+  readonly repairing?: true;
 }
 
 export interface ReadModelOptions {
@@ -56,28 +61,31 @@ export interface ReadModelOptions {
   readonly log: EventLog;
   /** The fold has stopped for good. Answers stay those of the last revision; the process should say that it is not ready. */
   readonly onFailure: (failure: OperationalError) => void;
+  /** Something is wrong with the file or its disk; it is being put right (`trouble`). */
+  readonly onTrouble?: (trouble: OperationalError) => void;
 }
 
-/** The log folded into SQLite, and kept at its head. */
+/** The log folded into SQLite, and kept at its head. A file that turns out to be damaged is made anew from the log. */
 export class ReadModel implements DecisionModel, AsyncDisposable {
-  readonly #db: Database;
-  readonly #lock: Database;
-  readonly #tables: Tables;
-  readonly #path: string;
+  readonly #options: ReadModelOptions;
+  readonly #lock: Connection;
   readonly #snapshots = new Set<Snapshot>();
-  readonly lists: Lists;
   readonly #waiters = new Set<Waiter>();
+  #file: File;
   #checkpoint: Checkpoint;
   #tail: Tail | undefined;
   #failure: OperationalError | undefined;
+  #trouble: OperationalError | undefined;
+  /** The file is damaged: nothing is answered from it. */
+  #repair: Promise<void> | undefined;
+  #closed = false;
 
-  private constructor(path: string, { db, lock, checkpoint }: Opened) {
-    this.#path = path;
-    this.#db = db;
+  private constructor(options: ReadModelOptions, lock: Connection) {
+    this.#options = options;
     this.#lock = lock;
-    this.#checkpoint = checkpoint;
-    this.#tables = new Tables(db);
-    this.lists = new SqliteLists(db);
+    const file = this.#openFile();
+    this.#file = file;
+    this.#checkpoint = file.checkpoint;
   }
 
   /**
@@ -85,9 +93,13 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
    * @throws OperationalError `log_truncated`, `log_diverged`, `log_unreadable`, `log_unavailable`, `read_model_unavailable`
    */
   static async open(options: ReadModelOptions): Promise<ReadModel> {
-    const model = new ReadModel(options.path, openDatabase(options.path));
+    const model = opening(options.path, () => new ReadModel(options, takeLock(options.path)));
     try {
-      await model.#start(options);
+      await checkContinuity(options.log, model.#checkpoint);
+      await model.#follow();
+      model.#probe();
+      await model.#repair;
+      if (model.#failure !== undefined) throw model.#failure;
     } catch (error) {
       await model[Symbol.asyncDispose]();
       throw error;
@@ -95,22 +107,88 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     return model;
   }
 
-  async #start({ log, onFailure }: ReadModelOptions): Promise<void> {
-    await checkContinuity(log, this.#checkpoint);
+  #openFile(): File {
+    return openFile(this.#options.path, (failure) => this.#damaged(failure));
+  }
+
+  /** Folds from the checkpoint on. Resolves at what is the log's head now. */
+  async #follow(): Promise<void> {
+    const { log, onFailure } = this.#options;
     const head = await log.head();
     const failed = new Promise<never>((_resolve, reject) => {
       this.#tail = log.follow({
         after: this.#checkpoint.revision,
         onCommits: (commits) => this.#fold(commits),
         onFailure: (failure) => {
-          this.#fail(failure);
           reject(failure);
+          // What stops the fold of a damaged file is the damage.
+          if (this.#file.damage !== undefined || this.#closed) return;
+          this.#fail(failure);
           onFailure(failure);
         },
       });
     });
     failed.catch(() => undefined); // Told through onFailure once the start is over.
     await Promise.race([failed, this.#reached(head)]);
+  }
+
+  /** Looks into every table, so that a file that is damaged all over is not found out by whoever comes first. */
+  #probe(): void {
+    try {
+      const { db } = this.#file;
+      const names = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
+      for (const { name } of names as { name: string }[]) {
+        db.prepare(`SELECT * FROM "${name}" LIMIT 1`).all();
+      }
+    } catch (error) {
+      if (this.#file.damage === undefined) throw error;
+    }
+  }
+
+  /** Called in the middle of whatever has found it out. */
+  #damaged(failure: OperationalError): void {
+    this.#tell('damaged', failure);
+    // At once: if the process does not live to see the repair, the next one begins with a new file.
+    removeFile(this.#options.path);
+    this.#repair ??= Promise.resolve().then(() => this.#rebuild());
+  }
+
+  /** Throws the file away and folds the log into a new one. Ends with the model at the log's head, or closed. */
+  async #rebuild(): Promise<void> {
+    const known = this.#checkpoint;
+    for (let attempt = 0; !this.#closed; attempt++) {
+      if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      try {
+        await this.#tail?.[Symbol.asyncDispose]();
+        this.#file.db.close();
+        // Nobody goes backwards, also not by way of a new file.
+        await checkContinuity(this.#options.log, known);
+        removeFile(this.#options.path);
+        const file = this.#openFile();
+        this.#file = file;
+        this.#checkpoint = file.checkpoint;
+        await this.#follow();
+        break;
+      } catch (error) {
+        if (!(error instanceof OperationalError)) throw error;
+        if (this.#failure !== undefined) break;
+        if (!error.retryable) {
+          this.#fail(error);
+          this.#options.onFailure(error);
+          break;
+        }
+      }
+    }
+    this.#repair = undefined;
+    if (this.#failure === undefined) this.#trouble = undefined;
+    this.#wake();
+  }
+
+  #tell(reason: 'damaged' | 'disk', trouble: OperationalError): void {
+    if (this.#trouble?.message === trouble.message) return;
+    this.#trouble = trouble;
+    count('sallyport.read_model.troubles', { reason });
+    this.#options.onTrouble?.(trouble);
   }
 
   get revision(): Revision {
@@ -122,8 +200,14 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     return this.#checkpoint.hash;
   }
 
+  /** Why the fold has stopped for good. */
   get failure(): OperationalError | undefined {
     return this.#failure;
+  }
+
+  /** What is wrong for now, and is being put right: nothing new can be folded, or nothing read. */
+  get trouble(): OperationalError | undefined {
+    return this.#trouble;
   }
 
   /** When the model was last known to be at the log's head, as `performance.now()`. */
@@ -131,28 +215,39 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     return this.#tail?.confirmedAt ?? -Infinity;
   }
 
+  /** Not to be kept: another object after a repair. @throws OperationalError `read_model_unavailable` during one */
   get reads(): DecisionReads {
-    return this.#tables;
+    return this.#usable.tables;
+  }
+
+  /** The same. */
+  get lists(): Lists {
+    return this.#usable.lists;
+  }
+
+  get #usable(): File {
+    if (this.#repair !== undefined && this.#trouble !== undefined) throw this.#trouble;
+    return this.#file;
   }
 
   /** Credentials of every store that are found under a login key; one indexed lookup. */
   credentialsByLogin(key: string): readonly Credential[] {
-    return this.#tables.credentialsByLogin(key);
+    return this.#usable.tables.credentialsByLogin(key);
   }
 
   /** A chain of authenticators; from memory. */
   authChain(scope: string): AuthChain | undefined {
-    return this.#tables.authChain(scope);
+    return this.#usable.tables.authChain(scope);
   }
 
   /** Every ban that is stored, those that have run out included. */
   bans(): readonly Ban[] {
-    return this.#tables.bans();
+    return this.#usable.tables.bans();
   }
 
   /** Who is banned; not to be changed. Held in memory. */
   get banIndex(): BanIndex {
-    return this.#tables.banIndex;
+    return this.#usable.tables.banIndex;
   }
 
   /** @throws OperationalError `read_model_unavailable` past `SNAPSHOTS_MAX`, or when the file cannot be read */
@@ -161,7 +256,9 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
       throw new OperationalError('read_model_unavailable', `${SNAPSHOTS_MAX} snapshots are open`);
     }
     try {
-      const snapshot = new SqliteSnapshot(this.#path, () => this.#snapshots.delete(snapshot));
+      const snapshot = new SqliteSnapshot(this.#options.path, () =>
+        this.#snapshots.delete(snapshot),
+      );
       this.#snapshots.add(snapshot);
       return snapshot;
     } catch (cause) {
@@ -170,13 +267,15 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   }
 
   commitRevision(commitId: string): Revision | undefined {
-    return this.#tables.commitRevision(commitId);
+    return this.#usable.tables.commitRevision(commitId);
   }
 
   /** @throws OperationalError `policy_not_ready` after `timeoutMs`, or what stopped the fold */
   waitFor(revision: Revision, timeoutMs: number): Promise<void> {
-    if (this.revision >= revision) return Promise.resolve();
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#failure !== undefined && this.revision < revision) {
+      return Promise.reject(this.#failure);
+    }
+    if (this.revision >= revision && this.#repair === undefined) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiters.delete(waiter);
@@ -193,7 +292,7 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     if (this.revision >= revision) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const timer = setInterval(() => undefined, 2 ** 30); // Keeps the shape of a waiter; never fires in practice.
-      this.#waiters.add({ revision, resolve, reject, timer });
+      this.#waiters.add({ revision, resolve, reject, timer, repairing: true });
     });
   }
 
@@ -201,26 +300,45 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     for (let start = 0; start < commits.length; start += FOLD_COMMITS_MAX) {
       // Between two transactions others may run, so that a long replay does not stop the process.
       if (start > 0) await new Promise((resolve) => setImmediate(resolve));
-      this.#foldBatch(commits.slice(start, start + FOLD_COMMITS_MAX));
+      await this.#foldSurely(commits.slice(start, start + FOLD_COMMITS_MAX));
+    }
+  }
+
+  /** Until the disk takes it: the file has its space back then, and the log still has the commits. */
+  async #foldSurely(commits: readonly RecordedCommit[]): Promise<void> {
+    for (;;) {
+      try {
+        this.#foldBatch(commits);
+        if (this.#repair === undefined) this.#trouble = undefined;
+        return;
+      } catch (error) {
+        const refused =
+          error instanceof OperationalError && error.code === 'read_model_unavailable';
+        if (!refused || this.#file.damage !== undefined || this.#closed) throw error;
+        this.#tell('disk', error);
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 
   #foldBatch(commits: readonly RecordedCommit[]): void {
     let { revision, hash, digest } = this.#checkpoint;
-    this.#db.exec('BEGIN IMMEDIATE');
+    const { db } = this.#file;
+    db.exec('BEGIN IMMEDIATE');
     try {
       for (const commit of commits) {
         this.#applyTraced(commit);
         ({ revision, digest } = commit);
         hash = nextHash(hash, digest);
       }
-      this.#db
-        .prepare('UPDATE meta SET revision = ?, hash = ?, digest = ? WHERE id = 1')
-        .run(revision, hash, digest);
-      this.#db.exec('COMMIT');
+      db.prepare('UPDATE meta SET revision = ?, hash = ?, digest = ? WHERE id = 1').run(
+        revision,
+        hash,
+        digest,
+      );
+      db.exec('COMMIT');
     } catch (error) {
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
-      this.#tables.forget();
+      this.#undo();
       throw error;
     }
     this.#checkpoint = { revision, hash, digest };
@@ -228,19 +346,32 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     this.#wake();
   }
 
+  /** Takes back what was not committed, in the file and in memory. */
+  #undo(): void {
+    const { db, tables } = this.#file;
+    try {
+      if (db.isTransaction) db.exec('ROLLBACK');
+      tables.forget();
+    } catch (error) {
+      // What memory holds may be of no revision at all.
+      db.damaged(error);
+    }
+  }
+
   #applyTraced(commit: RecordedCommit): void {
     if (commit.traceparent === undefined) {
-      this.#tables.apply(commit);
+      this.#file.tables.apply(commit);
       return;
     }
     const attributes = { [keys.revision]: commit.revision };
     const options = { attributes, parent: commit.traceparent };
-    withSpan('log.fold', options, () => this.#tables.apply(commit));
+    withSpan('log.fold', options, () => this.#file.tables.apply(commit));
   }
 
   #wake(): void {
     for (const waiter of this.#waiters) {
       if (waiter.revision > this.revision) continue;
+      if (this.#repair !== undefined && waiter.repairing !== true) continue;
       clearTimeout(waiter.timer);
       this.#waiters.delete(waiter);
       waiter.resolve();
@@ -257,63 +388,110 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#tail?.[Symbol.asyncDispose]();
+    this.#closed = true;
     this.#fail(new OperationalError('read_model_unavailable', 'the read model is closed'));
+    await this.#repair;
+    await this.#tail?.[Symbol.asyncDispose]();
     for (const snapshot of this.#snapshots) snapshot[Symbol.dispose]();
-    if (this.#db.isOpen) this.#db.close();
+    this.#file.db.close();
     if (!this.#lock.isOpen) return;
     this.#lock.exec('ROLLBACK');
     this.#lock.close();
   }
 }
 
-interface Opened {
+/** The file as it is open now. */
+interface File {
   readonly db: Database;
-  /** Holds a lock for as long as it is open; the system gives it back when the process dies. */
-  readonly lock: Database;
+  readonly tables: Tables;
+  readonly lists: Lists;
+  /** As of the opening. */
   readonly checkpoint: Checkpoint;
+  /** Set once it has turned out. */
+  readonly damage: OperationalError | undefined;
 }
 
-function openDatabase(path: string): Opened {
+function opening<T>(path: string, open: () => T): T {
   try {
-    mkdirSync(dirname(path), { recursive: true });
-    const lock = new DatabaseSync(`${path}.lock`);
-    lock.exec('BEGIN EXCLUSIVE');
-    const existing = openExisting(path);
-    let { db } = existing;
-    let { checkpoint } = existing;
-    if (db === undefined || checkpoint === undefined) {
-      // Absent, of another version, damaged, or not ours: the log has everything, so nothing is lost.
-      db?.close();
-      for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
-      db = connect(path);
-      db.exec(SCHEMA);
-      db.prepare('INSERT INTO meta VALUES (1, ?, 0, ?, ?)').run(SCHEMA_VERSION, '', '');
-      checkpoint = { revision: 0, hash: '', digest: '' };
-    }
-    return { db, lock, checkpoint };
+    return open();
   } catch (cause) {
     const why = `cannot use ${path}; is another process using it?`;
     throw new OperationalError('read_model_unavailable', why, { cause });
   }
 }
 
-/** @source sqlite.org/rescode.html: SQLITE_CORRUPT, SQLITE_NOTADB */
-const DAMAGED: ReadonlySet<number> = new Set([11, 26]);
-
-function openExisting(path: string): { db?: Database; checkpoint?: Checkpoint | undefined } {
-  let db: Database | undefined;
-  try {
-    db = connect(path);
-    return { db, checkpoint: readCheckpoint(db) };
-  } catch (error) {
-    const { errcode = 0 } = error as { readonly errcode?: number };
-    if (!DAMAGED.has(errcode & 0xff)) throw error;
-    return db === undefined ? {} : { db };
-  }
+/** Held for as long as it is open; the system gives it back when the process dies. */
+function takeLock(path: string): Connection {
+  mkdirSync(dirname(path), { recursive: true });
+  const lock = new DatabaseSync(`${path}.lock`);
+  lock.exec('BEGIN EXCLUSIVE');
+  return lock;
 }
 
-function connect(path: string): Database {
+function openFile(path: string, onDamage: (failure: OperationalError) => void): File {
+  // Absent, of another version, damaged, or not ours: the log has everything, so nothing is lost.
+  return openExisting(path, onDamage) ?? createFile(path, onDamage);
+}
+
+function removeFile(path: string): void {
+  for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
+}
+
+function createFile(path: string, onDamage: (failure: OperationalError) => void): File {
+  removeFile(path);
+  const driver = connect(path);
+  driver.exec(SCHEMA);
+  driver.prepare('INSERT INTO meta VALUES (1, ?, 0, ?, ?)').run(SCHEMA_VERSION, '', '');
+  return fileOf(driver, { revision: 0, hash: '', digest: '' }, onDamage);
+}
+
+function openExisting(
+  path: string,
+  onDamage: (failure: OperationalError) => void,
+): File | undefined {
+  let driver: Connection | undefined;
+  let opened = false;
+  try {
+    driver = connect(path);
+    const checkpoint = readCheckpoint(driver);
+    if (checkpoint !== undefined) {
+      // While it is opened nobody has to be told.
+      const file = fileOf(driver, checkpoint, (failure) => {
+        if (opened) onDamage(failure);
+      });
+      opened = true;
+      return file;
+    }
+  } catch (error) {
+    const cause = error instanceof OperationalError ? error.cause : error;
+    if (!isDamage(cause)) throw error;
+  }
+  driver?.close();
+  return undefined;
+}
+
+function fileOf(
+  driver: Connection,
+  checkpoint: Checkpoint,
+  onDamage: (failure: OperationalError) => void,
+): File {
+  let damage: OperationalError | undefined;
+  const db = new Database(driver, (failure) => {
+    damage = failure;
+    onDamage(failure);
+  });
+  return {
+    db,
+    tables: new Tables(db),
+    lists: new SqliteLists(db),
+    checkpoint,
+    get damage() {
+      return damage;
+    },
+  };
+}
+
+function connect(path: string): Connection {
   const db = new DatabaseSync(path);
   // A crash may lose the newest transactions, never mix them; they are folded again from the log.
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;');
@@ -324,7 +502,7 @@ function connect(path: string): Database {
   return db;
 }
 
-function readCheckpoint(db: Database): Checkpoint | undefined {
+function readCheckpoint(db: Connection): Checkpoint | undefined {
   const found: unknown = db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'meta'").get();
   if (found === undefined) return undefined;
   const meta = db.prepare('SELECT * FROM meta WHERE id = 1').get() as

@@ -189,6 +189,6 @@ export class SqliteLists implements Lists {
 
   #docs<T>(sql: string, values: readonly (string | number)[]): T[] {
     const rows = this.#db.prepare(sql).all(...values) as { doc: string }[]; // The one column of every caller's SQL.
-    return rows.map((row) => JSON.parse(row.doc) as T); // Written by Tables from a T.
+    return rows.map((row) => this.#db.parse<T>(row.doc));
   }
 }

@@ -15,11 +15,11 @@ import {
   type Trust,
 } from '@sallyport/domain';
 import type { Snapshot } from './lists.ts';
-import { type Database, DatabaseSync } from './sqlite.ts';
+import { type Connection, DatabaseSync } from './sqlite.ts';
 
 /** A connection of its own inside of one read transaction: the fold goes on beside it. */
 export class SqliteSnapshot implements Snapshot {
-  readonly #db: Database;
+  readonly #db: Connection;
   readonly #onEnd: () => void;
   readonly revision: Revision;
 

@@ -118,12 +118,12 @@ export class Tables implements DecisionReads {
 
   #doc<T>(sql: string, ...values: (string | number)[]): T | undefined {
     const row = this.#get<DocRow>(sql, ...values);
-    return row === undefined ? undefined : (JSON.parse(row.doc) as T); // Written by this class from a T.
+    return row === undefined ? undefined : this.#db.parse<T>(row.doc);
   }
 
   #docs<T>(sql: string, ...values: (string | number)[]): T[] {
     const rows = this.#prepared(sql).all(...values) as DocRow[]; // The one column of every caller's SQL.
-    return rows.map((row) => JSON.parse(row.doc) as T); // Written by this class from a T.
+    return rows.map((row) => this.#db.parse<T>(row.doc));
   }
 
   #run(sql: string, ...values: (string | number | null)[]): void {
@@ -372,7 +372,7 @@ export class Tables implements DecisionReads {
   /** Credentials of every store under a login key. */
   credentialsByLogin(key: string): readonly Credential[] {
     const rows = this.#prepared('SELECT doc FROM credentials WHERE login_key = ?').all(key);
-    return (rows as DocRow[]).map((row) => JSON.parse(row.doc) as Credential); // Written by this class.
+    return (rows as DocRow[]).map((row) => this.#db.parse<Credential>(row.doc));
   }
 
   credentialIdByName(store: Store, name: string, chain?: ChainMember): string | undefined {

@@ -68,6 +68,12 @@ export const metricFacts = {
     description: 'Times a client was not read for a while, because it published faster than it may',
     labels: [],
   },
+  'sallyport.read_model.troubles': {
+    kind: 'counter',
+    unit: '{trouble}',
+    description: 'Times that the read model had a damaged file, or a disk that refused a write',
+    labels: ['reason'],
+  },
   'sallyport.flapping.blocks': {
     kind: 'counter',
     unit: '{block}',

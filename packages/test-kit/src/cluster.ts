@@ -26,6 +26,8 @@ export interface ClusterOptions {
   readonly host?: string | undefined;
   /** Kept when given, else a temporary folder that `stop` removes. */
   readonly dataDir?: string | undefined;
+  /** Bytes that JetStream may take; no limit when left out. */
+  readonly storeBytesMax?: number;
   readonly adminApis?: number;
   readonly policies?: number;
   readonly brokers?: number;
@@ -268,7 +270,12 @@ async function startStores(plan: Plan, running: Running): Promise<Stores> {
   const watch = { onLine: plan.onLine, onUnexpectedExit: plan.options.onUnexpectedExit };
   const [[nats], [redis]] = await settleBoth(
     running.start([
-      startNatsServer({ ...watch, users: plan.passwords, storeDir: join(plan.dataDir, 'nats') }),
+      startNatsServer({
+        ...watch,
+        users: plan.passwords,
+        storeDir: join(plan.dataDir, 'nats'),
+        storeBytesMax: plan.options.storeBytesMax,
+      }),
     ]),
     running.start([startRedisServer({ ...watch, dataDir: join(plan.dataDir, 'redis') })]),
   );

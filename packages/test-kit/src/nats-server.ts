@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort, freePorts } from './free-port.ts';
 import { repositoryPath } from './repository.ts';
@@ -28,6 +28,10 @@ export interface NatsServerOptions {
   readonly cluster?: { readonly port: number; readonly routes: readonly number[] };
   /** The largest message it takes, when not that of deploy/nats. */
   readonly payloadBytesMax?: number;
+  /** Bytes that all streams together may take; as many as there are when left out. */
+  readonly storeBytesMax?: number | undefined;
+  /** Bytes that the log's account may store, with `users`; as many as there are when left out. */
+  readonly logBytesMax?: number | undefined;
   readonly onLine?: ServerProcessOptions['onLine'];
   readonly onUnexpectedExit?: ServerProcessOptions['onUnexpectedExit'];
 }
@@ -42,6 +46,8 @@ export interface NatsServer extends AsyncDisposable {
   readonly monitorUrl: string;
   stop(): Promise<void>;
   kill(): Promise<void>;
+  /** From its next start on. */
+  setStoreBytesMax(bytes: number): void;
   /** Same port, same files. */
   restart(how?: 'stop' | 'kill'): Promise<void>;
 }
@@ -69,12 +75,42 @@ function writeConfig(folder: string, options: NatsServerOptions): string {
   for (const part of parts) {
     copyFileSync(repositoryPath(`deploy/nats/${part}`), join(folder, part));
   }
+  if (options.users !== undefined) writeAccounts(join(folder, 'users.conf'), options);
   const path = join(folder, 'main.conf');
   const lines = parts.map((part) => `include ./${part}`);
   // What comes last counts.
   if (options.payloadBytesMax !== undefined) lines.push(`max_payload: ${options.payloadBytesMax}`);
+  if (options.storeBytesMax !== undefined) {
+    const { storeBytesMax } = options;
+    lines.push(`jetstream { store_dir: $SALLYPORT_NATS_STORE, max_file_store: ${storeBytesMax} }`);
+  }
   writeFileSync(path, `${lines.join('\n')}\n`);
   return path;
+}
+
+/** What is reserved for the nodes must fit into the server's store. */
+const NODES_BYTES_MAX = 128 * 1024;
+
+function writeAccounts(path: string, { logBytesMax, storeBytesMax }: NatsServerOptions): void {
+  const changes = new Map([
+    ...(logBytesMax === undefined
+      ? []
+      : [
+          [
+            'jetstream { max_streams: 1 }',
+            `jetstream { max_streams: 1, max_store: ${logBytesMax} }`,
+          ] as const,
+        ]),
+    ...(storeBytesMax === undefined
+      ? []
+      : [['max_store: 1GB', `max_store: ${NODES_BYTES_MAX}`] as const]),
+  ]);
+  let text = readFileSync(repositoryPath('deploy/nats/users.conf'), 'utf8');
+  for (const [before, after] of changes) {
+    if (!text.includes(before)) throw new Error(`users.conf has no ${before}`);
+    text = text.replace(before, after);
+  }
+  writeFileSync(path, text);
 }
 
 interface Addresses {
@@ -134,6 +170,8 @@ async function prepare(
     async kill() {
       await process.kill();
     },
+    setStoreBytesMax: (storeBytesMax) =>
+      void writeConfig(join(folder, 'config'), { ...options, storeBytesMax }),
     restart: (how) => process.restart(how),
     [Symbol.asyncDispose]: stop,
   };

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -172,6 +172,12 @@ export class ServerProcess implements AsyncDisposable {
 
   thaw(): void {
     this.signal('SIGCONT');
+  }
+
+  /** Lets it write files up to this length only, as if their disk were full; without a limit again when left out. */
+  limitFiles(bytes?: number): void {
+    const limit = bytes === undefined ? 'unlimited' : `${bytes}:unlimited`;
+    execFileSync('prlimit', ['--pid', String(this.pid), `--fsize=${limit}`]);
   }
 
   /** The first line from `from` on that matches; waits for it. */

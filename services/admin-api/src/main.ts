@@ -60,6 +60,9 @@ async function openPorts(config: AdminApiConfig, logger: Logger): Promise<Opened
     onFailure: (failure) => {
       logger.fatal({ code: failure.code, err: failure }, 'the fold has stopped');
     },
+    onTrouble: (trouble) => {
+      logger.error({ code: trouble.code, err: trouble }, 'trouble with the read model');
+    },
   });
   const policy = new GrpcPolicyClient({
     endpoints: config.policy.endpoints,
@@ -117,7 +120,9 @@ async function main(config: AdminApiConfig): Promise<void> {
     telemetry,
     checks: {
       live: () => true,
-      ready: () => ({ readModel: running.model?.failure?.code ?? true }),
+      ready: () => ({
+        readModel: (running.model?.failure ?? running.model?.trouble)?.code ?? true,
+      }),
       started: () => running.ready === true,
     },
   });

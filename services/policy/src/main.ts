@@ -34,7 +34,7 @@ async function main(config: PolicyConfig): Promise<void> {
     telemetry,
     checks: {
       live: () => true,
-      ready: () => ({ readModel: parts.model?.failure?.code ?? true }),
+      ready: () => ({ readModel: (parts.model?.failure ?? parts.model?.trouble)?.code ?? true }),
       started: () => parts.grpc !== undefined,
     },
   });
@@ -56,6 +56,9 @@ async function main(config: PolicyConfig): Promise<void> {
     log,
     onFailure: (failure) => {
       logger.fatal({ code: failure.code, err: failure }, 'the fold has stopped');
+    },
+    onTrouble: (trouble) => {
+      logger.error({ code: trouble.code, err: trouble }, 'trouble with the read model');
     },
   });
   parts.model = model;

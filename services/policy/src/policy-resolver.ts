@@ -49,14 +49,18 @@ export interface ResolvedPolicy {
 
 /** Assembles the policy of a principal from the objects that it depends on. Synchronous, at the reads' revision. */
 export class PolicyResolver {
-  readonly #reads: DecisionReads;
+  readonly #model: { readonly reads: DecisionReads };
   // Keys hold the revision of every part, so an entry is never stale; equal parts share one policy object.
   readonly #assembled = new Map<string, PolicySpec>();
   readonly #attributeNames = new WeakMap<PolicySpec, readonly string[]>();
   #membership: { readonly of: GroupRules; readonly compiled: GroupMembership } | undefined;
 
-  constructor(reads: DecisionReads) {
-    this.#reads = reads;
+  constructor(model: { readonly reads: DecisionReads }) {
+    this.#model = model;
+  }
+
+  get #reads(): DecisionReads {
+    return this.#model.reads;
   }
 
   /** The policy of a principal at this moment, or undefined when it may not be connected (any more). */

@@ -67,7 +67,7 @@ export class PolicyService implements PolicyClient {
     this.#clock = clock;
     this.#authenticator = new Authenticator({ lookup: model, box, hasher, imported });
     this.#scram = new ScramAuthenticator({ lookup: model, box, hasher });
-    this.#resolver = new PolicyResolver(model.reads);
+    this.#resolver = new PolicyResolver(model);
   }
 
   async #reach(minRevision: Revision): Promise<void> {

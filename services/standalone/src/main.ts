@@ -50,6 +50,9 @@ async function openControlPlane(config: StandaloneConfig, logger: Logger): Promi
     onFailure: (failure) => {
       logger.fatal({ code: failure.code, err: failure }, 'the fold has stopped');
     },
+    onTrouble: (trouble) => {
+      logger.error({ code: trouble.code, err: trouble }, 'trouble with the read model');
+    },
   });
   const hasher = new SecretHasher(box);
   const executor = new CommandExecutor({ log, model });
@@ -101,7 +104,7 @@ async function main(config: StandaloneConfig): Promise<void> {
     telemetry,
     checks: {
       live: () => true,
-      ready: () => ({ readModel: model.failure?.code ?? true, ...node.ready() }),
+      ready: () => ({ readModel: (model.failure ?? model.trouble)?.code ?? true, ...node.ready() }),
       started: () => started,
     },
   });

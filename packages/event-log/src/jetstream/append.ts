@@ -13,6 +13,13 @@ const PUBLISH_TIMEOUT_MS = 2_000;
 export const APPEND_SETTLE_TIMEOUT_MS = 15_000;
 const RETRY_DELAY_MS = 50;
 
+/**
+ * Codes of a server that stores nothing because it has no room, in its own limits, the account's or the stream's.
+ * @source nats-server 2.9 server/errors.json: JSAccountResourcesExceededErr, JSInsufficientResourcesErr,
+ *   JSStorageResourcesExceededErr, JSStreamStoreFailedF
+ */
+const FULL: ReadonlySet<number> = new Set([10002, 10023, 10047, 10077]);
+
 interface Publication {
   readonly subject: string;
   readonly text: string;
@@ -80,6 +87,8 @@ export class JetStreamAppender {
       try {
         return await this.#publish(publication, expected);
       } catch (cause) {
+        // The server has said that it was not stored; its space does not come back within seconds.
+        if (cause instanceof OperationalError) throw cause;
         if (performance.now() + RETRY_DELAY_MS > deadline || this.#connection.isClosed()) {
           const detail = `it is not known whether commit ${publication.commitId} was stored`;
           throw new OperationalError('log_unavailable', detail, { cause });
@@ -100,6 +109,9 @@ export class JetStreamAppender {
     } catch (error) {
       const head = headOfConflict(error);
       if (head !== undefined) return { status: 'conflict', head };
+      if (error instanceof JetStreamApiError && FULL.has(error.code)) {
+        throw new OperationalError('log_full', error.message, { cause: error });
+      }
       throw error;
     }
   }

@@ -49,7 +49,10 @@ export async function ensureStream(jsm: JetStreamManager, options: StreamOptions
   for (;;) {
     try {
       const config = await findOrCreate(jsm, options);
-      const problems = streamProblems(config, options);
+      const problems = [
+        ...streamProblems(config, options),
+        ...(options.createStream ? await accountProblems(jsm) : []),
+      ];
       if (problems.length === 0) return;
       const detail = `stream ${options.streamName} is no log: ${problems.join(', ')}`;
       throw new OperationalError('config_invalid', detail);
@@ -97,6 +100,20 @@ function streamConfig(options: StreamOptions) {
     num_replicas: options.replicas,
     duplicate_window: nanos(DUPLICATE_WINDOW_MS),
   };
+}
+
+/**
+ * What is past a limit of its account a server stores first and then removes, and its sequence stays used: a hole, which stops every
+ * reader for good. A limit of the stream, which discards new messages, and of the whole server refuse before.
+ * @source nats-server 2.9.10, tried
+ */
+async function accountProblems(jsm: JetStreamManager): Promise<string[]> {
+  const { limits, tiers = {} } = await jsm.getAccountInfo();
+  const limited = [limits, ...Object.values(tiers).map((tier) => tier?.limits)];
+  // 0 is of an account whose limits are those of its tiers.
+  return limited.some((one) => (one?.max_storage ?? -1) > 0)
+    ? ['its account has a maximum of storage, past which it would get holes']
+    : [];
 }
 
 function streamProblems(config: StreamConfig, options: StreamOptions): string[] {

@@ -37,11 +37,12 @@ const descriptions: Readonly<Record<number, string>> = {
   429: 'Too many requests',
   500: 'Something went wrong on our side',
   503: 'A part of the system cannot be reached',
+  507: 'There is no space left to store it',
 };
 
 /** Problems that every authenticated route may answer with. */
 export const READ_PROBLEMS = [400, 401, 403, 404, 413, 415, 429, 500, 503] as const;
-export const WRITE_PROBLEMS = [...READ_PROBLEMS, 409, 412, 422] as const;
+export const WRITE_PROBLEMS = [...READ_PROBLEMS, 409, 412, 422, 507] as const;
 
 /** `response` of a route's schema. Its type is loose on purpose: the tests compare answers with the schemas. */
 export function answers(

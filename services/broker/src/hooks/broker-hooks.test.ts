@@ -61,7 +61,7 @@ async function mayPublishStored(bans: readonly BanRule[]): Promise<[boolean, num
     staleness: () => undefined,
     logger,
     deniedPublish: () => undefined,
-      publishRates: { of: () => undefined },
+    publishRates: { of: () => undefined },
   });
   const facts = { clientId: 'c', username: 'u', listener: 'l', peer: '192.0.2.1:5' };
   const principal = { credentialId: 'k', store: 'native', facts };
