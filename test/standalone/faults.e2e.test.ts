@@ -104,7 +104,7 @@ it('a read model that was damaged while the process was down is made anew from t
 it('a read model that is damaged while it is used lets nobody in by what it says, and is made anew', async () => {
   const device = await newDevice();
   // A process that has nothing of the file in memory.
-  await standalone.process.restart();
+  await standalone.process.restart('kill');
   const line = standalone.process.lines.length;
   damageReadModel();
   await until(async () => {
