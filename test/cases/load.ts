@@ -179,6 +179,7 @@ export function policySources(one: DecisionCase): PolicySources {
     facts: factsOf(one.facts),
     credential: {
       id: CASE_CREDENTIAL_ID,
+      store: 'native',
       access: one.credential?.access ?? { kind: 'acl' },
       superuser: one.credential?.superuser ?? false,
     },

@@ -11,7 +11,7 @@ const facts = { clientId: 'pump', listener: 'tcp:default' };
 const credential = (
   access: PolicySources['credential']['access'],
   id = 'c1',
-): PolicySources['credential'] => ({ id, access, superuser: false });
+): PolicySources['credential'] => ({ id, store: 'native', access, superuser: false });
 
 const table = (target: AclTable['target'], ...rules: AclTable['rules']): AclTable => ({
   target,
@@ -36,8 +36,23 @@ describe('assembling', () => {
         authorities: [{ name: 'credential', rules: [], noMatch: 'deny' }],
         noMatch: 'deny',
         denyAction: 'disconnect',
+        applyMode: 'pinned',
       },
     );
+  });
+
+  test.each([
+    ['patterns', { kind: 'patterns', publish: [], subscribe: [] }, 'native', 'pinned'],
+    ['mapping', { kind: 'mapping', entries: [] }, 'native', 'pinned'],
+    ['groups', { kind: 'groups' }, 'clients', 'pinned'],
+    ['no restriction in the store tbmq', { kind: 'unrestricted' }, 'tbmq', 'pinned'],
+    ['no restriction', { kind: 'unrestricted' }, 'native', undefined],
+    ['ACL tables', { kind: 'acl' }, 'emqx', undefined],
+    ['roles', { kind: 'roles', roles: [], permissions: [] }, 'cybus', undefined],
+  ] as const)('C3: access by %s is bound to the session, or is not', (_, access, store, mode) => {
+    const one = { ...credential(access), store };
+    const assembled = assemblePolicy({ facts, credential: one, tables: {}, settings });
+    expect(assembled.applyMode).toBe(mode);
   });
 
   test('authorities that would say nothing are left out', () => {

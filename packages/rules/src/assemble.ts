@@ -29,7 +29,7 @@ const READ_ACTIONS: readonly Action[] = ['subscribe', 'receive'];
 
 /** Everything that the rules of one connection are made from. */
 export interface PolicySources {
-  readonly credential: Pick<Credential, 'id' | 'access' | 'superuser'>;
+  readonly credential: Pick<Credential, 'id' | 'store' | 'access' | 'superuser'>;
   /** Of the connection; rows of tables may ask for them. */
   readonly facts: Facts;
   /** What a mapping gives for the certificate of the connection; nothing is granted without it. */
@@ -54,7 +54,7 @@ export interface PolicySources {
 export function assemblePolicy(sources: PolicySources): Omit<PolicySpec, 'policyId'> {
   const authorities = [credentialAuthority(sources), aclAuthority(sources)];
   const publishPrefix = publishPrefixOf(sources.credential.access);
-  const applyMode = applyModeOf(sources.credential.access);
+  const applyMode = applyModeOf(sources.credential);
   return {
     superuser: sources.credential.superuser,
     authorities: authorities.filter((one) => one.rules.length > 0 || one.noMatch === 'deny'),
@@ -69,9 +69,24 @@ function publishPrefixOf(access: PolicySources['credential']['access']): string 
   return access.kind === 'roles' ? (access.publishPrefix ?? '') : '';
 }
 
-/** When changes reach the live sessions of a credential, unless a change says otherwise. */
-function applyModeOf(access: Credential['access']): ApplyMode {
-  return access.kind === 'groups' ? 'pinned' : 'live';
+/**
+ * When changes reach the live sessions of a credential, unless a change says otherwise.
+ * @source compat C3.1 (patterns and mappings; without any of them a TBMQ credential is of that system all the same), C3.4 (groups)
+ */
+function applyModeOf({ store, access }: PolicySources['credential']): ApplyMode {
+  if (store === 'tbmq') return 'pinned';
+  switch (access.kind) {
+    case 'patterns':
+    case 'mapping':
+    case 'groups':
+      return 'pinned';
+    case 'acl':
+    case 'unrestricted':
+    case 'roles':
+      return 'live';
+    default:
+      return unreachable(access);
+  }
 }
 
 function credentialAuthority({

@@ -33,7 +33,7 @@ const facts: Facts = { clientId: 'pump', listener: 'tcp:default' };
 const assembled = (groups: readonly Group[]) =>
   assemblePolicy({
     facts,
-    credential: { id: 'c', access: { kind: 'groups' }, superuser: false },
+    credential: { id: 'c', store: 'clients', access: { kind: 'groups' }, superuser: false },
     tables: {},
     groups,
     settings: { ...DEFAULT_SETTINGS, noMatch: 'allow' },
@@ -49,7 +49,7 @@ describe('the policy of groups', () => {
     expect(compiled([]).applyMode).toBe('pinned');
     const acl = assemblePolicy({
       facts,
-      credential: { id: 'c', access: { kind: 'acl' }, superuser: false },
+      credential: { id: 'c', store: 'native', access: { kind: 'acl' }, superuser: false },
       tables: {},
       settings: { ...DEFAULT_SETTINGS, noMatch: 'allow' },
     });

@@ -47,6 +47,7 @@ const assembled = ({
     facts: { clientId: 'c', listener: 'tcp:default' },
     credential: {
       id,
+      store: 'cybus',
       superuser,
       access: { kind: 'roles', roles: roles.map((one) => one.id), permissions: [], ...access },
     },

@@ -152,6 +152,7 @@ export class PolicyResolver {
     const mapped =
       access.kind === 'mapping' ? mapCertificate(access, facts.certificate) : undefined;
     const key = [
+      credential.store === 'tbmq' ? 'tbmq' : '',
       ownKey(credential, mapped),
       rolesKey(roles),
       credential.superuser,

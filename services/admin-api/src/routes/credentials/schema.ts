@@ -62,7 +62,11 @@ export const accessSchemaOf = (rolesAccess: TSchema) =>
           publish: patterns('Topics that may be published to.'),
           subscribe: patterns('Topics that may be subscribed to.'),
         },
-        { ...closed, description: 'Whole-match regular expressions, in linear time.' },
+        {
+          ...closed,
+          description:
+            'Whole-match regular expressions, in linear time. Bound to a session when it connects: changes reach it when it connects again, unless one is made with `apply`.',
+        },
       ),
       rolesAccess,
       mappingSchema,

@@ -1,0 +1,119 @@
+import { RawMqtt5Client } from '@sallyport/test-kit';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { PROFILES, type Running, startProfile } from '../harness/profiles.ts';
+
+const NOT_AUTHORIZED = 0x87;
+const ADMINISTRATIVE_ACTION = 0x98;
+
+/** compat C3.1, tbmq 7: rules are bound to the session when it authenticates. */
+describe.each(PROFILES)('credentials with patterns on the %s profile', (profile) => {
+  let running: Running;
+  const clients: RawMqtt5Client[] = [];
+
+  beforeAll(async () => {
+    running = await startProfile(profile);
+  });
+  afterEach(async () => {
+    await Promise.all(clients.splice(0).map((client) => client[Symbol.asyncDispose]()));
+  });
+  afterAll(() => running?.[Symbol.asyncDispose]());
+
+  const patternsOf = (topic: string) => ({
+    kind: 'patterns',
+    publish: [topic],
+    subscribe: [topic],
+  });
+
+  async function add(store: string, access: object): Promise<{ url: string; name: string }> {
+    const name = `${store}-${Math.random().toString(36).slice(2)}`;
+    const body = { name, store, match: { username: name }, passwordRequired: false, access };
+    const path = '/api/v1/credentials';
+    const { id } = await running.api.expect<{ id: string }>(
+      201,
+      'POST',
+      `${path}?wait=enforced`,
+      body,
+    );
+    return { url: `${path}/${id}`, name };
+  }
+
+  const patch = ({ url }: { url: string }, body: object, apply = '') =>
+    running.api.expect(200, 'PATCH', `${url}?wait=enforced${apply}`, body);
+
+  let turn = 0;
+  async function attempt(username: string) {
+    const port = running.mqttPorts[turn++ % running.mqttPorts.length] ?? 0;
+    const client = await RawMqtt5Client.open(port);
+    clients.push(client);
+    const { reasonCode } = await client.connect({ clientId: `${username}-${turn}`, username });
+    return { client, reasonCode };
+  }
+
+  async function open(username: string): Promise<RawMqtt5Client> {
+    const { client, reasonCode } = await attempt(username);
+    expect(reasonCode).toBe(0);
+    return client;
+  }
+
+  const mayPublish = async (client: RawMqtt5Client, topicName: string): Promise<boolean> =>
+    (await client.deliver({ topicName, payload: 'x', qos: 1 })) < 0x80;
+
+  it.each(['native', 'tbmq'])('of %s reach a device at its next CONNECT', async (store) => {
+    const credential = await add(store, patternsOf('before'));
+    const client = await open(credential.name);
+    await patch(credential, { access: patternsOf('after') });
+    expect([await mayPublish(client, 'before'), await mayPublish(client, 'after')]).toEqual([
+      true,
+      false,
+    ]);
+    const next = await open(credential.name);
+    expect([await mayPublish(next, 'before'), await mayPublish(next, 'after')]).toEqual([
+      false,
+      true,
+    ]);
+  });
+
+  it('leave a device connected whose credential is disabled or deleted, and let nobody else in', async () => {
+    const credential = await add('tbmq', patternsOf('a'));
+    const client = await open(credential.name);
+    await patch(credential, { enabled: false });
+    expect((await attempt(credential.name)).reasonCode).toBe(NOT_AUTHORIZED);
+    expect(await mayPublish(client, 'a')).toBe(true);
+    await running.api.expect(204, 'DELETE', `${credential.url}?wait=enforced`);
+    expect((await attempt(credential.name)).reasonCode).toBe(NOT_AUTHORIZED);
+    expect(await mayPublish(client, 'a')).toBe(true);
+  });
+
+  it('are bound in the store tbmq also where there is no pattern', async () => {
+    const credential = await add('tbmq', { kind: 'unrestricted' });
+    const client = await open(credential.name);
+    await patch(credential, { access: patternsOf('only') });
+    expect(await mayPublish(client, 'any')).toBe(true);
+    expect(await mayPublish(await open(credential.name), 'any')).toBe(false);
+  });
+
+  it('reach a device at once with apply=live, and end it with apply=kick', async () => {
+    const credential = await add('tbmq', patternsOf('before'));
+    const client = await open(credential.name);
+    await patch(credential, { access: patternsOf('after') }, '&apply=live');
+    expect([await mayPublish(client, 'before'), await mayPublish(client, 'after')]).toEqual([
+      false,
+      true,
+    ]);
+    await patch(credential, { access: patternsOf('later') }, '&apply=kick');
+    const last = await client.expect('disconnect');
+    expect(last.reasonCode).toBe(ADMINISTRATIVE_ACTION);
+  });
+
+  it('end with a ban, and when their credential is removed with apply=live', async () => {
+    const banned = await add('tbmq', patternsOf('a'));
+    const client = await open(banned.name);
+    const ban = { kind: 'username', value: banned.name };
+    await running.api.expect(201, 'POST', '/api/v1/bans?wait=enforced', ban);
+    expect((await client.expect('disconnect')).reasonCode).toBe(ADMINISTRATIVE_ACTION);
+    const removed = await add('tbmq', patternsOf('a'));
+    const other = await open(removed.name);
+    await running.api.expect(204, 'DELETE', `${removed.url}?wait=enforced&apply=live`);
+    expect((await other.expect('disconnect')).reasonCode).toBe(NOT_AUTHORIZED);
+  });
+});
