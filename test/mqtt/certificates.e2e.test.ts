@@ -59,6 +59,13 @@ afterAll(removeTempFolders);
 
 const TRANSPORTS = ['mqtts', 'wss'] as const;
 
+const fingerprintOf = ({ cert }: Issued): string =>
+  createHash('sha256').update(new X509Certificate(cert).raw).digest('hex');
+
+/** A certificate that binds to nothing: B3 lets it in where the store `clients` is named. */
+const unbound = (transport: (typeof TRANSPORTS)[number]): string =>
+  transport === 'wss' ? 'in' : '0x87';
+
 interface Secured extends Omit<Running, 'mqttPorts' | 'wsPort'> {
   readonly ports: Readonly<Record<(typeof TRANSPORTS)[number], number>>;
 }
@@ -159,18 +166,76 @@ describe.each(PROFILES)('certificates on the %s profile', (profile) => {
       } finally {
         await remove(id);
       }
-      expect(await outcome(transport, shown.get('right'))).toBe('0x87');
+      expect(await outcome(transport, shown.get('right'))).toBe(unbound(transport));
     },
   );
+
+  it('B3: one that is bound to nothing may what a rule for its fingerprint gives it', async () => {
+    const path = '/api/v1/group-rules?wait=enforced';
+    const right = shown.get('right');
+    if (right === undefined) throw new Error('none was issued');
+    const fingerprint = fingerprintOf(right);
+    const login = { clientId: 'unbound' };
+    const codeOf = (client: MqttClient, topic: string): Promise<number> =>
+      client.publishAsync(topic, 'x', { qos: 1 }).then(
+        () => 0,
+        (error: unknown) => (error as { code: number }).code,
+      );
+    const first = await open('wss', right, login);
+    expect(await codeOf(first, 'plant/x')).toBe(0x87);
+    await first.endAsync();
+    // By no other way: a name that it says besides would have to be proven.
+    const pretender = { ...login, username: 'somebody', password: 'x' };
+    expect(await outcome('wss', right, pretender)).toBe('0x87');
+    const permissions = [{ permission: 'allow', action: 'publish', topic: 'plant/#' }];
+    const group = { name: 'of certificates', description: '', permissions };
+    const { id } = await api.expect<{ id: string }>(201, 'POST', '/api/v1/groups', group);
+    const rule = { matchBy: 'certificate_fingerprint', value: fingerprint, groups: [id] };
+    await api.expect(200, 'PUT', path, { rules: [rule] });
+    try {
+      const client = await open('wss', right, login);
+      expect([await codeOf(client, 'plant/x'), await codeOf(client, 'x')]).toEqual([0, 0x87]);
+      const other = await open('wss', shown.get('another of the same name'), { clientId: 'other' });
+      expect(await codeOf(other, 'plant/x')).toBe(0x87);
+      await other.endAsync();
+      const credentialId = `cert:${fingerprint}`;
+      const listed = await api.expect<{ items: object[] }>(
+        200,
+        'GET',
+        '/api/v1/connections?search=unbound',
+      );
+      expect(listed.items).toMatchObject([{ clientId: 'unbound', credentialId, groups: [id] }]);
+      const question = { credentialId, clientId: 'unbound', action: 'publish', topic: 'plant/x' };
+      const explained = await api.expect(200, 'POST', '/api/v1/explain', question);
+      expect(explained).toMatchObject({ allowed: true, ruleId: `group:${id}/0` });
+      const ended = new Promise<void>((resolve) => client.once('close', () => resolve()));
+      const ban = { kind: 'client_id', value: 'unbound' };
+      const banned = await api.expect<{ id: string }>(201, 'POST', '/api/v1/bans', ban);
+      await ended;
+      expect(await outcome('wss', right, login)).toBe('0x8a');
+      const refused = await api.expect<{ items: object[] }>(
+        200,
+        'GET',
+        '/api/v1/refused-connections?search=unbound',
+      );
+      expect(refused.items).toContainEqual(
+        expect.objectContaining({ clientId: 'unbound', reason: 'banned' }),
+      );
+      await api.expect(204, 'DELETE', `/api/v1/bans/${banned.id}?wait=enforced`);
+    } finally {
+      await api.expect(200, 'PUT', path, { rules: [] });
+    }
+  });
 
   it.each(TRANSPORTS)('over %s a fingerprint is of one certificate only', async (transport) => {
     const right = shown.get('right');
     if (right === undefined) throw new Error('none was issued');
-    const { raw } = new X509Certificate(right.cert);
-    const digest = createHash('sha256').update(raw).digest('base64');
+    const digest = Buffer.from(fingerprintOf(right), 'hex').toString('base64');
     const { id } = await addBound('print', { fingerprint: `SHA256:${digest}` });
     try {
-      expect(await outcome(transport, shown.get('another of the same name'))).toBe('0x87');
+      expect(await outcome(transport, shown.get('another of the same name'))).toBe(
+        unbound(transport),
+      );
       expect(await outcome(transport, right)).toBe('in');
     } finally {
       await remove(id);

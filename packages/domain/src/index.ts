@@ -267,3 +267,4 @@ export {
   type RehashCommand,
 } from './rehash.ts';
 export { isValidAt, type Validity } from './validity.ts';
+export { unboundCertificate, unboundCertificateOf } from './unbound-certificate.ts';

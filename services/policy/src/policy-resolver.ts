@@ -22,6 +22,7 @@ import {
   rolesOf,
   roleTag,
   SETTINGS_TAG,
+  unboundCertificateOf,
 } from '@sallyport/domain';
 import { ANONYMOUS_ID, type Principal, type Resolved } from '@sallyport/policy-client';
 import {
@@ -63,13 +64,18 @@ export class PolicyResolver {
     return this.#model.reads;
   }
 
+  /** A credential as it is now, stored or that of an unbound certificate. */
+  credential(id: string): Credential | undefined {
+    return this.#reads.credential(id) ?? unboundCertificateOf(id);
+  }
+
   /** The policy of a principal at this moment, or undefined when it may not be connected (any more). */
   resolve(principal: Principal, at: number): ResolvedPolicy | undefined {
     if (principal.credentialId === ANONYMOUS_ID) {
       if (!anonymousIsLetIn(this.#reads, principal.facts.listener)) return undefined;
       return this.policyOf(ANONYMOUS, principal);
     }
-    const credential = this.#reads.credential(principal.credentialId);
+    const credential = this.credential(principal.credentialId);
     if (credential === undefined || !mayStay(this.#reads, credential, principal, at)) {
       return undefined;
     }

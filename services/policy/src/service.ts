@@ -89,7 +89,7 @@ export class PolicyService implements PolicyClient {
       if (!verified.ok) return this.#unproven(request, verified.reason, revision);
       // Verifying took time: the credential must still be the one that was proven.
       const { credential } = verified;
-      const now = this.#model.reads.credential(credential.id);
+      const now = this.#resolver.credential(credential.id);
       if (now?.updatedRevision !== credential.updatedRevision) continue;
       // The older revision: what changed while the secret was verified must still count as newer than this answer.
       return this.#admission(revision, now, verified);

@@ -11,7 +11,7 @@ import type {
   ScramFinalAnswer,
   ScramFirstAnswer,
 } from '@sallyport/policy-client';
-import { rolesOf } from '@sallyport/domain';
+import { rolesOf, unboundCertificateOf } from '@sallyport/domain';
 import type { ReadModel } from '@sallyport/read-model';
 import { assemblePolicy, compilePolicy, explain, GroupMembership } from '@sallyport/rules';
 
@@ -27,7 +27,7 @@ export class RulesPolicyClient implements PolicyClient {
   async explain(request: ExplainRequest): Promise<ExplainAnswer> {
     const { reads, revision } = this.#model;
     const { credentialId, facts } = request.principal;
-    const credential = reads.credential(credentialId);
+    const credential = reads.credential(credentialId) ?? unboundCertificateOf(credentialId);
     if (!this.available || credential === undefined || revision < request.minRevision) {
       throw new OperationalError('policy_not_ready', 'not at this revision');
     }

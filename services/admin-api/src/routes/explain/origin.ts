@@ -93,7 +93,7 @@ const credentialOrigin = ({ id, name, updatedRevision }: Credential): Origin => 
   type: 'credential',
   id,
   name,
-  revision: updatedRevision,
+  ...(updatedRevision > 0 && { revision: updatedRevision }),
 });
 
 function ofMapping({ credential, answer: { ruleId } }: OriginSources): Origin | undefined {

@@ -8,6 +8,7 @@ import {
   memberKey,
   memberOf,
   parseFingerprint,
+  unboundCertificateOf,
 } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import type { ExplainAnswer } from '@sallyport/policy-client';
@@ -93,7 +94,7 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
   const { model, policy, clock } = ports;
   const { credentialId, facts, ...asked } = question;
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-    const credential = model.reads.credential(credentialId);
+    const credential = model.reads.credential(credentialId) ?? unboundCertificateOf(credentialId);
     if (credential === undefined) throw refused('credential_not_found');
     // With the newest secret, if it needs one.
     const secretId = credential.secrets.find((one) => isLive(one, clock()))?.secretId;
@@ -139,10 +140,11 @@ const SUPPOSED = [
   'certificate',
 ] as const satisfies readonly (keyof ExplainBody)[];
 
-function factsOf(
-  { listener = 'tcp:default', username, peer, certificate }: ExplainBody,
-  clientId: string,
-): Facts {
+function factsOf(body: ExplainBody, clientId: string): Facts {
+  const { credentialId = '', listener = 'tcp:default', username, peer } = body;
+  // Who is nothing but a certificate shows that one.
+  const fingerprint = unboundCertificateOf(credentialId)?.match.fingerprint;
+  const certificate = body.certificate ?? (fingerprint === undefined ? undefined : { fingerprint });
   return {
     clientId,
     listener,

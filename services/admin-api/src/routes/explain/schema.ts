@@ -32,7 +32,13 @@ export const explainBody = Type.Object(
         },
       ),
     ),
-    credentialId: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+    credentialId: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 128,
+        description: 'Also `cert:` and 64 hex digits: a certificate that is bound to no credential.',
+      }),
+    ),
     clientId: Type.Optional(name),
     username: Type.Optional(name),
     listener: Type.Optional(
