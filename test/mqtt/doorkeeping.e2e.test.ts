@@ -135,6 +135,8 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
   it.each([
     ['client_id', 'live'],
     ['username', 'device'],
+    ['client_id_pattern', '^li.e$'],
+    ['username_pattern', 'evic'],
   ])(
     'a %s that is banned has no live session any more when the call returns, whichever node has it, and no will',
     async (kind, value) => {

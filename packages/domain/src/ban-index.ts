@@ -1,5 +1,6 @@
-import type { Ban, BanEvent, BanKind } from './ban.ts';
-import { isOver } from './ban.ts';
+import { type KeywordPattern, parseKeywordPattern } from '@sallyport/topic';
+import type { Ban, BanEvent, BanKind, BanPatternKind } from './ban.ts';
+import { isBanPattern, isOver } from './ban.ts';
 import { type IpAddress, parseIpAddress, parseIpNetwork, startOf } from './ip-address.ts';
 
 /** A ban as far as it decides. */
@@ -20,11 +21,16 @@ interface NetworkSize {
   readonly bans: Map<bigint, BanRule>;
 }
 
-type NamedKind = Exclude<BanKind, 'cidr'>;
+type NamedKind = Exclude<BanKind, 'cidr' | BanPatternKind>;
+
+interface PatternBan {
+  readonly ban: BanRule;
+  readonly pattern: KeywordPattern;
+}
 
 /**
  * All bans, to be asked at every CONNECT and every accepted socket. A look-up costs three of a map, and one more for each size of
- * network that is banned; an address is parsed only while a network is.
+ * network that is banned; an address is parsed only while a network is. Every regular expression is searched, in linear time.
  */
 export class BanIndex {
   readonly #named: Readonly<Record<NamedKind, Map<string, BanRule>>> = {
@@ -33,6 +39,10 @@ export class BanIndex {
     address: new Map(),
   };
   #networks: NetworkSize[] = [];
+  readonly #patterns: Readonly<Record<BanPatternKind, Map<string, PatternBan>>> = {
+    client_id_pattern: new Map(),
+    username_pattern: new Map(),
+  };
 
   constructor(bans: Iterable<BanRule> = []) {
     for (const ban of bans) this.add(ban);
@@ -41,11 +51,22 @@ export class BanIndex {
   get size(): number {
     const { client_id: clientIds, username, address } = this.#named;
     const networks = this.#networks.reduce((sum, { bans }) => sum + bans.size, 0);
-    return clientIds.size + username.size + address.size + networks;
+    return clientIds.size + username.size + address.size + networks + this.patterns;
+  }
+
+  /** How many of them are regular expressions. */
+  get patterns(): number {
+    return this.#patterns.client_id_pattern.size + this.#patterns.username_pattern.size;
   }
 
   /** One of the same kind and value is replaced. Values are canonical. */
   add(ban: BanRule): void {
+    if (isBanPattern(ban.kind)) {
+      const parsed = parseKeywordPattern(ban.value);
+      if (!parsed.ok) throw new TypeError('the value of a ban is no regular expression');
+      this.#patterns[ban.kind].set(ban.value, { ban, pattern: parsed.value });
+      return;
+    }
     if (ban.kind !== 'cidr') {
       this.#named[ban.kind].set(ban.value, ban);
       return;
@@ -59,6 +80,10 @@ export class BanIndex {
   }
 
   remove({ kind, value }: Pick<Ban, 'kind' | 'value'>): void {
+    if (isBanPattern(kind)) {
+      this.#patterns[kind].delete(value);
+      return;
+    }
     if (kind !== 'cidr') {
       this.#named[kind].delete(value);
       return;
@@ -83,8 +108,18 @@ export class BanIndex {
     return (
       this.#findNamed('client_id', clientId, at) ??
       this.#findNamed('username', username, at) ??
-      (address === undefined ? undefined : this.#findAddress(address, at))
+      (address === undefined ? undefined : this.#findAddress(address, at)) ??
+      this.#findPattern('client_id_pattern', clientId, at) ??
+      this.#findPattern('username_pattern', username, at)
     );
+  }
+
+  #findPattern(kind: BanPatternKind, name: string | undefined, at: number): BanRule | undefined {
+    if (name === undefined) return undefined;
+    for (const { ban, pattern } of this.#patterns[kind].values()) {
+      if (!isOver(ban, at) && pattern.find(name)) return ban;
+    }
+    return undefined;
   }
 
   #findNamed(kind: NamedKind, value: string | undefined, at: number): BanRule | undefined {

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { commit, given, onRevision } from '../test/given.ts';
 import {
+  BAN_PATTERNS_MAX,
   BAN_REASON_BYTES_MAX,
   type BanEvent,
   type BanFields,
@@ -123,6 +124,63 @@ describe('AddBan', () => {
     const room = over.when(add(), AT).thenGiven();
     expect(room.state.banCount()).toBe(BANS_MAX - EXPIRED_BANS_REMOVED_MAX + 1);
     over.when(add(), AT - 1).thenRejected('too_many_bans');
+  });
+});
+
+describe('a ban by a regular expression', () => {
+  const pattern = (index: number, more: Partial<BanFields> = {}): Partial<BanFields> => ({
+    id: `p${index}`,
+    kind: index % 2 === 0 ? 'client_id_pattern' : 'username_pattern',
+    value: `^thief-${index}-`,
+    ...more,
+  });
+
+  it.each(['a(', '(?=a)', '(a)\\1', '*'])('refuses %s, and names where it stands', (value) => {
+    for (const kind of ['client_id_pattern', 'username_pattern'] as const) {
+      const { problems } = given().when(add({ kind, value }), AT).thenRejected('pattern_invalid');
+      expect(problems).toMatchObject([{ pointer: '/value' }]);
+    }
+  });
+
+  it.each(['', 'x'.repeat(257)])('has the length of a name', (value) => {
+    given()
+      .when(add({ kind: 'client_id_pattern', value }), AT)
+      .thenRejected('ban_invalid');
+  });
+
+  it(`is one of at most ${BAN_PATTERNS_MAX}, unless some have run out; others still fit`, () => {
+    const many = Array.from({ length: BAN_PATTERNS_MAX }, (_, index) => pattern(index));
+    const full = given(commit(...many.map((one) => added(one))));
+    full.when(add(pattern(1000)), AT).thenRejected('too_many_bans');
+    full.when(add(), AT).thenAccepted();
+    // The same again is no more of them.
+    full.when(add(pattern(3, { reason: 'again' })), AT).thenAccepted();
+    const below = given(commit(...many.slice(1).map((one) => added(one))));
+    below.when(add(pattern(1000)), AT).thenAccepted();
+    const over = given(
+      commit(...many.slice(1).map((one) => added(one)), added(pattern(0, { until: AT }))),
+    );
+    over.when(add(pattern(1000)), AT).thenAccepted();
+  });
+
+  it('is searched in the name of its kind, until it ends or is lifted', () => {
+    const index = new BanIndex();
+    const one = { id: 'a', kind: 'client_id_pattern', value: 'thief', until: AT } as const;
+    const two = { id: 'b', kind: 'username_pattern', value: '^ada$' } as const;
+    index.apply({ type: 'BanAdded', data: { ...one, by: 'x' } });
+    index.apply({ type: 'BanAdded', data: { ...two, by: 'x' } });
+    expect([index.size, index.patterns]).toEqual([2, 2]);
+    const found = (facts: object, at = AT - 1) => index.find(facts, at)?.id;
+    expect(found({ clientId: 'the thief of 7' })).toBe('a');
+    expect(found({ clientId: 'the thief of 7' }, AT)).toBeUndefined();
+    expect(found({ clientId: 'THIEF', username: 'thief' })).toBeUndefined();
+    expect(found({ clientId: 'ada', username: 'ada' })).toBe('b');
+    expect(found({ clientId: 'ada', username: 'adam' })).toBeUndefined();
+    expect(found({ clientId: 'ada' })).toBeUndefined();
+    expect(found({ address: '192.0.2.1' })).toBeUndefined();
+    index.remove(two);
+    expect(found({ clientId: 'c', username: 'ada' })).toBeUndefined();
+    expect(index.patterns).toBe(1);
   });
 });
 

@@ -1,4 +1,5 @@
 import { unreachable } from '@sallyport/errors';
+import { parseKeywordPattern } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import { formatIpAddress, formatIpNetwork, parseIpAddress, parseIpNetwork } from './ip-address.ts';
 import { Problems } from './text.ts';
@@ -15,14 +16,30 @@ export const BAN_BY_BYTES_MAX = 320;
 /** Bans that have run out and are removed by one command. */
 export const EXPIRED_BANS_REMOVED_MAX = 100;
 
-export const BAN_KINDS = ['client_id', 'username', 'address', 'cidr'] as const;
+/** Most bans by a regular expression, of both kinds together: each is searched at every CONNECT. */
+export const BAN_PATTERNS_MAX = 100;
+
+/** Kinds whose value is a regular expression that is searched in the name. */
+export const BAN_PATTERN_KINDS = ['client_id_pattern', 'username_pattern'] as const;
+export type BanPatternKind = (typeof BAN_PATTERN_KINDS)[number];
+
+export const BAN_KINDS = [
+  'client_id',
+  'username',
+  'address',
+  'cidr',
+  ...BAN_PATTERN_KINDS,
+] as const;
 export type BanKind = (typeof BAN_KINDS)[number];
+
+export const isBanPattern = (kind: BanKind): kind is BanPatternKind =>
+  (BAN_PATTERN_KINDS as readonly BanKind[]).includes(kind);
 
 /** Somebody who may not connect, whatever credential they show. */
 export interface Ban {
   readonly id: string;
   readonly kind: BanKind;
-  /** A name as it is; an address or `address/prefix` in its one text (`canonicalBanValue`). */
+  /** A name or a regular expression as it is; an address or `address/prefix` in its one text (`canonicalBanValue`). */
   readonly value: string;
   readonly reason?: string;
   /** Who banned, as a text for people. */
@@ -71,6 +88,8 @@ export interface BanReads {
   ban(id: string): Ban | undefined;
   banByValue(kind: BanKind, value: string): Ban | undefined;
   banCount(): number;
+  /** Those by a regular expression. */
+  banPatternCount(): number;
   /** Bans whose end is at `at` or before, the earliest first, at most `most`. */
   expiredBans(at: number, most: number): readonly Ban[];
 }
@@ -95,6 +114,9 @@ export function canonicalBanValue(kind: BanKind, value: string): string | undefi
     case 'client_id':
     case 'username':
       return value;
+    case 'client_id_pattern':
+    case 'username_pattern':
+      return parseKeywordPattern(value).ok ? value : undefined;
     case 'address': {
       const address = parseIpAddress(value);
       return address && formatIpAddress(address);
@@ -148,6 +170,8 @@ function decideAdd(
   at: number,
 ): Decided<BanEvent> {
   const { problems, value } = check(fields, at);
+  const refusal = refusedPattern(fields);
+  if (refusal !== undefined && problems.found.length === 0) return refusal;
   if (value === undefined || problems.found.length > 0) {
     return reject('ban_invalid', { problems: problems.found });
   }
@@ -164,7 +188,18 @@ function decideAdd(
   if (reads.banCount() - over.length >= BANS_MAX) {
     return reject('too_many_bans', { detail: `There are at most ${BANS_MAX} bans.` });
   }
+  const patternsOver = over.filter((one) => isBanPattern(one.kind)).length;
+  if (isBanPattern(fields.kind) && reads.banPatternCount() - patternsOver >= BAN_PATTERNS_MAX) {
+    const detail = `There are at most ${BAN_PATTERNS_MAX} bans by a regular expression.`;
+    return reject('too_many_bans', { detail });
+  }
   return accept(...over.map(removed), { type: 'BanAdded', data: { ...fields, value } });
+}
+
+function refusedPattern({ kind, value }: BanFields): ReturnType<typeof reject> | undefined {
+  const parsed = isBanPattern(kind) ? parseKeywordPattern(value) : undefined;
+  if (parsed === undefined || parsed.ok) return undefined;
+  return reject('pattern_invalid', { problems: [{ pointer: '/value', detail: parsed.problem }] });
 }
 
 function check(
@@ -180,7 +215,7 @@ function check(
     problems.add('/until', 'must be in the future');
   }
   const canonical = canonicalBanValue(kind, value);
-  if (canonical === undefined) {
+  if (canonical === undefined && !isBanPattern(kind)) {
     const what = kind === 'cidr' ? 'a network, such as 192.0.2.0/24' : 'an IP address';
     problems.add('/value', `must be ${what}`);
   }

@@ -52,6 +52,8 @@ export {
 export {
   type Ban,
   BAN_KINDS,
+  BAN_PATTERN_KINDS,
+  BAN_PATTERNS_MAX,
   BAN_REASON_BYTES_MAX,
   type BanCommand,
   type BanEvent,

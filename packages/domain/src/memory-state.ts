@@ -7,7 +7,7 @@ import {
   evolveAclTable,
 } from './acl-table.ts';
 import { type AuthChain, type AuthChainEvent, evolveAuthChain } from './auth-chain.ts';
-import { type Ban, type BanEvent, type BanKind, evolveBan, isOver } from './ban.ts';
+import { type Ban, type BanEvent, type BanKind, evolveBan, isBanPattern, isOver } from './ban.ts';
 import { type ChainMember, memberKey, memberOf, realmOf } from './chain-member.ts';
 import type { Commit, DomainEvent, EventContext } from './commit.ts';
 import {
@@ -207,6 +207,10 @@ export class MemoryState implements DecisionReads {
 
   banByValue(kind: BanKind, value: string): Ban | undefined {
     return [...this.#bans.values()].find((one) => one.kind === kind && one.value === value);
+  }
+
+  banPatternCount(): number {
+    return [...this.#bans.values()].filter((one) => isBanPattern(one.kind)).length;
   }
 
   banCount(): number {

@@ -247,6 +247,10 @@ export class Overlay implements DecisionReads {
     return id === undefined ? undefined : this.ban(id);
   }
 
+  banPatternCount(): number {
+    return this.#base.banPatternCount();
+  }
+
   banCount(): number {
     return this.#base.banCount() + this.#bansMore;
   }

@@ -10,6 +10,7 @@ import {
   type ApiKeyEvent,
   type Ban,
   type BanEvent,
+  BAN_PATTERN_KINDS,
   BanIndex,
   type BanKind,
   type ChainMember,
@@ -528,6 +529,11 @@ export class Tables implements DecisionReads {
 
   banByValue(kind: BanKind, value: string): Ban | undefined {
     return this.#doc<Ban>('SELECT doc FROM bans WHERE kind = ? AND value = ?', kind, value);
+  }
+
+  banPatternCount(): number {
+    const kinds = BAN_PATTERN_KINDS.map((kind) => `'${kind}'`).join();
+    return this.#count(`SELECT count(*) AS n FROM bans WHERE kind IN (${kinds})`);
   }
 
   banCount(): number {

@@ -39,6 +39,8 @@ describe('a ban', () => {
     [{ kind: 'username', value: 'pump' }],
     [{ kind: 'address', value: '::ffff:192.0.2.7' }],
     [{ kind: 'cidr', value: '192.0.2.0/29' }],
+    [{ kind: 'client_id_pattern', value: '^th.ef$' }],
+    [{ kind: 'username_pattern', value: 'um' }],
   ] as [Partial<BanFields>][])('by %j refuses too, and resolves to nobody', async (changes) => {
     const before = await connect(0);
     if (!before.ok) throw new Error('refused');

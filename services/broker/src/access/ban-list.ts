@@ -34,6 +34,11 @@ export class BanList {
     return banned;
   }
 
+  /** How many regular expressions a name is compared with. */
+  get patterns(): number {
+    return this.#index.patterns;
+  }
+
   /** The ban that keeps somebody out now. */
   find({ clientId, username, peer }: BanSubject): BanRule | undefined {
     if (this.#index.size === 0) return undefined;

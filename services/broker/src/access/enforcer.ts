@@ -15,7 +15,7 @@ export const REEVALUATED_SESSIONS_MAX = 100;
 /** How often staleness and ended secrets are looked for. */
 export const SWEEP_INTERVAL_MS = 500;
 
-/** Live sessions that are compared with the bans in one turn of the event loop: about a millisecond. */
+/** Live sessions that are compared with the bans in one turn of the event loop, or with their regular expressions: about a millisecond. */
 const SESSIONS_PER_SLICE = 1000;
 
 export interface EnforcedState {
@@ -162,11 +162,12 @@ export class Enforcer implements AsyncDisposable {
     if (!this.#someBanned) return;
     this.#someBanned = false;
     const { sessions, bans } = this.#options;
+    const slice = Math.ceil(SESSIONS_PER_SLICE / (1 + bans.patterns));
     let seen = 0;
     for (const session of [...sessions.all()]) {
       if (bans.find(session.principal.facts) !== undefined) session.revoke('banned');
       seen += 1;
-      if (seen % SESSIONS_PER_SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
+      if (seen % slice === 0) await new Promise((resolve) => setImmediate(resolve));
     }
   }
 

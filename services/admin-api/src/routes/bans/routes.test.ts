@@ -24,6 +24,8 @@ describe('a ban', () => {
     [some({ kind: 'address', value: '1.2.3' }), 422, '/value'],
     [some({ kind: 'cidr', value: '1.2.3.4' }), 422, '/value'],
     [some({ value: '' }), 422, '/value'],
+    [some({ kind: 'client_id_pattern', value: 'a(' }), 400, '/value'],
+    [some({ kind: 'username_pattern', value: '(?!a)' }), 400, '/value'],
     [some({ value: 'a\u0000' }), 400, '/value'],
   ])('%j is refused, and it is said why', async (body, status, pointer) => {
     const answer = await admin.post(URL_OF_BANS, body);

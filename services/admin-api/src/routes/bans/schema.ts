@@ -21,7 +21,8 @@ export const createBody = Type.Object(
     kind,
     value: Type.String({
       maxLength: 256,
-      description: 'A client id, a user name, an IP address, or a network such as 192.0.2.0/24.',
+      description:
+        'A client id, a user name, an IP address, a network such as 192.0.2.0/24, or a regular expression that is searched in the name, in linear time.',
     }),
     reason,
     until,
