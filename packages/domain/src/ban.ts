@@ -185,15 +185,18 @@ function decideAdd(
   if (reads.ban(fields.id) !== undefined) return reject('ban_exists');
   // As good a moment as any: whoever adds makes room.
   const over = reads.expiredBans(at, EXPIRED_BANS_REMOVED_MAX);
-  if (reads.banCount() - over.length >= BANS_MAX) {
-    return reject('too_many_bans', { detail: `There are at most ${BANS_MAX} bans.` });
-  }
-  const patternsOver = over.filter((one) => isBanPattern(one.kind)).length;
-  if (isBanPattern(fields.kind) && reads.banPatternCount() - patternsOver >= BAN_PATTERNS_MAX) {
-    const detail = `There are at most ${BAN_PATTERNS_MAX} bans by a regular expression.`;
-    return reject('too_many_bans', { detail });
-  }
+  const full = fullBy(reads, fields.kind, over);
+  if (full !== undefined) return reject('too_many_bans', { detail: full });
   return accept(...over.map(removed), { type: 'BanAdded', data: { ...fields, value } });
+}
+
+/** Which limit another ban would pass, once those that have run out are gone. */
+function fullBy(reads: BanReads, kind: BanKind, over: readonly Ban[]): string | undefined {
+  if (reads.banCount() - over.length >= BANS_MAX) return `There are at most ${BANS_MAX} bans.`;
+  if (!isBanPattern(kind)) return undefined;
+  const patternsOver = over.filter((one) => isBanPattern(one.kind)).length;
+  if (reads.banPatternCount() - patternsOver < BAN_PATTERNS_MAX) return undefined;
+  return `There are at most ${BAN_PATTERNS_MAX} bans by a regular expression.`;
 }
 
 function refusedPattern({ kind, value }: BanFields): ReturnType<typeof reject> | undefined {

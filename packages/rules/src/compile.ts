@@ -222,8 +222,9 @@ function publishesOtherwise({ spec: { actions, when }, matcher }: ParsedRule): b
   const publishes = actions.includes('publish');
   if (publishes !== actions.includes('subscribe')) return true;
   if (!publishes) return false;
-  const { retain, shared, wildcard } = when ?? {};
-  return matcher.kind === 'text' || [retain, shared, wildcard].some((one) => one !== undefined);
+  if (matcher.kind === 'text') return true;
+  if (when === undefined) return false;
+  return [when.retain, when.shared, when.wildcard].some((one) => one !== undefined);
 }
 
 /** Whether a rule means something else for a delivery than for a SUBSCRIBE. */
@@ -274,7 +275,7 @@ export function compilePolicy(spec: PolicySpec): CompiledPolicy {
   }
   const authorities = spec.authorities.map(parseAuthority);
   const rules = spec.authorities.flatMap((one) => one.rules);
-  const conditions = rules.flatMap((one) => one.when ?? []);
+  const conditions = rules.map((one) => one.when).filter((one) => one !== undefined);
   const conditional = conditions.length > 0;
   const unconditional = new RuleTables(authorities, { qos: 0, retain: false });
   const byTerms = [unconditional];

@@ -47,7 +47,8 @@ export function checkSubscribe(
   if (immediate !== undefined) return { ...immediate, checkDeliveries: false };
   const tables = filterTables(policy, filter, { qos, shared });
   // Most questions are settled by the first topic that is denied: what it takes to be granted in spite of it is looked at after.
-  const whole = cover({ policy, authorities: tables.subscribe, facts, filter }, 'denied');
+  const question = { policy, authorities: tables.subscribe, facts, filter, ranks: undefined };
+  const whole = cover(question, 'denied');
   if (whole.denied === undefined && !whole.exhausted) {
     const { ruleId } = whole.allowed ?? LIMIT;
     const checkDeliveries = needsCheck(policy, tables, facts, filter);
@@ -101,16 +102,18 @@ function inPart(
   whole: Covered,
 ): SubscribeDecision {
   const ranks = policy.subscribeByText ? textRanks(subscribe, facts, filter) : undefined;
-  const question = { policy, facts, filter, ranks };
   const said =
-    ranks === undefined ? whole : cover({ ...question, authorities: subscribe }, 'denied');
+    ranks === undefined
+      ? whole
+      : cover({ policy, authorities: subscribe, facts, filter, ranks }, 'denied');
   const granted =
     isFull(said) || grants === subscribe
       ? said
-      : cover({ ...question, authorities: grants }, 'denied');
+      : cover({ policy, authorities: grants, facts, filter, ranks }, 'denied');
   if (!isFull(granted)) return refused(said.denied ?? granted.denied);
   if (whole.allowed === undefined) {
-    const left = cover({ policy, authorities: subscribe, facts, filter }, 'allowed');
+    const question = { policy, authorities: subscribe, facts, filter, ranks: undefined };
+    const left = cover(question, 'allowed');
     if (left.allowed === undefined && !left.exhausted) return refused(whole.denied);
   }
   return { allowed: true, ruleId: granted.allowed?.ruleId ?? 'default', checkDeliveries: true };
@@ -140,7 +143,8 @@ function needsCheck(
 ): boolean {
   if (policy.opaque && (isWildcard(filter) || receive !== subscribe)) return true;
   if (receive === subscribe) return false;
-  const deliveries = cover({ policy, authorities: receive, facts, filter }, 'denied');
+  const question = { policy, authorities: receive, facts, filter, ranks: undefined };
+  const deliveries = cover(question, 'denied');
   return deliveries.denied !== undefined || deliveries.exhausted;
 }
 

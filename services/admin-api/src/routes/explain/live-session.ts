@@ -1,4 +1,4 @@
-import type { Credential, Revision } from '@sallyport/domain';
+import { type Credential, type Revision, unboundCertificateOf } from '@sallyport/domain';
 import { Scatter } from '@sallyport/node-registry';
 import { ANONYMOUS_ID, type ExplainAnswer } from '@sallyport/policy-client';
 import type { Action, ApplyMode, Facts, Terms } from '@sallyport/rules';
@@ -114,7 +114,7 @@ async function objectsBehind(
   if (credentialId === ANONYMOUS_ID) return { credential: undefined, origin: undefined };
   await model.waitFor(revision, CATCH_UP_MS);
   const { reads } = model;
-  const credential = reads.credential(credentialId);
+  const credential = reads.credential(credentialId) ?? unboundCertificateOf(credentialId);
   if (credential !== undefined && credential.updatedRevision <= revision) {
     const origin = originOf({ reads, credential, facts, action, answer });
     // What is older than the session's policy was the same then.
@@ -123,7 +123,7 @@ async function objectsBehind(
     }
   }
   const state = await past.at(log, revision, new Set(tags));
-  const then = state?.credential(credentialId);
+  const then = state?.credential(credentialId) ?? unboundCertificateOf(credentialId);
   if (state === undefined || then === undefined)
     return { credential: undefined, origin: undefined };
   const origin = originOf({ reads: state, credential: then, facts, action, answer });

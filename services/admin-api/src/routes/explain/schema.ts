@@ -36,7 +36,8 @@ export const explainBody = Type.Object(
       Type.String({
         minLength: 1,
         maxLength: 128,
-        description: 'Also `cert:` and 64 hex digits: a certificate that is bound to no credential.',
+        description:
+          'Also `cert:` and 64 hex digits: a certificate that is bound to no credential.',
       }),
     ),
     clientId: Type.Optional(name),
