@@ -1,10 +1,9 @@
-import { type ApiKey, evolveApiKey, type Revision } from '@sallyport/domain';
+import { type ApiKey, evolveApiKey } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import { sealingContext } from '@sallyport/secrets';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
-import { ifRevisionOf } from '../../http/etag.ts';
+import { lookupsOf, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
-import { refused } from '../../http/problems.ts';
 import {
   apiKeyListSchema,
   apiKeyView,
@@ -27,14 +26,7 @@ export const apiKeyRoutes: Routes = (app, context) => {
   registerRemove(app, context);
 };
 
-function found(context: ApiContext, id: string): ApiKey {
-  const key = context.ports.model.reads.apiKey(id);
-  if (key === undefined) throw refused('api_key_not_found');
-  return key;
-}
-
-const currentOf = (context: ApiContext, id: string) => (): Revision | undefined =>
-  context.ports.model.reads.apiKey(id)?.updatedRevision;
+const apiKeys = lookupsOf<ApiKey>((reads, id) => reads.apiKey(id), 'api_key_not_found');
 
 function registerList(app: TypedApp, context: ApiContext): void {
   app.get(
@@ -117,13 +109,12 @@ function registerPatch(app: TypedApp, context: ApiContext): void {
       const { id } = request.params;
       return context.writer.respond(request, reply, {
         command: () => {
-          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-          const condition = ifRevision === undefined ? {} : { ifRevision };
+          const condition = apiKeys.conditionOf(context, request, id);
           return { type: 'ChangeApiKey', data: { id, changes: request.body, ...condition } };
         },
-        current: currentOf(context, id),
+        current: apiKeys.currentOf(context, id),
         answer: () => {
-          const key = found(context, id);
+          const key = apiKeys.found(context, id);
           return { status: 200, body: apiKeyView(key), updatedRevision: key.updatedRevision };
         },
       });
@@ -132,30 +123,12 @@ function registerPatch(app: TypedApp, context: ApiContext): void {
 }
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
-  app.delete(
-    '/api-keys/:id',
-    {
-      config: WRITE,
-      schema: {
-        tags,
-        operationId: 'deleteApiKey',
-        summary: 'Remove an API key',
-        params: idParams,
-        querystring: writeQuerySchema,
-        response: writeAnswers(204, null),
-      },
-    },
-    (request, reply) => {
-      const { id } = request.params;
-      return context.writer.respond(request, reply, {
-        command: () => {
-          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-          const condition = ifRevision === undefined ? {} : { ifRevision };
-          return { type: 'RemoveApiKey', data: { id, ...condition } };
-        },
-        current: currentOf(context, id),
-        answer: () => ({ status: 204 }),
-      });
-    },
-  );
+  registerRemoveOne(app, context, apiKeys, {
+    address: '/api-keys/:id',
+    ...WRITE,
+    tags,
+    operationId: 'deleteApiKey',
+    summary: 'Remove an API key',
+    command: (id, condition) => ({ type: 'RemoveApiKey', data: { id, ...condition } }),
+  });
 }

@@ -1,20 +1,19 @@
-import { type Ban, canonicalBanValue, evolveBan, type Revision } from '@sallyport/domain';
+import { type Ban, canonicalBanValue, evolveBan } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { BanSort } from '@sallyport/read-model';
 import type { FastifyRequest } from 'fastify';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
-import { etagOf, failed, ifRevisionOf, mustBeAbsent } from '../../http/etag.ts';
+import { failed, ifRevisionOf, mustBeAbsent } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
+import { lookupsOf, registerGetOne, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import { callerText } from '../../http/permissions.ts';
-import { refused } from '../../http/problems.ts';
 import type { Answer, Done } from '../../http/write.ts';
 import {
   banPageSchema,
   banSchema,
   banView,
   createBody,
-  emptyQuery,
   idParams,
   listQuery,
   replaceBody,
@@ -34,17 +33,7 @@ export const banRoutes: Routes = (app, context) => {
   registerRemove(app, context);
 };
 
-/** @throws RefusedError `ban_not_found` */
-function found({ ports }: ApiContext, id: string): Ban {
-  const ban = ports.model.reads.ban(id);
-  if (ban === undefined) throw refused('ban_not_found');
-  return ban;
-}
-
-const currentOf =
-  ({ ports }: ApiContext, id: string) =>
-  (): Revision | undefined =>
-    ports.model.reads.ban(id)?.updatedRevision;
+const bans = lookupsOf<Ban>((reads, id) => reads.ban(id), 'ban_not_found');
 
 function byOf({ caller }: FastifyRequest): string {
   assert(caller !== null, 'a write is authenticated');
@@ -77,25 +66,15 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       return { items: items.map((one) => banView(one, at)), total, page, pageSize };
     },
   );
-  app.get(
-    `${BASE}/:id`,
-    {
-      config: READ,
-      schema: {
-        tags,
-        operationId: 'getBan',
-        summary: 'Read one ban',
-        params: idParams,
-        querystring: emptyQuery,
-        response: answers({ 200: banSchema }, READ_PROBLEMS),
-      },
-    },
-    (request, reply) => {
-      const ban = found(context, request.params.id);
-      void reply.header('etag', etagOf(ban.updatedRevision));
-      return banView(ban, clock());
-    },
-  );
+  registerGetOne(app, context, bans, {
+    address: `${BASE}/:id`,
+    ...READ,
+    tags,
+    operationId: 'getBan',
+    summary: 'Read one ban',
+    schema: banSchema,
+    view: (ban) => banView(ban, clock()),
+  });
 }
 
 /** The ban that a commit made or found; as it was made when somebody has removed it since. */
@@ -179,14 +158,14 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
       const { until, ...members } = request.body;
       return context.writer.respond(request, reply, {
         command: () => {
-          const { kind, value, updatedRevision } = found(context, id);
+          const { kind, value, updatedRevision } = bans.found(context, id);
           const condition = ifRevisionOf(request, updatedRevision);
           // Without a condition too: a ban that was removed meanwhile must not come back.
           const ifRevision = condition ?? updatedRevision;
           const fields = { ...members, kind, value, ...endOf(until), by: byOf(request) };
           return { type: 'AddBan', data: { id, ...fields, ifRevision } };
         },
-        current: currentOf(context, id),
+        current: bans.currentOf(context, id),
         retryStale: request.headers['if-match'] === undefined,
         answer: (done) =>
           answerOf(
@@ -200,32 +179,12 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
 }
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
-  app.delete(
-    `${BASE}/:id`,
-    {
-      config: WRITE,
-      schema: {
-        tags,
-        operationId: 'deleteBan',
-        summary: 'Lift a ban',
-        params: idParams,
-        querystring: writeQuerySchema,
-        response: writeAnswers(204, null),
-      },
-    },
-    (request, reply) => {
-      const { id } = request.params;
-      return context.writer.respond(request, reply, {
-        command: () => {
-          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-          return {
-            type: 'RemoveBan',
-            data: { id, ...(ifRevision === undefined ? {} : { ifRevision }) },
-          };
-        },
-        current: currentOf(context, id),
-        answer: () => ({ status: 204 }),
-      });
-    },
-  );
+  registerRemoveOne(app, context, bans, {
+    address: `${BASE}/:id`,
+    ...WRITE,
+    tags,
+    operationId: 'deleteBan',
+    summary: 'Lift a ban',
+    command: (id, condition) => ({ type: 'RemoveBan', data: { id, ...condition } }),
+  });
 }

@@ -2,12 +2,13 @@ import { type Command, type Credential, evolveCredential } from '@sallyport/doma
 import { assert } from '@sallyport/errors';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
-import { etagOf, ifRevisionOf } from '../../http/etag.ts';
+import { ifRevisionOf } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
+import { lookupsOf, registerGetOne, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import { RefusedError, refused } from '../../http/problems.ts';
 import type { CommandInputs, Done, Write } from '../../http/write.ts';
-import { createSecret, currentOf, found, presentMechanisms } from '../credentials/lookup.ts';
+import { createSecret, presentMechanisms } from '../credentials/lookup.ts';
 import { identityOf } from './identity.ts';
 import {
   type ClientBody,
@@ -15,7 +16,6 @@ import {
   clientSchema,
   clientView,
   createBody,
-  emptyQuery,
   idParams,
   listQuery,
   replaceBody,
@@ -39,12 +39,10 @@ export const clientRoutes: Routes = (app, context) => {
   registerRemove(app, context);
 };
 
-/** @throws RefusedError `credential_not_found` */
-function clientOf(context: ApiContext, id: string): Credential {
-  const credential = found(context, id);
-  if (credential.store !== STORE) throw refused('credential_not_found');
-  return credential;
-}
+const clients = lookupsOf<Credential>((reads, id) => {
+  const credential = reads.credential(id);
+  return credential?.store === STORE ? credential : undefined;
+}, 'credential_not_found');
 
 /** Answers as every write does, and names members of a client where the domain names those of a credential. */
 async function respond(
@@ -91,25 +89,15 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       return { items: items.map(clientView), total, page, pageSize };
     },
   );
-  app.get(
-    ADDRESS,
-    {
-      config: READ,
-      schema: {
-        tags,
-        operationId: 'getClient',
-        summary: 'Read one client',
-        params: idParams,
-        querystring: emptyQuery,
-        response: answers({ 200: clientSchema }, READ_PROBLEMS),
-      },
-    },
-    (request, reply) => {
-      const client = clientOf(context, request.params.id);
-      void reply.header('etag', etagOf(client.updatedRevision));
-      return clientView(client);
-    },
-  );
+  registerGetOne(app, context, clients, {
+    address: ADDRESS,
+    ...READ,
+    tags,
+    operationId: 'getClient',
+    summary: 'Read one client',
+    schema: clientSchema,
+    view: clientView,
+  });
 }
 
 /** The client as a commit added it, whatever became of it since. */
@@ -224,11 +212,12 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
       const { password, ...others } = request.body;
       const body = password === undefined || password === '' ? others : { ...others, password };
       return respond(context, request, reply, {
-        command: (inputs) => replacement(context, request, clientOf(context, id), body, inputs),
-        current: currentOf(context, id),
+        command: (inputs) =>
+          replacement(context, request, clients.found(context, id), body, inputs),
+        current: clients.currentOf(context, id),
         retryStale: request.headers['if-match'] === undefined,
         answer: () => {
-          const client = clientOf(context, id);
+          const client = clients.found(context, id);
           const { updatedRevision } = client;
           return { status: 200, body: clientView(client), updatedRevision };
         },
@@ -238,32 +227,12 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
 }
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
-  app.delete(
-    ADDRESS,
-    {
-      config: WRITE,
-      schema: {
-        tags,
-        operationId: 'deleteClient',
-        summary: 'Remove a client; a device that is connected as it stays until it disconnects',
-        params: idParams,
-        querystring: writeQuerySchema,
-        response: writeAnswers(204, null),
-      },
-    },
-    (request, reply) => {
-      const { id } = request.params;
-      return respond(context, request, reply, {
-        command: () => {
-          const ifRevision = ifRevisionOf(request, clientOf(context, id).updatedRevision);
-          return {
-            type: 'RemoveCredential',
-            data: { id, ...(ifRevision === undefined ? {} : { ifRevision }) },
-          };
-        },
-        current: currentOf(context, id),
-        answer: () => ({ status: 204 }),
-      });
-    },
-  );
+  registerRemoveOne(app, context, clients, {
+    address: ADDRESS,
+    ...WRITE,
+    tags,
+    operationId: 'deleteClient',
+    summary: 'Remove a client; a device that is connected as it stays until it disconnects',
+    command: (id, condition) => ({ type: 'RemoveCredential', data: { id, ...condition } }),
+  });
 }

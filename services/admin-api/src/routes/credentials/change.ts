@@ -6,7 +6,7 @@ import { writeAnswers } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import { createChecker } from '../../http/validation.ts';
 import type { CommandInputs } from '../../http/write.ts';
-import { algorithmFor, createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
+import { algorithmFor, createSecret, credentials, presentMechanisms } from './lookup.ts';
 import { storedFields, type ValidityView, validityView } from './proof-schema.ts';
 import { type JsonObject, mergePatch } from './merge-patch.ts';
 import { withWholeAccess } from './roles-access.ts';
@@ -62,7 +62,7 @@ function change(
   }
   return context.writer.respond(request, reply, {
     command: async (inputs) => {
-      const current = found(context, id);
+      const current = credentials.found(context, id);
       const ifRevision =
         ifRevisionOf(request, current.updatedRevision) ??
         (optimistic ? current.updatedRevision : undefined);
@@ -78,10 +78,10 @@ function change(
         },
       };
     },
-    current: currentOf(context, id),
+    current: credentials.currentOf(context, id),
     retryStale: optimistic && request.headers['if-match'] === undefined,
     answer: () => {
-      const credential = found(context, id);
+      const credential = credentials.found(context, id);
       return {
         status: 200,
         body: credentialView(credential, context.ports.clock()),

@@ -6,7 +6,6 @@ import {
   type HashAlgorithm,
   isLive,
   memberOf,
-  type Revision,
   saslprep,
   type ScramKeys,
   type ScramMechanism,
@@ -21,19 +20,14 @@ import {
   sealingContext,
 } from '@sallyport/secrets';
 import type { ApiContext } from '../../http/context.ts';
+import { lookupsOf } from '../../http/one-object.ts';
 import { refused } from '../../http/problems.ts';
 import type { CommandInputs } from '../../http/write.ts';
 
-/** @throws RefusedError `credential_not_found` */
-export function found(context: ApiContext, id: string): Credential {
-  const credential = context.ports.model.reads.credential(id);
-  if (credential === undefined) throw refused('credential_not_found');
-  return credential;
-}
-
-/** Revision that last changed the credential now, for the entity tag of a refusal. */
-export const currentOf = (context: ApiContext, id: string) => (): Revision | undefined =>
-  context.ports.model.reads.credential(id)?.updatedRevision;
+export const credentials = lookupsOf<Credential>(
+  (reads, id) => reads.credential(id),
+  'credential_not_found',
+);
 
 /** The text of a new secret, and how it may be proven besides. */
 export interface NewSecret {

@@ -7,22 +7,20 @@ import {
 import { assert } from '@sallyport/errors';
 import type { Static } from 'typebox';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
-import { etagOf, ifRevisionOf } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
-import { refused } from '../../http/problems.ts';
+import { registerGetOne, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
+import { refused } from '../../http/problems.ts';
 import type { Done } from '../../http/write.ts';
 import { registerPatch, registerReplace } from './change.ts';
 import { registerExport } from './export.ts';
 import { lastUses, withLastUses } from './last-used.ts';
-import { currentOf, found } from './lookup.ts';
+import { credentials } from './lookup.ts';
 import { prepareCredential } from './prepare.ts';
 import {
   createBody,
   credentialPageSchema,
   credentialView,
-  emptyQuery,
-  idParams,
   listQuery,
   usedCredentialSchema,
   writeQuerySchema,
@@ -78,28 +76,18 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       };
     },
   );
-  app.get(
-    `${BASE}/:id`,
-    {
-      config: READ,
-      schema: {
-        tags,
-        operationId: 'getCredential',
-        summary: 'Read one credential',
-        params: idParams,
-        querystring: emptyQuery,
-        response: answers({ 200: usedCredentialSchema }, READ_PROBLEMS),
-      },
-    },
-    async (request, reply) => {
-      const { id } = request.params;
-      const credential = found(context, id);
+  registerGetOne(app, context, credentials, {
+    address: `${BASE}/:id`,
+    ...READ,
+    tags,
+    operationId: 'getCredential',
+    summary: 'Read one credential',
+    schema: usedCredentialSchema,
+    view: async (credential) => {
       const view = credentialView(credential, clock());
-      const uses = await lastUses(context.ports, id);
-      void reply.header('etag', etagOf(credential.updatedRevision));
-      return withLastUses(view, uses);
+      return withLastUses(view, await lastUses(context.ports, credential.id));
     },
-  );
+  });
 }
 
 type Asked = Pick<Static<typeof listQuery>, 'chain' | 'authenticator'>;
@@ -161,32 +149,12 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
 }
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
-  app.delete(
-    `${BASE}/:id`,
-    {
-      config: WRITE,
-      schema: {
-        tags,
-        operationId: 'deleteCredential',
-        summary: 'Remove a credential',
-        params: idParams,
-        querystring: writeQuerySchema,
-        response: writeAnswers(204, null),
-      },
-    },
-    (request, reply) => {
-      const { id } = request.params;
-      return context.writer.respond(request, reply, {
-        command: () => {
-          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-          return {
-            type: 'RemoveCredential',
-            data: { id, ...(ifRevision === undefined ? {} : { ifRevision }) },
-          };
-        },
-        current: currentOf(context, id),
-        answer: () => ({ status: 204 }),
-      });
-    },
-  );
+  registerRemoveOne(app, context, credentials, {
+    address: `${BASE}/:id`,
+    ...WRITE,
+    tags,
+    operationId: 'deleteCredential',
+    summary: 'Remove a credential',
+    command: (id, condition) => ({ type: 'RemoveCredential', data: { id, ...condition } }),
+  });
 }

@@ -3,7 +3,7 @@ import type { ApiContext, TypedApp } from '../../http/context.ts';
 import { ifRevisionOf } from '../../http/etag.ts';
 import { writeAnswers } from '../../http/openapi.ts';
 import type { Done } from '../../http/write.ts';
-import { algorithmFor, createSecret, currentOf, found, presentMechanisms } from './lookup.ts';
+import { algorithmFor, createSecret, credentials, presentMechanisms } from './lookup.ts';
 import {
   idParams,
   rotateBody,
@@ -36,13 +36,10 @@ export function registerSecrets(app: TypedApp, context: ApiContext): void {
       const { id, secretId } = request.params;
       return context.writer.respond(request, reply, {
         command: () => {
-          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-          return {
-            type: 'RemoveSecret',
-            data: { id, secretId, ...(ifRevision === undefined ? {} : { ifRevision }) },
-          };
+          const condition = credentials.conditionOf(context, request, id);
+          return { type: 'RemoveSecret', data: { id, secretId, ...condition } };
         },
-        current: currentOf(context, id),
+        current: credentials.currentOf(context, id),
         answer: () => ({ status: 204 }),
       });
     },
@@ -70,7 +67,7 @@ function registerRotate(app: TypedApp, context: ApiContext): void {
       let shown: string | undefined;
       return context.writer.respond(request, reply, {
         command: async (inputs) => {
-          const current = found(context, id);
+          const current = credentials.found(context, id);
           const ifRevision = ifRevisionOf(request, current.updatedRevision);
           // No keys can be made from a hash, so it does not take over those of the present secret.
           const inherited = passwordHash === undefined ? presentMechanisms(current, inputs.at) : [];
@@ -87,7 +84,7 @@ function registerRotate(app: TypedApp, context: ApiContext): void {
             data: { id, secret, retireAt, ...(ifRevision === undefined ? {} : { ifRevision }) },
           };
         },
-        current: currentOf(context, id),
+        current: credentials.currentOf(context, id),
         answer: (done) => ({
           status: 201,
           body: { ...addedSecret(done), ...(done.replayed ? {} : { secret: shown }) },

@@ -1,14 +1,11 @@
-import { evolveGroup, type Group, type Revision } from '@sallyport/domain';
+import { evolveGroup, type Group } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
-import type { FastifyRequest } from 'fastify';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
-import { etagOf, ifRevisionOf } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
+import { lookupsOf, registerGetOne, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
-import { refused } from '../../http/problems.ts';
 import type { Answer, Done } from '../../http/write.ts';
 import {
-  emptyQuery,
   groupBody,
   groupPageSchema,
   groupSchema,
@@ -32,25 +29,7 @@ export const groupRoutes: Routes = (app, context) => {
   registerRemove(app, context);
 };
 
-/** @throws RefusedError `group_not_found` */
-function found(context: ApiContext, id: string): Group {
-  const group = context.ports.model.reads.group(id);
-  if (group === undefined) throw refused('group_not_found');
-  return group;
-}
-
-const currentOf = (context: ApiContext, id: string) => (): Revision | undefined =>
-  context.ports.model.reads.group(id)?.updatedRevision;
-
-/** @throws RefusedError `group_not_found`, `precondition_failed` */
-function conditionOf(
-  context: ApiContext,
-  request: FastifyRequest,
-  id: string,
-): { readonly ifRevision?: Revision } {
-  const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-  return ifRevision === undefined ? {} : { ifRevision };
-}
+const groups = lookupsOf<Group>((reads, id) => reads.group(id), 'group_not_found');
 
 function registerReads(app: TypedApp, context: ApiContext): void {
   app.get(
@@ -72,25 +51,15 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       return { items: items.map(groupView), total, page, pageSize };
     },
   );
-  app.get(
-    ADDRESS,
-    {
-      config: READ,
-      schema: {
-        tags,
-        operationId: 'getGroup',
-        summary: 'Read one group',
-        params: idParams,
-        querystring: emptyQuery,
-        response: answers({ 200: groupSchema }, READ_PROBLEMS),
-      },
-    },
-    (request, reply) => {
-      const group = found(context, request.params.id);
-      void reply.header('etag', etagOf(group.updatedRevision));
-      return groupView(group);
-    },
-  );
+  registerGetOne(app, context, groups, {
+    address: ADDRESS,
+    ...READ,
+    tags,
+    operationId: 'getGroup',
+    summary: 'Read one group',
+    schema: groupSchema,
+    view: groupView,
+  });
 }
 
 function registerCreate(app: TypedApp, context: ApiContext): void {
@@ -150,11 +119,11 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
       return context.writer.respond(request, reply, {
         command: () => ({
           type: 'ReplaceGroup',
-          data: { ...request.body, id, ...conditionOf(context, request, id) },
+          data: { ...request.body, id, ...groups.conditionOf(context, request, id) },
         }),
-        current: currentOf(context, id),
+        current: groups.currentOf(context, id),
         answer: () => {
-          const group = found(context, id);
+          const group = groups.found(context, id);
           const { updatedRevision } = group;
           return { status: 200, body: groupView(group), updatedRevision };
         },
@@ -164,29 +133,12 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
 }
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
-  app.delete(
-    ADDRESS,
-    {
-      config: WRITE,
-      schema: {
-        tags,
-        operationId: 'deleteGroup',
-        summary: 'Remove a group, and take it out of the group rules',
-        params: idParams,
-        querystring: writeQuerySchema,
-        response: writeAnswers(204, null),
-      },
-    },
-    (request, reply) => {
-      const { id } = request.params;
-      return context.writer.respond(request, reply, {
-        command: () => ({
-          type: 'RemoveGroup',
-          data: { id, ...conditionOf(context, request, id) },
-        }),
-        current: currentOf(context, id),
-        answer: () => ({ status: 204 }),
-      });
-    },
-  );
+  registerRemoveOne(app, context, groups, {
+    address: ADDRESS,
+    ...WRITE,
+    tags,
+    operationId: 'deleteGroup',
+    summary: 'Remove a group, and take it out of the group rules',
+    command: (id, condition) => ({ type: 'RemoveGroup', data: { id, ...condition } }),
+  });
 }

@@ -1,8 +1,8 @@
-import { evolveOperator, type Operator, type Revision } from '@sallyport/domain';
+import { evolveOperator, type Operator } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import { SECRET_BYTES_MAX, sealingContext } from '@sallyport/secrets';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
-import { etagOf, ifRevisionOf } from '../../http/etag.ts';
+import { lookupsOf, registerGetOne, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import {
@@ -28,14 +28,7 @@ export const operatorRoutes: Routes = (app, context) => {
   registerRemove(app, context);
 };
 
-function found(context: ApiContext, id: string): Operator {
-  const operator = context.ports.model.reads.operator(id);
-  if (operator === undefined) throw refused('operator_not_found');
-  return operator;
-}
-
-const currentOf = (context: ApiContext, id: string) => (): Revision | undefined =>
-  context.ports.model.reads.operator(id)?.updatedRevision;
+const operators = lookupsOf<Operator>((reads, id) => reads.operator(id), 'operator_not_found');
 
 async function sealedPassword(context: ApiContext, id: string, password: string): Promise<string> {
   if (Buffer.byteLength(password) > SECRET_BYTES_MAX) {
@@ -65,25 +58,15 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       return { items, total: items.length };
     },
   );
-  app.get(
-    '/operators/:id',
-    {
-      config: READ,
-      schema: {
-        tags,
-        operationId: 'getOperator',
-        summary: 'Read one operator',
-        params: idParams,
-        querystring: emptyQuery,
-        response: answers({ 200: operatorSchema }, READ_PROBLEMS),
-      },
-    },
-    (request, reply) => {
-      const operator = found(context, request.params.id);
-      void reply.header('etag', etagOf(operator.updatedRevision));
-      return operatorView(operator);
-    },
-  );
+  registerGetOne(app, context, operators, {
+    address: '/operators/:id',
+    ...READ,
+    tags,
+    operationId: 'getOperator',
+    summary: 'Read one operator',
+    schema: operatorSchema,
+    view: operatorView,
+  });
 }
 
 function registerCreate(app: TypedApp, context: ApiContext): void {
@@ -141,17 +124,16 @@ function registerPatch(app: TypedApp, context: ApiContext): void {
       const { password, ...changes } = request.body;
       return context.writer.respond(request, reply, {
         command: async () => {
-          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-          const condition = ifRevision === undefined ? {} : { ifRevision };
+          const condition = operators.conditionOf(context, request, id);
           if (password === undefined) {
             return { type: 'ChangeOperator', data: { id, changes, ...condition } };
           }
           const passwordVerifier = await sealedPassword(context, id, password);
           return { type: 'ChangeOperator', data: { id, changes, passwordVerifier, ...condition } };
         },
-        current: currentOf(context, id),
+        current: operators.currentOf(context, id),
         answer: () => {
-          const operator = found(context, id);
+          const operator = operators.found(context, id);
           const { updatedRevision } = operator;
           return { status: 200, body: operatorView(operator), updatedRevision };
         },
@@ -161,30 +143,12 @@ function registerPatch(app: TypedApp, context: ApiContext): void {
 }
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
-  app.delete(
-    '/operators/:id',
-    {
-      config: WRITE,
-      schema: {
-        tags,
-        operationId: 'deleteOperator',
-        summary: 'Remove an operator',
-        params: idParams,
-        querystring: writeQuerySchema,
-        response: writeAnswers(204, null),
-      },
-    },
-    (request, reply) => {
-      const { id } = request.params;
-      return context.writer.respond(request, reply, {
-        command: () => {
-          const ifRevision = ifRevisionOf(request, found(context, id).updatedRevision);
-          const condition = ifRevision === undefined ? {} : { ifRevision };
-          return { type: 'RemoveOperator', data: { id, ...condition } };
-        },
-        current: currentOf(context, id),
-        answer: () => ({ status: 204 }),
-      });
-    },
-  );
+  registerRemoveOne(app, context, operators, {
+    address: '/operators/:id',
+    ...WRITE,
+    tags,
+    operationId: 'deleteOperator',
+    summary: 'Remove an operator',
+    command: (id, condition) => ({ type: 'RemoveOperator', data: { id, ...condition } }),
+  });
 }

@@ -4,7 +4,7 @@ import type { ApiContext, TypedApp } from '../../http/context.ts';
 import { etagOf } from '../../http/etag.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import type { Done } from '../../http/write.ts';
-import { conditionOf, currentOf, found, foundPermission } from './lookup.ts';
+import { foundPermission, roles } from './lookup.ts';
 import {
   emptyQuery,
   idParams,
@@ -47,7 +47,7 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const role = found(context, request.params.id);
+      const role = roles.found(context, request.params.id);
       void reply.header('etag', etagOf(role.updatedRevision));
       return { items: role.permissions };
     },
@@ -66,7 +66,7 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const role = found(context, request.params.id);
+      const role = roles.found(context, request.params.id);
       const permission = foundPermission(role, request.params.permissionId);
       void reply.header('etag', etagOf(role.updatedRevision));
       return permission;
@@ -102,10 +102,10 @@ function registerAdd(app: TypedApp, context: ApiContext): void {
         command: (inputs) => {
           const [permission] = withIds([request.body], inputs);
           assert(permission !== undefined, 'one went in');
-          const condition = conditionOf(context, request, id);
+          const condition = roles.conditionOf(context, request, id);
           return { type: 'AddRolePermission', data: { id, permission, ...condition } };
         },
-        current: currentOf(context, id),
+        current: roles.currentOf(context, id),
         answer: (done) => {
           const permission = added(done);
           return {
@@ -141,11 +141,11 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
       return context.writer.respond(request, reply, {
         command: () => ({
           type: 'ChangeRolePermission',
-          data: { id, permission, ...conditionOf(context, request, id) },
+          data: { id, permission, ...roles.conditionOf(context, request, id) },
         }),
-        current: currentOf(context, id),
+        current: roles.currentOf(context, id),
         answer: () => {
-          const role = found(context, id);
+          const role = roles.found(context, id);
           return {
             status: 200,
             body: { ...foundPermission(role, permissionId) },
@@ -176,9 +176,9 @@ function registerRemove(app: TypedApp, context: ApiContext): void {
       return context.writer.respond(request, reply, {
         command: () => ({
           type: 'RemoveRolePermission',
-          data: { id, permissionId, ...conditionOf(context, request, id) },
+          data: { id, permissionId, ...roles.conditionOf(context, request, id) },
         }),
-        current: currentOf(context, id),
+        current: roles.currentOf(context, id),
         answer: () => ({ status: 204 }),
       });
     },

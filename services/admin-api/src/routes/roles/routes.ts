@@ -1,16 +1,16 @@
 import { evolveRole, type Role, type RoleFields } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Static } from 'typebox';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
-import { etagOf } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
+import { registerGetOne, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import type { Done } from '../../http/write.ts';
-import { conditionOf, currentOf, found } from './lookup.ts';
+import { roles } from './lookup.ts';
 import { registerPermissions } from './permissions.ts';
 import {
   createBody,
-  emptyQuery,
   idParams,
   listQuery,
   patchBody,
@@ -60,25 +60,15 @@ function registerReads(app: TypedApp, context: ApiContext): void {
       return { items: items.map(roleView), total, page, pageSize };
     },
   );
-  app.get(
-    ADDRESS,
-    {
-      config: READ,
-      schema: {
-        tags,
-        operationId: 'getRole',
-        summary: 'Read one role',
-        params: idParams,
-        querystring: emptyQuery,
-        response: answers({ 200: roleSchema }, READ_PROBLEMS),
-      },
-    },
-    (request, reply) => {
-      const role = found(context, request.params.id);
-      void reply.header('etag', etagOf(role.updatedRevision));
-      return roleView(role);
-    },
-  );
+  registerGetOne(app, context, roles, {
+    address: ADDRESS,
+    ...READ,
+    tags,
+    operationId: 'getRole',
+    summary: 'Read one role',
+    schema: roleSchema,
+    view: roleView,
+  });
 }
 
 /** The role as a commit added it, whatever became of it since. */
@@ -142,11 +132,14 @@ function change(
         ...(name === undefined ? {} : { name }),
         ...(permissions === undefined ? {} : { permissions: withIds(permissions, inputs) }),
       };
-      return { type: 'ChangeRole', data: { id, changes, ...conditionOf(context, request, id) } };
+      return {
+        type: 'ChangeRole',
+        data: { id, changes, ...roles.conditionOf(context, request, id) },
+      };
     },
-    current: currentOf(context, id),
+    current: roles.currentOf(context, id),
     answer: () => {
-      const role = found(context, id);
+      const role = roles.found(context, id);
       return { status: 200, body: roleView(role), updatedRevision: role.updatedRevision };
     },
   });
@@ -191,30 +184,16 @@ function registerPatch(app: TypedApp, context: ApiContext): void {
 }
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
-  app.delete(
-    ADDRESS,
-    {
-      config: WRITE,
-      schema: {
-        tags,
-        operationId: 'deleteRole',
-        summary: 'Remove a role',
-        params: idParams,
-        querystring: removeQuery,
-        response: writeAnswers(204, null),
-      },
+  registerRemoveOne(app, context, roles, {
+    address: ADDRESS,
+    ...WRITE,
+    tags,
+    operationId: 'deleteRole',
+    summary: 'Remove a role',
+    query: removeQuery,
+    command: (id, condition, query) => {
+      const { detach } = query as Static<typeof removeQuery>; // The route's schema.
+      return { type: 'RemoveRole', data: { id, detach, ...condition } };
     },
-    (request, reply) => {
-      const { id } = request.params;
-      const { detach } = request.query;
-      return context.writer.respond(request, reply, {
-        command: () => ({
-          type: 'RemoveRole',
-          data: { id, detach, ...conditionOf(context, request, id) },
-        }),
-        current: currentOf(context, id),
-        answer: () => ({ status: 204 }),
-      });
-    },
-  );
+  });
 }
