@@ -7,6 +7,7 @@ import type { ImportEvent } from './import.ts';
 import type { GroupEvent } from './group.ts';
 import type { GroupRulesEvent } from './group-rules.ts';
 import type { OperatorEvent } from './operator.ts';
+import type { RegistrationEvent } from './registration.ts';
 import type { RoleEvent } from './role.ts';
 import type { SettingEvent } from './setting.ts';
 import type { TrustEvent } from './trust.ts';
@@ -25,7 +26,8 @@ export type DomainEvent =
   | ImportEvent
   | GroupEvent
   | GroupRulesEvent
-  | AuthChainEvent;
+  | AuthChainEvent
+  | RegistrationEvent;
 
 /**
  * How an administrator wants one change to reach the live sessions that it concerns, whatever their policies say: `live` = they

@@ -144,6 +144,18 @@ export function loginKey(match: CredentialMatch): string {
 }
 
 /**
+ * Login keys of every credential that a user name leads to: these, and all that begin with `prefix`. A certificate's Common Name
+ * counts, for it stands for the user name.
+ */
+export function loginKeysOfUsername(username: string): {
+  readonly keys: readonly [string, string];
+  readonly prefix: string;
+} {
+  const keys = [loginKey({ username }), loginKey({ commonName: username })] as const;
+  return { keys, prefix: loginKey({ username, clientId: '' }) };
+}
+
+/**
  * The keys to look under for a CONNECT, the most specific first: both, then username, then client id; then what the certificate
  * says: fingerprint, Common Name, Common Names of the chain from the certificate upwards. Without a username the Common Name
  * stands for it.

@@ -7,6 +7,7 @@ import {
   anAclRule,
   anAuthenticator,
   anApiKey,
+  anAttempt,
   anOperator,
   aPermission,
   aRole,
@@ -176,12 +177,33 @@ const chainCommand: fc.Arbitrary<Command> = fc.oneof(
     }),
   })),
 );
+const attempt = fc.record({ id, username: fc.constantFrom('n1-long', 'n2-long') }).map(anAttempt);
+const registrationCommand: fc.Arbitrary<Command> = fc.oneof(
+  fc.constant<Command>({ type: 'OpenRegistration', data: { openMs: 1 } }),
+  fc.constant<Command>({ type: 'CloseRegistration', data: {} }),
+  fc.array(attempt, { maxLength: 3 }).map((attempts): Command => ({
+    type: 'RecordRegistrations',
+    data: { attempts },
+  })),
+  attempt.map((one): Command => ({ type: 'Register', data: { ...one, origin: 'http' } })),
+  fc
+    .record({ id, credential: id, username: fc.constantFrom('n1-long', 'n2-long') })
+    .map(({ id: one, credential, username }): Command => ({
+      type: 'GrantRegistration',
+      data: {
+        id: one,
+        credential: aCredential({ id: credential, name: username, match: { username } }),
+      },
+    })),
+  id.map((one): Command => ({ type: 'DenyRegistration', data: { id: one } })),
+);
 // Most of the interest is in credentials: their names and matches are unique across aggregates.
 const command = fc.oneof(
   { weight: 3, arbitrary: credentialCommand },
   { weight: 2, arbitrary: otherCommand },
   { weight: 3, arbitrary: roleCommand },
   { weight: 2, arbitrary: chainCommand },
+  { weight: 2, arbitrary: registrationCommand },
 );
 
 type Commits = readonly { readonly events: readonly DomainEvent[] }[];
@@ -250,7 +272,7 @@ describe('group commit', () => {
 
 /** Commands of a commit of their own; conditions too, because a plan has no revision before it is stored. */
 const isPlanned = (one: Command): one is PlannedCommand =>
-  !/Operator|ApiKey|Bootstrap/.test(one.type) && !('ifRevision' in one.data);
+  !/Operator|ApiKey|Bootstrap|Regist/.test(one.type) && !('ifRevision' in one.data);
 
 describe('a plan', () => {
   test('is decided as its commands are one after the other', () => {
@@ -389,6 +411,17 @@ const events: readonly (readonly [DomainEvent, string, readonly string[]])[] = [
     'auth-chain listener:ws:x',
     [],
   ],
+  [{ type: 'RegistrationOpened', data: { openUntil: 1 } }, 'registration-window window', []],
+  [{ type: 'RegistrationClosed', data: {} }, 'registration-window window', []],
+  [{ type: 'RegistrationRequested', data: { ...anAttempt(), until: 1 } }, 'registration q1', []],
+  [
+    { type: 'RegistrationSeen', data: { id: 'q1', origin: 'mqtt', count: 1 } },
+    'registration q1',
+    [],
+  ],
+  [{ type: 'RegistrationGranted', data: { id: 'q1', credentialId: 'c1' } }, 'registration q1', []],
+  [{ type: 'RegistrationDenied', data: { id: 'q1' } }, 'registration q1', []],
+  [{ type: 'RegistrationRemoved', data: { id: 'q1', reason: 'told' } }, 'registration q1', []],
 ];
 
 test.each(events)(
@@ -407,7 +440,10 @@ test('an event of an aggregate that is gone changes nothing', () => {
     { events: [{ type: 'GroupReplaced', data: aGroup() }] },
     { events: [{ type: 'ApiKeyChanged', data: { id: 'k1', changes: { enabled: true } } }] },
     { events: [{ type: 'RoleChanged', data: { id: 'role-1', changes: { name: 'x' } } }] },
+    { events: [{ type: 'RegistrationSeen', data: { id: 'q1', origin: 'mqtt', count: 1 } }] },
+    { events: [{ type: 'RegistrationDenied', data: { id: 'q1', toldUntil: 9000 } }] },
   ]);
+  expect(state.registrationCounts()).toEqual({ pending: 0, settled: 0 });
   expect(state.credential('c1')).toBeUndefined();
   expect(state.operatorCount()).toBe(0);
   expect(state.group('g1')).toBeUndefined();

@@ -28,6 +28,11 @@ import { addedBy, decideImport, type ImportCommand, type ImportReads } from './i
 import { decideGroup, type GroupCommand, type GroupReads } from './group.ts';
 import { decideGroupRules, type GroupRulesCommand, type GroupRulesReads } from './group-rules.ts';
 import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
+import {
+  decideRegistration,
+  type RegistrationCommand,
+  type RegistrationReads,
+} from './registration.ts';
 import { decideRole, type Role, type RoleCommand, type RoleReads } from './role.ts';
 import { rolesOf } from './roles-access.ts';
 import { decideRehash, type RehashCommand } from './rehash.ts';
@@ -54,7 +59,12 @@ export type PlannedCommand =
   | AuthChainCommand;
 
 export type Command =
-  PlannedCommand | OperatorCommand | RehashCommand | ImportCommand | TogetherCommand;
+  | PlannedCommand
+  | OperatorCommand
+  | RehashCommand
+  | ImportCommand
+  | TogetherCommand
+  | RegistrationCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads
@@ -69,7 +79,8 @@ export interface DecisionReads
     ImportReads,
     GroupReads,
     GroupRulesReads,
-    AuthChainReads {
+    AuthChainReads,
+    RegistrationReads {
   role(id: string): Role | undefined;
 }
 
@@ -129,6 +140,13 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'ReplaceAuthChain':
     case 'RemoveAuthenticatorUsers':
       return decideAuthChain(reads, command);
+    case 'OpenRegistration':
+    case 'CloseRegistration':
+    case 'RecordRegistrations':
+    case 'Register':
+    case 'GrantRegistration':
+    case 'DenyRegistration':
+      return decideRegistration(reads, command, at);
     default:
       return unreachable(command);
   }
@@ -173,18 +191,11 @@ export function scopeOf(command: Command): readonly string[] {
   switch (command.type) {
     case 'AddCredential':
       return scopeOfAddition(command.data);
-    case 'ChangeCredential': {
-      const { id, changes } = command.data;
-      const renamed = changes.name !== undefined || changes.match !== undefined;
-      // The store is not in the command, so a change of name or match is decided alone.
-      return renamed ? ['*'] : [`credential:${id}`, ...rolesOf(changes.access).map(roleTag)];
-    }
+    case 'ChangeCredential':
+      return changeScope(command.data);
     case 'RotateSecret':
     case 'RemoveSecret':
       return [`credential:${command.data.id}`];
-    case 'RemoveCredential':
-      // It frees a name and a match that a later command of the same batch may take.
-      return ['*'];
     case 'ReplaceAclRules':
     case 'AddAclRule':
     case 'RemoveAclRule':
@@ -209,9 +220,6 @@ export function scopeOf(command: Command): readonly string[] {
     case 'ChangeRole':
       // The name that it frees is not in the command.
       return command.data.changes.name === undefined ? [roleTag(command.data.id)] : ['*'];
-    case 'RemoveRole':
-      // It frees a name, and looks at every credential that has the role.
-      return ['*'];
     case 'AddRolePermission':
     case 'ChangeRolePermission':
     case 'RemoveRolePermission':
@@ -221,17 +229,27 @@ export function scopeOf(command: Command): readonly string[] {
       return ['bans'];
     case 'RehashSecrets':
       return command.data.secrets.map(({ id }) => `credential:${id}`);
-    case 'StoreImportRows':
-    case 'ChangeTogether':
-    case 'ReplaceAuthChain':
-    case 'RemoveAuthenticatorUsers':
-      return ['*'];
     case 'AddGroup':
     case 'ReplaceGroup':
     case 'RemoveGroup':
       return ['groups'];
     case 'ReplaceGroupRules':
       return ['groups', ...credentialsNamed(command)];
+    case 'OpenRegistration':
+    case 'CloseRegistration':
+    case 'DenyRegistration':
+      return ['registration'];
+    // They free what a later command of the same batch may take, or look at credentials that they do not name.
+    case 'RemoveCredential':
+    case 'RemoveRole':
+    case 'StoreImportRows':
+    case 'ChangeTogether':
+    case 'ReplaceAuthChain':
+    case 'RemoveAuthenticatorUsers':
+    case 'RecordRegistrations':
+    case 'Register':
+    case 'GrantRegistration':
+      return ['*'];
     default:
       return unreachable(command);
   }
@@ -243,6 +261,15 @@ function scopeOfAddition(added: NewCredential): string[] {
   const realm = realmOf(added);
   const own = [`credential:${id}`, `name:${realm}:${name}`, `match:${realm}:${loginKey(match)}`];
   return [...own, ...rolesOf(access).map(roleTag)];
+}
+
+function changeScope({
+  id,
+  changes,
+}: Extract<CredentialCommand, { type: 'ChangeCredential' }>['data']): readonly string[] {
+  const renamed = changes.name !== undefined || changes.match !== undefined;
+  // The store is not in the command, so a change of name or match is decided alone.
+  return renamed ? ['*'] : [`credential:${id}`, ...rolesOf(changes.access).map(roleTag)];
 }
 
 /** Scopes of the credentials that the rules name: they are looked up. */
@@ -263,7 +290,9 @@ export interface StreamId {
     | 'import'
     | 'group'
     | 'group-rules'
-    | 'auth-chain';
+    | 'auth-chain'
+    | 'registration-window'
+    | 'registration';
   readonly key: string;
 }
 
@@ -317,6 +346,15 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'AuthChainReplaced':
     case 'AuthenticatorUsersRemoved':
       return { aggregate: 'auth-chain', key: event.data.scope };
+    case 'RegistrationOpened':
+    case 'RegistrationClosed':
+      return { aggregate: 'registration-window', key: 'window' };
+    case 'RegistrationRequested':
+    case 'RegistrationSeen':
+    case 'RegistrationGranted':
+    case 'RegistrationDenied':
+    case 'RegistrationRemoved':
+      return { aggregate: 'registration', key: event.data.id };
     default:
       return unreachable(event);
   }
@@ -399,6 +437,15 @@ export function affects(event: DomainEvent): readonly string[] {
       return [authChainTag(event.data.scope)];
     case 'AuthenticatorUsersRemoved':
       // Its users opened nothing any more, and each of them has gone by an event of its own.
+      return [];
+    case 'RegistrationOpened':
+    case 'RegistrationClosed':
+    case 'RegistrationRequested':
+    case 'RegistrationSeen':
+    case 'RegistrationGranted':
+    case 'RegistrationDenied':
+    case 'RegistrationRemoved':
+      // Nobody gets in by a request; what a grant adds is a credential like any other.
       return [];
     default:
       return unreachable(event);

@@ -36,6 +36,16 @@ import {
   type OperatorEvent,
   type OperatorOnlyEvent,
 } from './operator.ts';
+import {
+  CLOSED_WINDOW,
+  evolveRegistration,
+  evolveRegistrationWindow,
+  type PendingRegistration,
+  type Registration,
+  type RegistrationRequestEvent,
+  type RegistrationWindow,
+  type RegistrationWindowEvent,
+} from './registration.ts';
 import { evolveRole, type Role, type RoleEvent } from './role.ts';
 import { rolesOf } from './roles-access.ts';
 import { DEFAULT_SETTINGS, evolveSettings, type SettingEvent, type Settings } from './setting.ts';
@@ -54,6 +64,8 @@ export class MemoryState implements DecisionReads {
   readonly #groups = new Map<string, Group>();
   readonly #authChains = new Map<string, AuthChain>();
   #groupRules: GroupRules = NO_GROUP_RULES;
+  readonly #registrations = new Map<string, Registration>();
+  #registrationWindow: RegistrationWindow = CLOSED_WINDOW;
   #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
 
   apply(commit: Pick<Commit, 'revision' | 'at' | 'events'>): void {
@@ -108,6 +120,15 @@ export class MemoryState implements DecisionReads {
           evolveAuthChain(this.#authChains.get(key), event as AuthChainEvent, context),
         );
         break;
+      case 'registration-window':
+        this.#registrationWindow = evolveRegistrationWindow(event as RegistrationWindowEvent);
+        break;
+      case 'registration': {
+        const before = this.#registrations.get(key);
+        const next = evolveRegistration(before, event as RegistrationRequestEvent, context);
+        put(this.#registrations, key, next);
+        break;
+      }
       default:
         unreachable(aggregate);
     }
@@ -261,6 +282,41 @@ export class MemoryState implements DecisionReads {
       .map(({ id }) => id)
       .sort()
       .slice(0, max);
+  }
+
+  registrationWindow(): RegistrationWindow {
+    return this.#registrationWindow;
+  }
+
+  registration(id: string): Registration | undefined {
+    return this.#registrations.get(id);
+  }
+
+  pendingRegistrations(username: string, at: number): readonly PendingRegistration[] {
+    return [...this.#registrations.values()]
+      .filter((one) => one.status === 'pending')
+      .filter((one) => one.username === username && one.until > at)
+      .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
+  }
+
+  registrationCounts(): { readonly pending: number; readonly settled: number } {
+    const all = [...this.#registrations.values()];
+    const pending = all.filter((one) => one.status === 'pending').length;
+    return { pending, settled: all.length - pending };
+  }
+
+  endedRegistrations(at: number, most: number): readonly Registration[] {
+    return [...this.#registrations.values()]
+      .filter((one) => one.until <= at)
+      .sort((a, b) => a.until - b.until || (a.id < b.id ? -1 : 1))
+      .slice(0, most);
+  }
+
+  usernameTaken(username: string): boolean {
+    const named = this.#find(
+      ({ match }) => match.username === username || match.commonName === username,
+    );
+    return named !== undefined;
   }
 }
 

@@ -25,6 +25,7 @@ import { Layer } from './layer.ts';
 import type { ApiKey, Operator } from './operator.ts';
 import { evolveGroup, type Group, type GroupEvent } from './group.ts';
 import { evolveGroupRules, type GroupRules, type GroupRulesEvent } from './group-rules.ts';
+import type { PendingRegistration, Registration, RegistrationWindow } from './registration.ts';
 import { evolveRole, type Role, type RoleEvent } from './role.ts';
 import { rolesOf } from './roles-access.ts';
 import { evolveTrust, type TlsListener, type Trust, type TrustEvent } from './trust.ts';
@@ -101,6 +102,8 @@ export class Overlay implements DecisionReads {
         this.#applyAuthChain(key, event as AuthChainEvent);
         break;
       case 'operator':
+      case 'registration-window':
+      case 'registration':
         assert(false, `a ${aggregate} is changed by a commit of its own`);
         break;
       default:
@@ -285,6 +288,31 @@ export class Overlay implements DecisionReads {
 
   authChainCount(): number {
     return this.#base.authChainCount() + this.#authChainsMore;
+  }
+
+  registrationWindow(): RegistrationWindow {
+    return this.#base.registrationWindow();
+  }
+
+  registration(id: string): Registration | undefined {
+    return this.#base.registration(id);
+  }
+
+  pendingRegistrations(username: string, at: number): readonly PendingRegistration[] {
+    return this.#base.pendingRegistrations(username, at);
+  }
+
+  registrationCounts(): { readonly pending: number; readonly settled: number } {
+    return this.#base.registrationCounts();
+  }
+
+  endedRegistrations(at: number, most: number): readonly Registration[] {
+    return this.#base.endedRegistrations(at, most);
+  }
+
+  /** Of what is stored: no part of a plan asks it. */
+  usernameTaken(username: string): boolean {
+    return this.#base.usernameTaken(username);
   }
 
   operator(id: string): Operator | undefined {

@@ -42,6 +42,13 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   GroupRulesReplaced: true,
   AuthChainReplaced: true,
   AuthenticatorUsersRemoved: true,
+  RegistrationOpened: true,
+  RegistrationClosed: true,
+  RegistrationRequested: true,
+  RegistrationSeen: true,
+  RegistrationGranted: true,
+  RegistrationDenied: true,
+  RegistrationRemoved: true,
 };
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */

@@ -9,6 +9,7 @@ import type { NewGroup } from '../src/group.ts';
 import type { GroupRule } from '../src/group-rules.ts';
 import { MemoryState } from '../src/memory-state.ts';
 import type { Permission } from '../src/permission.ts';
+import type { RegistrationAttempt } from '../src/registration.ts';
 import type { NewRole } from '../src/role.ts';
 import type { RolesAccess } from '../src/roles-access.ts';
 import type { Operator } from '../src/operator.ts';
@@ -189,5 +190,14 @@ export const aScramAuthenticator = (
   enabled: true,
   matchBy: 'username',
   scram: 'SCRAM-SHA-256',
+  ...changes,
+});
+
+export const anAttempt = (changes: Partial<RegistrationAttempt> = {}): RegistrationAttempt => ({
+  id: 'q1',
+  username: 'agent-7',
+  verifier: 'sealed q1',
+  origin: 'mqtt',
+  count: 1,
   ...changes,
 });

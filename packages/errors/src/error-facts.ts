@@ -133,6 +133,15 @@ export const errorFacts = {
   ban_exists: facts(409, 'ALREADY_EXISTS', 'A ban with this id exists already'),
   ban_invalid: facts(422, 'INVALID_ARGUMENT', 'The ban is not valid'),
   too_many_bans: facts(409, 'FAILED_PRECONDITION', 'There are as many bans as there may be'),
+  // Registration
+  registration_not_found: facts(404, 'NOT_FOUND', 'There is no such request'),
+  registration_invalid: facts(400, 'INVALID_ARGUMENT', 'The registration is not valid'),
+  registration_locked: facts(423, 'FAILED_PRECONDITION', 'Nobody may register now'),
+  registration_conflict: facts(409, 'ALREADY_EXISTS', 'The user name belongs to somebody else'),
+  registration_denied: facts(403, 'PERMISSION_DENIED', 'The registration was denied'),
+  too_many_registrations: facts(429, 'RESOURCE_EXHAUSTED', 'Too many requests wait already', {
+    retryable: true,
+  }),
   // Bulk work
   import_not_found: facts(404, 'NOT_FOUND', 'There is no such import'),
   import_moved: facts(409, 'ABORTED', 'Another request goes on with this import'),

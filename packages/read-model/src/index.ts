@@ -6,6 +6,7 @@ export type {
   Lists,
   Page,
   PageRequest,
+  RegistrationSort,
   RoleSort,
   Snapshot,
 } from './lists.ts';

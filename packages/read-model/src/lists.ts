@@ -9,6 +9,7 @@ import type {
   DecisionReads,
   Group,
   Operator,
+  PendingRegistration,
   Revision,
   Role,
   Settings,
@@ -46,6 +47,7 @@ export interface CredentialPageRequest extends PageRequest<CredentialSort> {
 
 export type BanSort = 'value' | 'until' | 'createdAt' | 'updatedAt';
 export type GroupSort = 'name' | 'createdAt' | 'updatedAt';
+export type RegistrationSort = 'lastSeenAt' | 'createdAt' | 'username';
 
 /** What administrators list. Synchronous, at the model's revision. */
 export interface Lists {
@@ -59,6 +61,10 @@ export interface Lists {
   roles(request: PageRequest<RoleSort>): Page<Role>;
   /** Those that have run out included, until they are cleaned. Searches values. One without an end sorts last. */
   bans(request: PageRequest<BanSort> & { readonly kind?: BanKind }): Page<Ban>;
+  /** Requests that wait and have not ended at this time. Searches user names. */
+  registrations(
+    request: PageRequest<RegistrationSort> & { readonly at: number },
+  ): Page<PendingRegistration>;
   /** Secrets that are still kept as they were imported, by algorithm; none that is zero. O(algorithms). */
   importedSecrets(): Readonly<Record<string, number>>;
   /** Revisions of the commits of an import, oldest first. */

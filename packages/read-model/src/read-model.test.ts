@@ -15,6 +15,7 @@ import {
   type Command,
   type Credential,
   decide,
+  type DecisionReads,
   type DomainEvent,
   type Group,
   loginKey,
@@ -23,6 +24,7 @@ import {
   type NewCommit,
   type NewCredential,
   type NewGroup,
+  REGISTRATION_OUTCOME_MS,
   type Role,
 } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
@@ -503,6 +505,75 @@ describe('the list of bans', () => {
   });
 });
 
+describe('registrations', () => {
+  const requested = (id: string, username: string, until = AT + 10): DomainEvent => ({
+    type: 'RegistrationRequested',
+    data: { id, username, verifier: 'sealed', origin: 'mqtt', count: 1, until },
+  });
+
+  it('are listed while they wait, searched by user name, and sorted', async () => {
+    const denied: DomainEvent = {
+      type: 'RegistrationDenied',
+      data: { id: 'd', toldUntil: AT + 9 },
+    };
+    await append(commitOf('1', requested('a', 'Pump-1'), requested('b', 'pump-2', AT + 1)), {
+      ...commitOf('2', requested('c', 'valve'), requested('d', 'pump-3'), denied),
+      at: AT + 1,
+    });
+    const model = await openModel();
+    const ids = (more: object) => {
+      const wanted = { ...firstPage, sort: 'username', at: AT, ...more } as const;
+      const { items, total } = model.lists.registrations(wanted);
+      return [items.map((one) => one.id), total];
+    };
+    expect(ids({})).toEqual([['a', 'b', 'c'], 3]);
+    expect(ids({ search: 'PUMP' })).toEqual([['a', 'b'], 2]);
+    expect(ids({ at: AT + 1 })).toEqual([['a', 'c'], 2]);
+    expect(ids({ sort: 'lastSeenAt', order: 'desc', pageSize: 1 })).toEqual([['c'], 3]);
+  });
+
+  it('find who has a user name, in every form, and nobody whose name only begins alike', async () => {
+    const matches = [
+      { username: 'plain' },
+      { username: 'pair', clientId: 'c' },
+      { username: 'odd;name', clientId: '' },
+      { clientId: 'device' },
+    ];
+    const named = matches.map((match, index) => added(credential(`${index}`, { match })));
+    const byCertificate = credential('x', { kind: 'certificate', match: { commonName: 'cn' } });
+    await append(commitOf('1', ...named, added(byCertificate)));
+    const { reads } = await openModel();
+    const taken = ['plain', 'pair', 'odd;name', 'cn'];
+    expect(taken.filter((one) => !reads.usernameTaken(one))).toEqual([]);
+    const free = [
+      'plai',
+      'plainx',
+      'pai',
+      'pairx',
+      'pair:',
+      'pair:c',
+      'odd',
+      'odd;',
+      'device',
+      '',
+      'CN',
+    ];
+    expect(free.filter((one) => reads.usernameTaken(one))).toEqual([]);
+  });
+
+  it('find it by an index', async () => {
+    await openModel();
+    const db = new DatabaseSync(path, { readOnly: true });
+    const plan = db
+      .prepare(
+        'EXPLAIN QUERY PLAN SELECT 1 FROM credentials WHERE login_key >= ? AND login_key < ?',
+      )
+      .all('a', 'b');
+    db.close();
+    expect(JSON.stringify(plan)).toContain('USING COVERING INDEX credentials_login');
+  });
+});
+
 describe('the same state as the reference', () => {
   const id = fc.constantFrom('a', 'b', 'c', '__proto__', 'constructor');
   const match = fc.constantFrom(
@@ -554,6 +625,14 @@ describe('the same state as the reference', () => {
       ...{ matchBy: 'username', scram: 'SCRAM-SHA-256' },
     },
   ];
+  const username = fc.constantFrom('user-a', 'user', '__proto__');
+  const attempt = fc.record({
+    id,
+    username,
+    verifier: fc.constant('sealed'),
+    origin: fc.constantFrom('mqtt' as const, 'http' as const),
+    count: fc.constantFrom(1, 2),
+  });
   const command: fc.Arbitrary<Command> = fc.oneof(
     fc.record({ id, name: id, match }).map(({ id, name, match }) => ({
       type: 'AddCredential' as const,
@@ -664,7 +743,38 @@ describe('the same state as the reference', () => {
           })),
         },
       })),
+    fc.constantFrom(1, 9).map((openMs) => ({
+      type: 'OpenRegistration' as const,
+      data: { openMs },
+    })),
+    fc.array(attempt, { maxLength: 3 }).map((attempts) => ({
+      type: 'RecordRegistrations' as const,
+      data: { attempts },
+    })),
+    attempt.map((data) => ({ type: 'Register' as const, data })),
+    fc.record({ id, credentialId: id, username }).map((one) => ({
+      type: 'GrantRegistration' as const,
+      data: {
+        id: one.id,
+        credential: credential(one.credentialId, { match: { username: one.username } }),
+      },
+    })),
+    id.map((one) => ({ type: 'DenyRegistration' as const, data: { id: one } })),
   );
+
+  function compareRegistrations(reads: DecisionReads, reference: MemoryState): void {
+    expect(reads.registrationWindow()).toEqual(reference.registrationWindow());
+    expect(reads.registrationCounts()).toEqual(reference.registrationCounts());
+    for (const at of [AT, AT + REGISTRATION_OUTCOME_MS, AT * 2]) {
+      expect(reads.endedRegistrations(at, 2)).toEqual(reference.endedRegistrations(at, 2));
+    }
+    for (const one of ['a', 'b', 'c', 'u', 'user', 'user-a', '__proto__']) {
+      expect(reads.registration(one)).toEqual(reference.registration(one));
+      expect(reads.usernameTaken(one)).toBe(reference.usernameTaken(one));
+      const waiting = reference.pendingRegistrations(one, AT);
+      expect(reads.pendingRegistrations(one, AT)).toEqual(waiting);
+    }
+  }
 
   it('after any commands, cut and reopened at any point', async () => {
     await fc.assert(
@@ -728,6 +838,7 @@ describe('the same state as the reference', () => {
         expect(model.reads.expiredBans(AT + 1, 9)).toEqual(reference.expiredBans(AT + 1, 9));
         expect(model.reads.groupCount()).toBe(reference.groupCount());
         expect(model.reads.groupRules()).toEqual(reference.groupRules());
+        compareRegistrations(model.reads, reference);
         expect(model.reads.administrators()).toBe(reference.administrators());
         await model[Symbol.asyncDispose]();
       }),

@@ -91,4 +91,18 @@ CREATE TABLE import_commits (
 CREATE INDEX access_groups_by_name ON access_groups (name_key, id);
 
 CREATE TABLE group_rules (id INTEGER PRIMARY KEY CHECK (id = 1), doc TEXT NOT NULL);
+CREATE TABLE registration_window (id INTEGER PRIMARY KEY CHECK (id = 1), doc TEXT NOT NULL);
+CREATE TABLE registrations (
+  id TEXT PRIMARY KEY,
+  status TEXT NOT NULL,
+  username TEXT NOT NULL,
+  username_key TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  last_seen_at INTEGER NOT NULL,
+  until INTEGER NOT NULL,
+  doc TEXT NOT NULL
+);
+CREATE INDEX registrations_by_username ON registrations (username, created_at, id);
+CREATE INDEX registrations_by_status ON registrations (status, last_seen_at, id);
+CREATE INDEX registrations_by_until ON registrations (until, id);
 `;

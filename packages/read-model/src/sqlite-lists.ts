@@ -9,6 +9,7 @@ import {
   type Group,
   memberKey,
   type Operator,
+  type PendingRegistration,
   type Revision,
   type Role,
 } from '@sallyport/domain';
@@ -21,6 +22,7 @@ import type {
   Lists,
   Page,
   PageRequest,
+  RegistrationSort,
   RoleSort,
 } from './lists.ts';
 import type { Database } from './sqlite.ts';
@@ -39,12 +41,21 @@ const banColumns: Readonly<Record<BanSort, string>> = {
   updatedAt: 'updated_at',
 };
 
+const registrationColumns: Readonly<Record<RegistrationSort, string>> = {
+  lastSeenAt: 'last_seen_at',
+  createdAt: 'created_at',
+  username: 'username_key',
+};
+
 interface Query {
   readonly table: string;
   readonly searched: string;
   readonly sorted: string;
   readonly tieBreak: string;
-  readonly where?: readonly { readonly sql: string; readonly values: readonly string[] }[];
+  readonly where?: readonly {
+    readonly sql: string;
+    readonly values: readonly (string | number)[];
+  }[];
   /** How many there are, where that is known already. */
   readonly total?: number;
 }
@@ -145,6 +156,21 @@ export class SqliteLists implements Lists {
     });
   }
 
+  registrations(
+    request: PageRequest<RegistrationSort> & { readonly at: number },
+  ): Page<PendingRegistration> {
+    return this.#page<PendingRegistration>(request, {
+      table: 'registrations',
+      searched: 'username_key',
+      sorted: registrationColumns[request.sort],
+      tieBreak: 'id',
+      where: [
+        { sql: 'status = ?', values: ['pending'] },
+        { sql: 'until > ?', values: [request.at] },
+      ],
+    });
+  }
+
   importedSecrets(): Readonly<Record<string, number>> {
     return importedSecrets(this.#db);
   }
@@ -182,7 +208,7 @@ export class SqliteLists implements Lists {
     return { items, total: last ? offset + items.length : total() };
   }
 
-  #count(from: string, values: readonly string[]): number {
+  #count(from: string, values: readonly (string | number)[]): number {
     const found: unknown = this.#db.prepare(`SELECT count(*) AS n FROM ${from}`).get(...values);
     return (found as { n: number }).n; // The one column that the SQL names.
   }

@@ -14,6 +14,7 @@ import {
   BanIndex,
   type BanKind,
   type ChainMember,
+  CLOSED_WINDOW,
   type Commit,
   type Credential,
   type CredentialEvent,
@@ -31,6 +32,8 @@ import {
   evolveGroup,
   evolveGroupRules,
   evolveOperator,
+  evolveRegistration,
+  evolveRegistrationWindow,
   evolveRole,
   evolveSettings,
   evolveTrust,
@@ -39,6 +42,7 @@ import {
   loginKey,
   memberKey,
   realmOf,
+  loginKeysOfUsername,
   type NewCredential,
   type Group,
   type GroupEvent,
@@ -48,6 +52,11 @@ import {
   type Operator,
   type OperatorEvent,
   type OperatorOnlyEvent,
+  type PendingRegistration,
+  type Registration,
+  type RegistrationRequestEvent,
+  type RegistrationWindow,
+  type RegistrationWindowEvent,
   type Revision,
   type Role,
   type RoleEvent,
@@ -97,6 +106,8 @@ export class Tables implements DecisionReads {
   #groupRules: GroupRules | undefined;
   // Every CONNECT asks for two of them, and there are few; read when they are asked for first.
   #authChains: ReadonlyMap<string, AuthChain> | undefined;
+  // Asked at every CONNECT that is refused.
+  #registrationWindow: RegistrationWindow | undefined;
 
   constructor(db: Database) {
     this.#db = db;
@@ -140,6 +151,7 @@ export class Tables implements DecisionReads {
     this.#aclTargets.clear();
     this.#groupRules = undefined;
     this.#authChains = undefined;
+    this.#registrationWindow = undefined;
     this.#settings = this.#storedSettings();
   }
 
@@ -191,6 +203,16 @@ export class Tables implements DecisionReads {
           key,
           evolveAuthChain(this.authChain(key), event as AuthChainEvent, context),
         );
+        break;
+      case 'registration-window':
+        this.#registrationWindow = evolveRegistrationWindow(event as RegistrationWindowEvent);
+        this.#run(
+          'INSERT OR REPLACE INTO registration_window VALUES (1, ?)',
+          JSON.stringify(this.#registrationWindow),
+        );
+        break;
+      case 'registration':
+        this.#applyRegistration(event as RegistrationRequestEvent, key, context);
         break;
       default:
         unreachable(aggregate);
@@ -345,6 +367,67 @@ export class Tables implements DecisionReads {
     const next = evolveImport(this.import(importId), event, context);
     this.#run('INSERT OR REPLACE INTO imports VALUES (?, ?)', importId, JSON.stringify(next));
     this.#run('INSERT INTO import_commits VALUES (?, ?)', importId, context.revision);
+  }
+
+  #applyRegistration(event: RegistrationRequestEvent, id: string, context: EventContext): void {
+    const next = evolveRegistration(this.registration(id), event, context);
+    if (next === undefined) {
+      this.#run('DELETE FROM registrations WHERE id = ?', id);
+      return;
+    }
+    const { status, username, until } = next;
+    const seen = next.status === 'pending' ? next : { createdAt: 0, lastSeenAt: 0 };
+    this.#run(
+      'INSERT OR REPLACE INTO registrations VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      id,
+      status,
+      username,
+      nameKey(username),
+      seen.createdAt,
+      seen.lastSeenAt,
+      until,
+      JSON.stringify(next),
+    );
+  }
+
+  registrationWindow(): RegistrationWindow {
+    this.#registrationWindow ??=
+      this.#doc<RegistrationWindow>('SELECT doc FROM registration_window WHERE id = 1') ??
+      CLOSED_WINDOW;
+    return this.#registrationWindow;
+  }
+
+  registration(id: string): Registration | undefined {
+    return this.#doc<Registration>('SELECT doc FROM registrations WHERE id = ?', id);
+  }
+
+  pendingRegistrations(username: string, at: number): readonly PendingRegistration[] {
+    return this.#docs<PendingRegistration>(
+      `SELECT doc FROM registrations WHERE username = ? AND status = 'pending' AND until > ?
+       ORDER BY created_at, id`,
+      username,
+      at,
+    );
+  }
+
+  registrationCounts(): { readonly pending: number; readonly settled: number } {
+    const pending = this.#count("SELECT count(*) AS n FROM registrations WHERE status = 'pending'");
+    return { pending, settled: this.#count('SELECT count(*) AS n FROM registrations') - pending };
+  }
+
+  endedRegistrations(at: number, most: number): readonly Registration[] {
+    const sql = 'SELECT doc FROM registrations WHERE until <= ? ORDER BY until, id LIMIT ?';
+    return this.#docs<Registration>(sql, at, most);
+  }
+
+  usernameTaken(username: string): boolean {
+    const { keys, prefix } = loginKeysOfUsername(username);
+    const [first, second] = keys;
+    // What follows on everything that begins with the prefix; that ends with a colon, and a semicolon is next to it.
+    const end = `${prefix.slice(0, -1)};`;
+    const sql = `SELECT 1 FROM credentials WHERE login_key IN (?, ?)
+      UNION ALL SELECT 1 FROM credentials WHERE login_key >= ? AND login_key < ? LIMIT 1`;
+    return this.#get(sql, first, second, prefix, end) !== undefined;
   }
 
   group(id: string): Group | undefined {

@@ -15,6 +15,7 @@ export {
   type PasswordHash,
   SALT_BYTES_MAX,
 } from './imported-hash.ts';
+export { isRegistration, makeRegistration, openRegistration } from './registration.ts';
 export {
   checkScramProof,
   deriveScram,

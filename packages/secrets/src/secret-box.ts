@@ -9,13 +9,14 @@ const TAG_BYTES = 16;
 const FORMAT = 's1';
 
 /** What others may have a key of their own for. */
-export type KeyPurpose = 'operator-token' | 'machine-secret' | 'scram-salt' | 'scram-exchange';
+export type KeyPurpose =
+  'operator-token' | 'machine-secret' | 'scram-salt' | 'scram-exchange' | 'registration-salt';
 
 type Purpose = KeyPurpose | 'sealing' | 'fingerprint';
 
 /** The context under which the verifiers of an object are sealed. */
 export function sealingContext(object: {
-  readonly kind: 'credential' | 'operator' | 'api_key' | 'trust';
+  readonly kind: 'credential' | 'operator' | 'api_key' | 'trust' | 'registration';
   readonly id: string;
 }): string {
   return `${object.kind}:${object.id}`;

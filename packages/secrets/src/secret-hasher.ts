@@ -21,6 +21,9 @@ export const SECRET_BYTES_MAX = 4096;
 /** argon2id as for secrets chosen by people. */
 export const ARGON2ID = { memoryKiB: 19 * 1024, iterations: 2, parallelism: 1 } as const;
 
+/** RFC 9106 §3.1 recommends 16. */
+const ARGON2ID_SALT_BYTES = 16;
+
 const MACHINE_FORMAT = 'm1';
 
 /** Cost of a verifier: `fast` is microseconds on the caller's thread, `slow` milliseconds in the pool. */
@@ -30,6 +33,7 @@ export type VerifierCost = 'fast' | 'slow';
 export class SecretHasher {
   readonly #machineKey: Uint8Array;
   readonly #saltKey: Uint8Array;
+  readonly #registrationSaltKey: Uint8Array;
   readonly #random = new RandomPool();
   readonly #concurrencyMax: number;
   readonly #queueMax: number;
@@ -42,6 +46,7 @@ export class SecretHasher {
   ) {
     this.#machineKey = box.derive('machine-secret');
     this.#saltKey = box.derive('scram-salt');
+    this.#registrationSaltKey = box.derive('registration-salt');
     this.#concurrencyMax = limits.concurrencyMax ?? availableParallelism();
     this.#queueMax = limits.queueMax ?? HASH_QUEUE_MAX;
   }
@@ -55,11 +60,25 @@ export class SecretHasher {
     algorithm: HashAlgorithm = DEFAULT_HASH,
   ): Promise<string> {
     if (algorithm.name !== 'argon2id') return this.#pooled(() => chosenHash(algorithm, password));
+    return this.#argon2id(password, {});
+  }
+
+  /**
+   * argon2id with a salt that belongs to the user name, under the deployment key: so one user name and password have one verifier,
+   * and whether two are the same is seen without the password. @throws OperationalError `hash_pool_full`
+   */
+  hashPasswordOf(username: string, password: Uint8Array): Promise<string> {
+    const mac = createHmac('sha256', this.#registrationSaltKey).update(username).digest();
+    return this.#argon2id(password, { salt: mac.subarray(0, ARGON2ID_SALT_BYTES) });
+  }
+
+  #argon2id(password: string | Uint8Array, more: { readonly salt?: Uint8Array }): Promise<string> {
     return this.#pooled(() =>
       hash(password, {
         memoryCost: ARGON2ID.memoryKiB,
         timeCost: ARGON2ID.iterations,
         parallelism: ARGON2ID.parallelism,
+        ...more,
       }),
     );
   }
