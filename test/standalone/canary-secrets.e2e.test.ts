@@ -139,8 +139,28 @@ describe('secrets that are planted everywhere', () => {
     expect(await connect({ username: 'nobody', password: unknown })).not.toBe(0);
   });
 
+  it('are asked for access with, granted and denied', async () => {
+    await send('POST', '/registration/open', {}, 200);
+    const stranger = { username: 'stranger', password: plant('password of a stranger') };
+    expect(await connect(stranger)).not.toBe(0);
+    const caller = { username: 'caller', password: plant('password of a caller') };
+    await send('POST', '/registration/register', caller, 202);
+    const other = { username: 'caller', password: plant('other password of a caller') };
+    await send('POST', '/registration/register', other, 409);
+    await expect
+      .poll(async () => (await api.send('GET', '/api/v1/registration')).body, { timeout: 10_000 })
+      .toMatchObject({ total: 2 });
+    type Requests = { readonly items: readonly { id: string; username: string }[] };
+    const { items } = await api.expect<Requests>(200, 'GET', '/api/v1/registration');
+    const idOf = (name: string) => items.find(({ username }) => username === name)?.id;
+    await send('POST', `/registration/requests/${idOf('stranger')}/grant`, {}, 201);
+    expect(await connect(stranger)).toBe(0);
+    await send('DELETE', `/registration/requests/${idOf('caller')}`, undefined, 204);
+    await send('POST', '/registration/register', caller, 403);
+  });
+
   it('appear in no answer, line, span, metric or file', async () => {
-    expect(planted.size).toBe(13);
+    expect(planted.size).toBe(16);
     await receiver.waitForSpans(
       (spans) => spans.some((one) => one.name === 'mqtt.connect'),
       20_000,

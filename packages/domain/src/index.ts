@@ -212,6 +212,7 @@ export {
   isRegistrationOpen,
   liveRegistration,
   type PendingRegistration,
+  pendingRegistrations,
   type Registration,
   REGISTRATION_ASKED_BYTES_MAX,
   REGISTRATION_ATTEMPTS_MAX,

@@ -40,7 +40,6 @@ import {
   CLOSED_WINDOW,
   evolveRegistration,
   evolveRegistrationWindow,
-  type PendingRegistration,
   type Registration,
   type RegistrationRequestEvent,
   type RegistrationWindow,
@@ -292,11 +291,11 @@ export class MemoryState implements DecisionReads {
     return this.#registrations.get(id);
   }
 
-  pendingRegistrations(username: string, at: number): readonly PendingRegistration[] {
+  registrationsOf(username: string): readonly Registration[] {
+    const age = (one: Registration): number => (one.status === 'pending' ? one.createdAt : 0);
     return [...this.#registrations.values()]
-      .filter((one) => one.status === 'pending')
-      .filter((one) => one.username === username && one.until > at)
-      .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
+      .filter((one) => one.username === username)
+      .sort((a, b) => age(a) - age(b) || (a.id < b.id ? -1 : 1));
   }
 
   registrationCounts(): { readonly pending: number; readonly settled: number } {

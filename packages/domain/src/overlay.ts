@@ -25,7 +25,7 @@ import { Layer } from './layer.ts';
 import type { ApiKey, Operator } from './operator.ts';
 import { evolveGroup, type Group, type GroupEvent } from './group.ts';
 import { evolveGroupRules, type GroupRules, type GroupRulesEvent } from './group-rules.ts';
-import type { PendingRegistration, Registration, RegistrationWindow } from './registration.ts';
+import type { Registration, RegistrationWindow } from './registration.ts';
 import { evolveRole, type Role, type RoleEvent } from './role.ts';
 import { rolesOf } from './roles-access.ts';
 import { evolveTrust, type TlsListener, type Trust, type TrustEvent } from './trust.ts';
@@ -298,8 +298,8 @@ export class Overlay implements DecisionReads {
     return this.#base.registration(id);
   }
 
-  pendingRegistrations(username: string, at: number): readonly PendingRegistration[] {
-    return this.#base.pendingRegistrations(username, at);
+  registrationsOf(username: string): readonly Registration[] {
+    return this.#base.registrationsOf(username);
   }
 
   registrationCounts(): { readonly pending: number; readonly settled: number } {

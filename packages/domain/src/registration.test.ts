@@ -12,6 +12,7 @@ import type { DomainEvent } from './commit.ts';
 import type { NewCredential } from './credential.ts';
 import type { Command } from './domain.ts';
 import {
+  pendingRegistrations,
   ENDED_REGISTRATIONS_REMOVED_MAX,
   REGISTRATION_ASKED_BYTES_MAX,
   REGISTRATION_ATTEMPTS_MAX,
@@ -67,7 +68,7 @@ const many = (count: number, changes: Partial<RegistrationAttempt> = {}, until?:
   );
 
 const idsIn = ({ state }: Given, username = 'agent-7', at = AT) =>
-  state.pendingRegistrations(username, at).map(({ id }) => id);
+  pendingRegistrations(state, username, at).map(({ id }) => id);
 
 describe('the window', () => {
   it.each([0, -1, 1.5, Number.NaN, REGISTRATION_OPEN_MS_MAX + 1])(

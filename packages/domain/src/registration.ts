@@ -175,8 +175,8 @@ export function evolveRegistration(
 export interface RegistrationReads extends CredentialReads {
   registrationWindow(): RegistrationWindow;
   registration(id: string): Registration | undefined;
-  /** Requests of a user name that wait and have not ended at this time, the oldest first. */
-  pendingRegistrations(username: string, at: number): readonly PendingRegistration[];
+  /** Those of a user name, ended ones included: outcomes, then requests, the oldest first. */
+  registrationsOf(username: string): readonly Registration[];
   /** How many there are, ended ones included. */
   registrationCounts(): { readonly pending: number; readonly settled: number };
   /** Requests and outcomes whose time is over, those that ended first, at most so many. */
@@ -221,6 +221,16 @@ export function liveRegistration(
   if (found.status !== 'granted') return found;
   const { credentialId = '' } = found;
   return reads.credential(credentialId) === undefined ? undefined : found;
+}
+
+/** Requests of a user name that wait, the oldest first. */
+export function pendingRegistrations(
+  reads: Pick<RegistrationReads, 'registrationsOf'>,
+  username: string,
+  at: number,
+): readonly PendingRegistration[] {
+  const all = reads.registrationsOf(username);
+  return all.filter((one) => one.status === 'pending').filter((one) => one.until > at);
 }
 
 /** Never throws on input. */
@@ -308,7 +318,7 @@ function decideRecord(
     // Where somebody waits to be told of a denial, they are told first.
     if (found !== undefined || !isValid(attempt)) continue;
     const rivals = [...added.values()].filter((one) => one.username === username).length;
-    const ofName = reads.pendingRegistrations(username, at).length + rivals;
+    const ofName = pendingRegistrations(reads, username, at).length + rivals;
     if (hasRoom({ ofName, inAll: ended.pending + added.size })) added.set(id, attempt);
   }
   const removed = added.size === 0 ? [] : ended.removed;
@@ -360,7 +370,7 @@ function decideRegister(
   }
   const { found: problems } = problemsOf(attempt);
   if (problems.length > 0) return reject('registration_invalid', { problems });
-  const waits = reads.pendingRegistrations(username, at).length > 0;
+  const waits = pendingRegistrations(reads, username, at).length > 0;
   const open = isRegistrationOpen(reads.registrationWindow(), at);
   // Nobody learns who has a credential while the window is closed.
   if (!waits && !open) return reject('registration_locked');
@@ -371,7 +381,7 @@ function decideRegister(
 }
 
 /** The request with this id, while it waits. */
-function pendingOf(
+function waitingRequest(
   reads: RegistrationReads,
   id: string,
   at: number,
@@ -395,7 +405,7 @@ function decideGrant(
   }: Extract<RegistrationCommand, { type: 'GrantRegistration' }>['data'],
   at: number,
 ): Decided<RegistrationEvent | CredentialEvent> {
-  const found = pendingOf(reads, id, at);
+  const found = waitingRequest(reads, id, at);
   if (found === undefined) return reject('registration_not_found');
   const { username } = found;
   if (credential.match.username !== username) {
@@ -407,7 +417,7 @@ function decideGrant(
   const added = decideCredential(reads, { type: 'AddCredential', data: credential }, at);
   if (!added.ok) return added;
   const ended = endedOf(reads, at);
-  const rivals = reads.pendingRegistrations(username, at).filter((one) => one.id !== id);
+  const rivals = pendingRegistrations(reads, username, at).filter((one) => one.id !== id);
   return accept<RegistrationEvent | CredentialEvent>(
     ...added.events,
     {
@@ -428,7 +438,7 @@ function decideGrant(
 }
 
 function decideDeny(reads: RegistrationReads, id: string, at: number): Decided<RegistrationEvent> {
-  const found = pendingOf(reads, id, at);
+  const found = waitingRequest(reads, id, at);
   if (found === undefined) return reject('registration_not_found');
   const ended = endedOf(reads, at);
   const data = { id, ...told(found, ended, at) };

@@ -52,7 +52,6 @@ import {
   type Operator,
   type OperatorEvent,
   type OperatorOnlyEvent,
-  type PendingRegistration,
   type Registration,
   type RegistrationRequestEvent,
   type RegistrationWindow,
@@ -401,13 +400,9 @@ export class Tables implements DecisionReads {
     return this.#doc<Registration>('SELECT doc FROM registrations WHERE id = ?', id);
   }
 
-  pendingRegistrations(username: string, at: number): readonly PendingRegistration[] {
-    return this.#docs<PendingRegistration>(
-      `SELECT doc FROM registrations WHERE username = ? AND status = 'pending' AND until > ?
-       ORDER BY created_at, id`,
-      username,
-      at,
-    );
+  registrationsOf(username: string): readonly Registration[] {
+    const sql = 'SELECT doc FROM registrations WHERE username = ? ORDER BY created_at, id';
+    return this.#docs<Registration>(sql, username);
   }
 
   registrationCounts(): { readonly pending: number; readonly settled: number } {

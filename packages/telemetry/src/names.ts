@@ -56,6 +56,14 @@ export const metricFacts = {
       'dropped because too many wait, failed, or invalid',
     labels: ['outcome'],
   },
+  'sallyport.registrations': {
+    kind: 'counter',
+    unit: '{attempt}',
+    description:
+      'Refused connections under a user name that nobody has, while the registration window is open, by what became of them: handed_on to ' +
+      'whoever writes the log, repeated, dropped because too many wait, failed, or invalid',
+    labels: ['outcome'],
+  },
   'sallyport.publishes': {
     kind: 'counter',
     unit: '{message}',

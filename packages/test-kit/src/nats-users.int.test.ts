@@ -173,9 +173,10 @@ describe.each(READERS)('%s', (user) => {
   });
 });
 
-describe('what replaces an imported hash', () => {
-  const SUBJECT = 'sallyport.rehash';
-
+describe.each([
+  ['what replaces an imported hash', 'sallyport.rehash'],
+  ['who asks for access', 'sallyport.registration'],
+])('%s', (_, SUBJECT) => {
   it('is not for brokers to say, or for anybody to hear but admin-api', async () => {
     await refused('broker', SUBJECT);
     await refused('admin-api-nodes', SUBJECT);

@@ -51,6 +51,12 @@ export {
 } from './status.ts';
 export { required } from './required.ts';
 export {
+  decodeRegistrations,
+  encodeRegistrations,
+  REGISTRATION_MESSAGE_BYTES_MAX,
+  REGISTRATION_SUBJECT,
+} from './registration-message.ts';
+export {
   decodeRehash,
   encodeRehash,
   REHASH_MESSAGE_BYTES_MAX,

@@ -11,4 +11,8 @@ export {
 } from './config.ts';
 export type { AdminApiPorts, AdminReadModel, AdminTelemetry } from './ports.ts';
 export { type AdminApi, createAdminApi } from './service.ts';
+export {
+  type RegistrationWriterPorts,
+  writeRegistrations,
+} from './registration/registration-writer.ts';
 export { type RehashWriterPorts, writeRehashes } from './rehash/rehash-writer.ts';

@@ -21,7 +21,8 @@ import {
 import { bootstrap, BOOTSTRAP_ADMIN } from './bootstrap.ts';
 import { type AdminApiConfig, adminApiConfigSchema, checkAdminApiConfig } from './config.ts';
 import type { AdminApiPorts } from './ports.ts';
-import { RehashListener } from './rehash/rehash-listener.ts';
+import { listenForRegistrations } from './registration/registration-listener.ts';
+import { listenForRehashes } from './rehash/rehash-listener.ts';
 import { createAdminApi } from './service.ts';
 
 type Opened = Omit<AdminApiPorts, 'telemetry' | 'model'> & {
@@ -72,11 +73,11 @@ async function openPorts(config: AdminApiConfig, logger: Logger): Promise<Opened
   const secretBox = SecretBox.fromBase64(config.secrets.key);
   const hasher = new SecretHasher(secretBox);
   const executor = new CommandExecutor({ log, model });
-  const rehash = new RehashListener({
-    ...{ source: connection, box: secretBox, executor, logger, clock: Date.now },
-  });
+  const clock = Date.now;
+  const inbox = { source: connection, box: secretBox, executor, logger, clock };
+  const inboxes = [listenForRehashes(inbox), listenForRegistrations(inbox)];
   const close = async () => {
-    await rehash[Symbol.asyncDispose]();
+    for (const one of inboxes) await one[Symbol.asyncDispose]();
     await policy[Symbol.asyncDispose]();
     await model[Symbol.asyncDispose]();
     await calls[Symbol.asyncDispose]();
@@ -85,7 +86,6 @@ async function openPorts(config: AdminApiConfig, logger: Logger): Promise<Opened
     await log[Symbol.asyncDispose]();
     await connection.close();
   };
-  const clock = Date.now;
   return { log, registry, calls, model, policy, secretBox, hasher, executor, clock, close };
 }
 

@@ -21,6 +21,7 @@ import { createValidatorCompiler } from './http/validation.ts';
 import { Writer } from './http/write.ts';
 import type { AdminApiPorts } from './ports.ts';
 import { resumeRemovals } from './routes/auth-chains/removal.ts';
+import { RegistrationDesk } from './registration/registration-desk.ts';
 
 /** The administration API. */
 export interface AdminApi {
@@ -130,6 +131,7 @@ async function createContext(config: HttpConfig, ports: AdminApiPorts): Promise<
     authenticator: new Authenticator({ ports, tokens, lockout, barrier }),
     login: await OperatorLogin.create(ports, lockout),
     rateLimit: new RateLimit(config.requestsPerSecondMax, clock),
+    registration: new RegistrationDesk(ports, barrier),
     writer: new Writer(ports),
   };
 }

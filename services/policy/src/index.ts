@@ -8,4 +8,11 @@ export {
   Rehasher,
   type RehasherOptions,
 } from './rehash/rehasher.ts';
+export type { RefusedConnections } from './registration/refused-connections.ts';
+export {
+  REGISTRATION_QUEUE_MAX,
+  REGISTRATIONS_KNOWN_MAX,
+  RegistrationRecorder,
+  type RegistrationRecorderOptions,
+} from './registration/registration-recorder.ts';
 export { MIN_REVISION_WAIT_MS, type PolicyPorts, PolicyService } from './service.ts';

@@ -8,15 +8,57 @@ import {
 } from '@sallyport/event-log/jetstream';
 import { ReadModel } from '@sallyport/read-model';
 import { SecretBox, SecretHasher } from '@sallyport/secrets';
-import { runMain, runUntilSignal, startOpsServer, startTelemetry } from '@sallyport/telemetry';
-import { encodeRehash, REHASH_SUBJECT } from '@sallyport/wire';
+import {
+  type Logger,
+  runMain,
+  runUntilSignal,
+  startOpsServer,
+  startTelemetry,
+} from '@sallyport/telemetry';
+import {
+  encodeRegistrations,
+  encodeRehash,
+  REGISTRATION_SUBJECT,
+  REHASH_SUBJECT,
+} from '@sallyport/wire';
 import { checkPolicyConfig, type PolicyConfig, policyConfigSchema } from './config.ts';
 import { type RunningGrpcServer, startGrpcServer } from './grpc/server.ts';
+import { RegistrationRecorder } from './registration/registration-recorder.ts';
 import { Rehasher } from './rehash/rehasher.ts';
 import { PolicyService } from './service.ts';
 
 /** How long running calls may go on after SIGTERM. */
 const DRAIN_GRACE_MS = 3_000;
+
+const clock = Date.now;
+
+/** What comes of logins, behind them. Only admin-api may write the log: it is told without an answer, and what gets lost comes again. */
+function openBehind({
+  connection,
+  model,
+  ...parts
+}: {
+  readonly connection: Awaited<ReturnType<typeof openNatsConnection>>;
+  readonly model: ReadModel;
+  readonly box: SecretBox;
+  readonly hasher: SecretHasher;
+  readonly logger: Logger;
+}): { readonly rehasher: Rehasher; readonly recorder: RegistrationRecorder } {
+  const say = async (subject: string, message: string): Promise<void> => {
+    await Promise.resolve();
+    if (connection.isClosed()) throw new OperationalError('log_unavailable', 'no connection');
+    connection.publish(subject, message);
+  };
+  const rehasher = new Rehasher({
+    ...{ ...parts, clock },
+    store: (secrets) => say(REHASH_SUBJECT, encodeRehash(secrets)),
+  });
+  const recorder = new RegistrationRecorder({
+    ...{ ...parts, clock, reads: model.reads },
+    store: (attempts) => say(REGISTRATION_SUBJECT, encodeRegistrations(attempts)),
+  });
+  return { rehasher, recorder };
+}
 
 async function main(config: PolicyConfig): Promise<void> {
   const telemetry = await startTelemetry({
@@ -64,16 +106,9 @@ async function main(config: PolicyConfig): Promise<void> {
   parts.model = model;
   const box = SecretBox.fromBase64(config.secrets.key);
   const hasher = new SecretHasher(box);
-  const rehasher = new Rehasher({
-    ...{ box, hasher, logger, clock: Date.now },
-    // No answer: only admin-api may write the log, and what gets lost comes again.
-    store: async (secrets) => {
-      await Promise.resolve();
-      if (connection.isClosed()) throw new OperationalError('log_unavailable', 'no connection');
-      connection.publish(REHASH_SUBJECT, encodeRehash(secrets));
-    },
-  });
-  const policy = new PolicyService({ model, box, hasher, imported: rehasher, clock: Date.now });
+  const { rehasher, recorder } = openBehind({ connection, model, box, hasher, logger });
+  const behind = { imported: rehasher, refused: recorder };
+  const policy = new PolicyService({ model, box, hasher, clock, ...behind });
   const grpc = await startGrpcServer(policy, config.grpc, logger);
   parts.grpc = grpc;
   logger.info({ port: grpc.port, revision: model.revision }, 'ready');
@@ -82,6 +117,7 @@ async function main(config: PolicyConfig): Promise<void> {
     drain: async () => {
       await grpc.close(DRAIN_GRACE_MS);
       await rehasher[Symbol.asyncDispose]();
+      await recorder[Symbol.asyncDispose]();
       await model[Symbol.asyncDispose]();
       await log[Symbol.asyncDispose]();
       await connection.close();

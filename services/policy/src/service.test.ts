@@ -19,6 +19,24 @@ const connect = (clientId: string, username?: string, password?: string, minRevi
   });
 
 describe('authenticate', () => {
+  it('tells of everybody who has proven nothing, in the answer of nobody', async () => {
+    await world.addCredential('pump', 'right');
+    const ban = { id: 'b', kind: 'username', value: 'banned', by: 'test' } as const;
+    await world.run({ type: 'AddBan', data: ban });
+    const open = { type: 'OpenRegistration', data: { openMs: 1000 } } as const;
+    const answers: unknown[] = [];
+    for (let round = 0; round < 2; round++) {
+      const { revision: _revision, ...answer } = await connect('c', 'stranger', 'password');
+      answers.push(answer);
+      await world.run(open);
+    }
+    expect(answers[1]).toEqual(answers[0]);
+    await connect('c', 'banned', 'password');
+    await connect('c', 'pump', 'right');
+    await connect('c', 'pump', 'wrong');
+    expect(world.refused).toEqual(['stranger:password', 'stranger:password', 'pump:wrong']);
+  });
+
   it('refuses a name that nobody has, a wrong password, none at all, and a disabled credential', async () => {
     await world.addCredential('pump', 'right');
     await world.addCredential('off', 'right', { enabled: false });

@@ -32,6 +32,7 @@ import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/se
 import { ANONYMOUS, anonymousPrincipal } from './anonymous.ts';
 import { Authenticator } from './authenticator.ts';
 import type { Verified } from './candidates.ts';
+import type { RefusedConnections } from './registration/refused-connections.ts';
 import type { ImportedSecrets } from './rehash/imported-secrets.ts';
 import { PolicyResolver } from './policy-resolver.ts';
 import { ScramAuthenticator } from './scram/scram-authenticator.ts';
@@ -50,6 +51,8 @@ export interface PolicyPorts {
   readonly clock: () => number;
   /** Takes imported hashes that were proven; they stay as they are without it. */
   readonly imported?: ImportedSecrets;
+  /** Told of everybody who has proven nothing; nobody is without it. */
+  readonly refused?: RefusedConnections;
 }
 
 /** The policy service: answers from the read model, never from a state older than it is asked for. */
@@ -59,12 +62,14 @@ export class PolicyService implements PolicyClient {
   readonly #clock: () => number;
   readonly #authenticator: Authenticator;
   readonly #scram: ScramAuthenticator;
+  readonly #refused: RefusedConnections | undefined;
   readonly #resolver: PolicyResolver;
 
-  constructor({ model, box, hasher, clock, imported }: PolicyPorts) {
+  constructor({ model, box, hasher, clock, imported, refused }: PolicyPorts) {
     this.#model = model;
     this.#box = box;
     this.#clock = clock;
+    this.#refused = refused;
     this.#authenticator = new Authenticator({ lookup: model, box, hasher, imported });
     this.#scram = new ScramAuthenticator({ lookup: model, box, hasher });
     this.#resolver = new PolicyResolver(model);
@@ -99,12 +104,15 @@ export class PolicyService implements PolicyClient {
 
   /** Somebody who has proven nothing: refused, unless an administrator has asked for such to be let in. */
   #unproven(
-    { facts, stores }: AuthenticateRequest,
+    { facts, stores, password }: AuthenticateRequest,
     reason: RefusalReason,
     revision: Revision,
   ): AuthenticateAnswer {
     const principal = anonymousPrincipal(this.#model, facts, stores);
-    if (principal === undefined) return { ok: false, revision, reason };
+    if (principal === undefined) {
+      this.#refused?.refused(facts, password);
+      return { ok: false, revision, reason };
+    }
     return { ok: true, revision, principal, ...this.#resolver.policyOf(ANONYMOUS, principal) };
   }
 

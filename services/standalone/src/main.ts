@@ -1,13 +1,13 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { bootstrap, createAdminApi, writeRehashes } from '@sallyport/admin-api';
+import { bootstrap, createAdminApi, writeRegistrations, writeRehashes } from '@sallyport/admin-api';
 import { BrokerNode, limitsOf, queueObserver } from '@sallyport/broker';
 import { formatHostPort, loadConfig, redacted } from '@sallyport/config';
 import { CommandExecutor, type EventLog } from '@sallyport/event-log';
 import { openSqliteEventLog } from '@sallyport/event-log/sqlite';
 import { createLocalBus } from '@sallyport/message-bus';
 import { LocalNodeCalls, MemoryNodeRegistry } from '@sallyport/node-registry';
-import { PolicyService, Rehasher } from '@sallyport/policy';
+import { PolicyService, RegistrationRecorder, Rehasher } from '@sallyport/policy';
 import { ReadModel } from '@sallyport/read-model';
 import { SecretHasher } from '@sallyport/secrets';
 import type { SessionStore } from '@sallyport/session-store';
@@ -33,7 +33,8 @@ interface ControlPlane {
   readonly hasher: SecretHasher;
   readonly executor: CommandExecutor;
   readonly policy: PolicyService;
-  readonly rehasher: Rehasher;
+  /** What works behind the logins. */
+  readonly behind: { readonly imported: Rehasher; readonly refused: RegistrationRecorder };
 }
 
 /** Log, read model, policy service: the same code as in the cluster, on files in one folder. */
@@ -56,12 +57,18 @@ async function openControlPlane(config: StandaloneConfig, logger: Logger): Promi
   });
   const hasher = new SecretHasher(box);
   const executor = new CommandExecutor({ log, model });
-  const rehasher = new Rehasher({
-    ...{ box, hasher, logger, clock },
+  const parts = { box, hasher, logger, clock };
+  const imported = new Rehasher({
+    ...parts,
     store: (secrets) => writeRehashes({ executor, clock }, secrets),
   });
-  const policy = new PolicyService({ model, box, hasher, imported: rehasher, clock });
-  return { log, model, box, hasher, executor, policy, rehasher };
+  const refused = new RegistrationRecorder({
+    ...{ ...parts, reads: model.reads },
+    store: (attempts) => writeRegistrations({ executor, clock }, attempts),
+  });
+  const behind = { imported, refused };
+  const policy = new PolicyService({ model, box, hasher, clock, ...behind });
+  return { log, model, box, hasher, executor, policy, behind };
 }
 
 async function openSessionStore(
@@ -140,7 +147,8 @@ async function main(config: StandaloneConfig): Promise<void> {
     drain: async () => {
       await admin.close();
       await node.drain();
-      await plane.rehasher[Symbol.asyncDispose]();
+      await plane.behind.imported[Symbol.asyncDispose]();
+      await plane.behind.refused[Symbol.asyncDispose]();
       await sessionStore.destroy();
       await registry[Symbol.asyncDispose]();
       await model[Symbol.asyncDispose]();

@@ -8,6 +8,7 @@ import type {
   RawServerDefault,
 } from 'fastify';
 import type { HttpConfig } from '../config.ts';
+import type { RegistrationDesk } from '../registration/registration-desk.ts';
 import type { AdminApiPorts } from '../ports.ts';
 import type { Authenticator } from './authentication.ts';
 import type { CommitIdentity } from './commit-identity.ts';
@@ -26,6 +27,7 @@ export interface ApiContext {
   readonly barrier: ReadBarrier;
   readonly login: OperatorLogin;
   readonly rateLimit: RateLimit;
+  readonly registration: RegistrationDesk;
   readonly tokens: OperatorTokens;
   readonly writer: Writer;
 }

@@ -34,6 +34,7 @@ const descriptions: Readonly<Record<number, string>> = {
   413: 'The body is too large',
   415: 'The media type is not supported',
   422: 'The content is not valid',
+  423: 'It is locked',
   429: 'Too many requests',
   500: 'Something went wrong on our side',
   503: 'A part of the system cannot be reached',

@@ -20,6 +20,7 @@ export const RESOURCES = [
   'bans',
   'connections',
   'auth-chains',
+  'registration',
 ] as const;
 export type Resource = (typeof RESOURCES)[number];
 

@@ -38,6 +38,23 @@ export class RefusedError extends Error {
   }
 }
 
+/** Runs what may be refused, and names members of what was sent where the domain names its own. */
+export async function namingMembers<T>(
+  memberOf: (pointer: string) => string,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof RefusedError) || error.rejection.problems === undefined) throw error;
+    const problems = error.rejection.problems.map(({ pointer, detail }) => ({
+      pointer: memberOf(pointer),
+      detail,
+    }));
+    throw new RefusedError({ ...error.rejection, problems }, error.headers);
+  }
+}
+
 /** Shorthand for `throw refused(...)`. */
 export function refused(
   code: ErrorCode,

@@ -6,23 +6,25 @@ interface Bucket {
 /** Most callers that are remembered; the one that was quiet the longest is forgotten first, its bucket being full. */
 export const BUCKETS_MAX = 10_000;
 
-/** A token bucket per caller: `perSecond` requests a second, and as many at once. */
+/** A token bucket per caller: `perSecond` requests a second, and `atOnce`, which is as many when it is left out. */
 export class RateLimit {
   readonly #perSecond: number;
+  readonly #atOnce: number;
   readonly #clock: () => number;
   readonly #buckets = new Map<string, Bucket>();
 
-  constructor(perSecond: number, clock: () => number) {
+  constructor(perSecond: number, clock: () => number, atOnce = perSecond) {
     this.#perSecond = perSecond;
+    this.#atOnce = atOnce;
     this.#clock = clock;
   }
 
   /** Milliseconds to wait before the next request is taken; 0 when this one is. */
   take(key: string): number {
     const now = this.#clock();
-    const bucket = this.#buckets.get(key) ?? { tokens: this.#perSecond, at: now };
+    const bucket = this.#buckets.get(key) ?? { tokens: this.#atOnce, at: now };
     const elapsedMs = Math.max(0, now - bucket.at);
-    bucket.tokens = Math.min(this.#perSecond, bucket.tokens + (elapsedMs * this.#perSecond) / 1000);
+    bucket.tokens = Math.min(this.#atOnce, bucket.tokens + (elapsedMs * this.#perSecond) / 1000);
     bucket.at = now;
     this.#buckets.delete(key);
     this.#buckets.set(key, bucket);

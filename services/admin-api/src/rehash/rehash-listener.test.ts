@@ -5,16 +5,17 @@ import { SecretBox, sealingContext } from '@sallyport/secrets';
 import { encodeRehash, REHASH_SUBJECT } from '@sallyport/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { World } from '../testing/world.ts';
-import { REHASH_MESSAGES_MAX, RehashListener, type RehashSource } from './rehash-listener.ts';
+import type { MessageSource } from '../inbox/policy-inbox.ts';
+import { listenForRehashes, REHASH_MESSAGES_MAX } from './rehash-listener.ts';
 
-type Callback = Parameters<RehashSource['subscribe']>[1]['callback'];
+type Callback = Parameters<MessageSource['subscribe']>[1]['callback'];
 
 const ARGON = '$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA';
 
 let world: World;
 let say: (data: Uint8Array) => void;
 let subscribed: { subject: string; queue: string } | undefined;
-let listener: RehashListener;
+let listener: AsyncDisposable;
 let executed = 0;
 let failing = false;
 
@@ -23,7 +24,7 @@ beforeEach(async () => {
   executed = 0;
   failing = false;
   const executor = new CommandExecutor({ log: world.log, model: world.model });
-  listener = new RehashListener({
+  listener = listenForRehashes({
     source: {
       subscribe: (subject: string, { queue, callback }: { queue: string; callback: Callback }) => {
         subscribed = { subject, queue };
@@ -72,7 +73,7 @@ const message = (id: string, verifier: string): Uint8Array =>
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 50));
 
-describe('RehashListener', () => {
+describe('listenForRehashes', () => {
   it('shares its subject with the other replicas', () => {
     expect(subscribed).toEqual({ subject: REHASH_SUBJECT, queue: 'admin-api' });
   });

@@ -2,6 +2,7 @@ import { type CredentialRehash, REHASH_SECRETS_MAX } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
 import { count, type Logger } from '@sallyport/telemetry';
+import { hashBehindLogins } from '../hash-behind-logins.ts';
 import type { ImportedSecrets } from './imported-secrets.ts';
 
 /** Most passwords that wait to be hashed; one more is dropped, and comes again with its next login. */
@@ -10,10 +11,6 @@ export const REHASH_QUEUE_MAX = 256;
 /** For how long a secret that was handed on is not taken again: the log has to come back first. */
 export const REHASH_REPEAT_MS = 30_000;
 const REMEMBERED_MAX = 10_000;
-
-/** Pause when the pool is full. Logins need it more. */
-const POOL_RETRY_MS = 200;
-const POOL_RETRIES_MAX = 20;
 
 export interface RehasherOptions {
   readonly box: SecretBox;
@@ -85,19 +82,17 @@ export class Rehasher implements ImportedSecrets, AsyncDisposable {
   }
 
   async #hash({ id, secretId, password }: Waiting): Promise<CredentialRehash | undefined> {
-    for (let attempt = 0; attempt < POOL_RETRIES_MAX && !this.#closed; attempt++) {
-      try {
-        const verifier = await this.#options.hasher.hashPassword(password);
-        const context = sealingContext({ kind: 'credential', id });
-        return { id, secretId, verifier: this.#options.box.seal(verifier, context) };
-      } catch (error) {
-        // A password that cannot be hashed is no reason to end a process that everybody logs in by.
-        if (!(error instanceof OperationalError)) break;
-        await new Promise((resolve) => setTimeout(resolve, POOL_RETRY_MS));
-      }
+    const { box, hasher } = this.#options;
+    const verifier = await hashBehindLogins(
+      () => hasher.hashPassword(password),
+      () => this.#closed,
+    );
+    if (verifier === undefined) {
+      count('sallyport.secrets.rehashed', { outcome: 'dropped' });
+      return undefined;
     }
-    count('sallyport.secrets.rehashed', { outcome: 'dropped' });
-    return undefined;
+    const context = sealingContext({ kind: 'credential', id });
+    return { id, secretId, verifier: box.seal(verifier, context) };
   }
 
   #take(key: string): void {

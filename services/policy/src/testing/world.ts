@@ -25,6 +25,7 @@ import {
   SecretHasher,
   sealingContext,
 } from '@sallyport/secrets';
+import type { RefusedConnections } from '../registration/refused-connections.ts';
 import type { ImportedSecrets } from '../rehash/imported-secrets.ts';
 import { PolicyService } from '../service.ts';
 
@@ -45,6 +46,8 @@ export class World implements AsyncDisposable {
   #executor!: CommandExecutor;
   /** Imported hashes that were proven, `<credential>/<secret>:<password>`. */
   readonly proven: string[] = [];
+  /** Connections that have proven nothing, `<user name>:<password>`. */
+  readonly refused: string[] = [];
   now = 1_700_000_000_000;
 
   static async open(): Promise<World> {
@@ -61,7 +64,13 @@ export class World implements AsyncDisposable {
         world.proven.push(`${id}/${secretId}:${Buffer.from(password).toString()}`);
       },
     };
-    world.policy = new PolicyService({ model, box, hasher, imported, clock: () => world.now });
+    const refused: RefusedConnections = {
+      refused: ({ username }, password) => {
+        world.refused.push(`${username}:${Buffer.from(password ?? []).toString()}`);
+      },
+    };
+    const clock = () => world.now;
+    world.policy = new PolicyService({ model, box, hasher, imported, refused, clock });
     return world;
   }
 

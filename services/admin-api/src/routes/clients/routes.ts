@@ -6,7 +6,7 @@ import { ifRevisionOf } from '../../http/etag.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
 import { lookupsOf, registerGetOne, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
-import { RefusedError, refused } from '../../http/problems.ts';
+import { namingMembers, refused } from '../../http/problems.ts';
 import type { CommandInputs, Done, Write } from '../../http/write.ts';
 import { createSecret, presentMechanisms } from '../credentials/lookup.ts';
 import { identityOf } from './identity.ts';
@@ -45,22 +45,13 @@ const clients = lookupsOf<Credential>((reads, id) => {
 }, 'credential_not_found');
 
 /** Answers as every write does, and names members of a client where the domain names those of a credential. */
-async function respond(
+function respond(
   context: ApiContext,
   request: FastifyRequest,
   reply: FastifyReply,
   write: Write,
 ): Promise<unknown> {
-  try {
-    return await context.writer.respond(request, reply, write);
-  } catch (error) {
-    if (!(error instanceof RefusedError) || error.rejection.problems === undefined) throw error;
-    const problems = error.rejection.problems.map(({ pointer, detail }) => ({
-      pointer: memberOf(pointer),
-      detail,
-    }));
-    throw new RefusedError({ ...error.rejection, problems }, error.headers);
-  }
+  return namingMembers(memberOf, () => context.writer.respond(request, reply, write));
 }
 
 /** The domain speaks of what a credential matches; a clash is of the whole match. */
