@@ -1,4 +1,12 @@
-import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+} from 'node:crypto';
 import { OperationalError } from '@sallyport/errors';
 import { RandomPool } from './random-pool.ts';
 
@@ -25,7 +33,7 @@ export function sealingContext(object: {
 /** The deployment key, and all that is derived from it. Whoever holds it can read every sealed verifier. */
 export class SecretBox {
   readonly #deploymentKey: Buffer;
-  readonly #sealingKey: Uint8Array;
+  readonly #sealingKey: KeyObject;
   readonly #fingerprintKey: Uint8Array;
   readonly #nonces = new RandomPool();
   /** Names the key without telling it; part of everything sealed under it. */
@@ -40,9 +48,11 @@ export class SecretBox {
       );
     }
     this.#deploymentKey = Buffer.from(deploymentKey);
-    this.#sealingKey = this.#derive('sealing');
+    const sealingKey = this.#derive('sealing');
+    // Prepared once: made from bytes at each seal it costs a third of sealing.
+    this.#sealingKey = createSecretKey(sealingKey);
     this.#fingerprintKey = this.#derive('fingerprint');
-    this.keyId = createHash('sha256').update(this.#sealingKey).digest('hex').slice(0, 8);
+    this.keyId = createHash('sha256').update(sealingKey).digest('hex').slice(0, 8);
   }
 
   /** Reads the base64 text of a configuration. @throws OperationalError `config_invalid` */
@@ -59,8 +69,8 @@ export class SecretBox {
     const nonce = this.#nonces.take(NONCE_BYTES);
     const cipher = createCipheriv('aes-256-gcm', this.#sealingKey, nonce);
     cipher.setAAD(Buffer.from(context));
-    const body = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()]);
-    const sealed = Buffer.concat([nonce, body, cipher.getAuthTag()]);
+    const body = cipher.update(plaintext, 'utf8');
+    const sealed = Buffer.concat([nonce, body, cipher.final(), cipher.getAuthTag()]);
     return `${FORMAT}.${this.keyId}.${sealed.toString('base64')}`;
   }
 
