@@ -1,9 +1,11 @@
 import type { Credential, ImportedAlgorithm } from '@sallyport/domain';
 import type { Database, Statement } from './sqlite.ts';
 
-/** How many secrets are still kept as somebody else hashed them; kept with every change, so that asking costs nothing. */
+/** How many secrets are still kept as somebody else hashed them; kept with every commit, so that asking costs nothing. */
 export class ImportedSecretCounts {
   readonly #add: Statement;
+  /** What the present commit adds and takes away. */
+  readonly #changes = new Map<ImportedAlgorithm, number>();
 
   constructor(db: Database) {
     this.#add = db.prepare(
@@ -12,17 +14,28 @@ export class ImportedSecretCounts {
     );
   }
 
-  /** A credential was `before` and is `next` now, in the transaction that is open. */
+  /** A credential was `before` and is `next` now. */
   replace(before: Credential | undefined, next: Credential | undefined): void {
-    const changes = new Map<ImportedAlgorithm, number>();
-    const count = (credential: Credential | undefined, by: 1 | -1): void => {
-      for (const { imported } of credential?.secrets ?? []) {
-        if (imported !== undefined) changes.set(imported, (changes.get(imported) ?? 0) + by);
-      }
-    };
-    count(before, -1);
-    count(next, 1);
-    for (const [algorithm, by] of changes) if (by !== 0) this.#add.run(algorithm, by);
+    this.#count(before, -1);
+    this.#count(next, 1);
+  }
+
+  #count(credential: Credential | undefined, by: 1 | -1): void {
+    for (const { imported } of credential?.secrets ?? []) {
+      if (imported === undefined) continue;
+      this.#changes.set(imported, (this.#changes.get(imported) ?? 0) + by);
+    }
+  }
+
+  /** Writes what was told since the last time: once a commit, which may bring hundreds of credentials. */
+  write(): void {
+    for (const [algorithm, by] of this.#changes) if (by !== 0) this.#add.run(algorithm, by);
+    this.#changes.clear();
+  }
+
+  /** After a rollback. */
+  forget(): void {
+    this.#changes.clear();
   }
 }
 

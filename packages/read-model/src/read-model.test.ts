@@ -31,7 +31,7 @@ import { OperationalError } from '@sallyport/errors';
 import { MemoryEventLog, nextHash } from '@sallyport/event-log';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FOLD_COMMITS_MAX, ReadModel, SNAPSHOTS_MAX } from './index.ts';
+import { FOLD_COMMITS_MAX, FOLD_EVENTS_MAX, ReadModel, SNAPSHOTS_MAX } from './index.ts';
 import { DatabaseSync } from './sqlite.ts';
 import { SORTED_HOLDERS_MAX } from './sqlite-lists.ts';
 import { ROLES_KEPT_MAX } from './tables.ts';
@@ -68,6 +68,19 @@ const commitOf = (commitId: string, ...events: DomainEvent[]): NewCommit => ({
 });
 
 const added = (data: NewCredential): DomainEvent => ({ type: 'CredentialAdded', data });
+
+const isDefined = <T>(value: T | undefined): value is T => value !== undefined;
+
+/** As SQLite compares: texts by their bytes of UTF-8. */
+function compare(a: readonly (string | number)[], b: readonly (string | number)[]): number {
+  for (const [index, one] of a.entries()) {
+    const other = b[index];
+    if (typeof one === 'number' && typeof other === 'number' && one !== other) return one - other;
+    const order = Buffer.compare(Buffer.from(String(one)), Buffer.from(String(other)));
+    if (typeof one === 'string' && order !== 0) return order;
+  }
+  return 0;
+}
 
 let folder: string;
 let path: string;
@@ -245,6 +258,91 @@ describe('opening', () => {
     const model = await openModel();
     expect(model.revision).toBe(FOLD_COMMITS_MAX + 1);
     expect(model.lists.credentials(firstPage).total).toBe(FOLD_COMMITS_MAX + 1);
+  });
+
+  it('gives others their turn between commits of many events', async () => {
+    const half = FOLD_EVENTS_MAX / 2;
+    const commits = [0, 1, 2, 3].map((one) => {
+      const ids = Array.from({ length: half }, (_, index) => `c${one * half + index}`);
+      return commitOf(`${one}`, ...ids.map((id) => added(credential(id))));
+    });
+    const model = await openModel();
+    const seen = new Set<number>();
+    const look = (): void => {
+      seen.add(model.revision);
+      if (model.revision < commits.length) setImmediate(look);
+    };
+    look();
+    await append(...commits);
+    await model.waitFor(commits.length, 5_000);
+    expect([...seen].slice(0, 2)).toEqual([0, 2]);
+  });
+});
+
+describe('the pages of a list', () => {
+  it('are cut from one order, from whichever end they are nearer to', async () => {
+    const model = await openModel();
+    const store = (index: number) => (index % 5 === 0 ? 'tbmq' : 'native');
+    const names = ['a', 'A', 'aB', 'ab', 'AB', 'b', 'ß', 'é', 'É', '#', '😀', '😀a', 'c a', 'C A'];
+    for (const [index, name] of names.entries()) {
+      const one = credential(`id-${(index * 5) % names.length}`, { name, store: store(index) });
+      // Two of each time, and some that have changed since.
+      const commit = { ...commitOf(`${index}`, added(one)), at: AT + Math.floor(index / 2) };
+      await append(commit);
+    }
+    const change = (id: string, at: number) => ({
+      ...commitOf(`change-${id}`, {
+        type: 'CredentialChanged' as const,
+        data: { id, changes: { enabled: false } },
+      }),
+      at,
+    });
+    await append(change('id-3', AT + 100), change('id-8', AT - 100));
+    await model.waitFor(names.length + 2, 5_000);
+    const all = names.map((_, index) => model.reads.credential(`id-${index}`)).filter(isDefined);
+    expect(all).toHaveLength(names.length);
+    const keysOf = {
+      name: (one: Credential) => [one.name.toLowerCase(), one.id],
+      createdAt: (one: Credential) => [one.createdAt, one.id],
+      updatedAt: (one: Credential) => [one.updatedAt, one.id],
+    } as const;
+    for (const sort of ['name', 'createdAt', 'updatedAt'] as const) {
+      const sorted = [...all].sort((a, b) => compare(keysOf[sort](a), keysOf[sort](b)));
+      for (const search of ['', 'a', 'B', '😀', 'x']) {
+        for (const store of [undefined, 'tbmq'] as const) {
+          for (const order of ['asc', 'desc'] as const) {
+            const expected = sorted.filter(
+              (one) =>
+                one.name.toLowerCase().includes(search.toLowerCase()) &&
+                (store === undefined || one.store === store),
+            );
+            if (order === 'desc') expected.reverse();
+            const ids = expected.map((one) => one.id);
+            for (const pageSize of [1, 2, 3, 50]) {
+              for (let page = 0; page <= Math.ceil(ids.length / pageSize); page++) {
+                const request = { page, pageSize, sort, order, search, ...(store && { store }) };
+                const answer = model.lists.credentials(request);
+                const start = page * pageSize;
+                expect(
+                  [answer.total, answer.items.map((one) => one.id)],
+                  JSON.stringify(request),
+                ).toEqual([ids.length, ids.slice(start, start + pageSize)]);
+              }
+            }
+          }
+        }
+      }
+    }
+  });
+
+  it('count what is there now, however often they were asked for', async () => {
+    const model = await openModel();
+    const total = () => model.lists.credentials({ ...firstPage, pageSize: 1, page: 1 }).total;
+    for (let count = 0; count < 3; count++) {
+      expect([total(), total()]).toEqual([count, count]);
+      await append(commitOf(`${count}`, added(credential(`c${count}`))));
+      await model.waitFor(count + 1, 5_000);
+    }
   });
 });
 

@@ -26,6 +26,8 @@ import { Tables } from './tables.ts';
 
 /** Most commits of one transaction of the fold; the event loop is held for as long as one takes. */
 export const FOLD_COMMITS_MAX = 256;
+/** Events after which no further commit joins a transaction: a commit of an import has hundreds. */
+export const FOLD_EVENTS_MAX = 1_000;
 
 /** Most snapshots that are open at the same time. */
 export const SNAPSHOTS_MAX = 8;
@@ -297,10 +299,12 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   }
 
   async #fold(commits: readonly RecordedCommit[]): Promise<void> {
-    for (let start = 0; start < commits.length; start += FOLD_COMMITS_MAX) {
+    for (let start = 0; start < commits.length;) {
       // Between two transactions others may run, so that a long replay does not stop the process.
       if (start > 0) await new Promise((resolve) => setImmediate(resolve));
-      await this.#foldSurely(commits.slice(start, start + FOLD_COMMITS_MAX));
+      const end = endOfBatch(commits, start);
+      await this.#foldSurely(commits.slice(start, end));
+      start = end;
     }
   }
 
@@ -398,6 +402,16 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     this.#lock.exec('ROLLBACK');
     this.#lock.close();
   }
+}
+
+/** Index behind the last commit of the transaction that begins with the one at `start`. */
+function endOfBatch(commits: readonly RecordedCommit[], start: number): number {
+  let events = 0;
+  for (let end = start; end < commits.length; end++) {
+    if (end - start >= FOLD_COMMITS_MAX || events >= FOLD_EVENTS_MAX) return end;
+    events += commits[end]?.events.length ?? 0;
+  }
+  return commits.length;
 }
 
 /** The file as it is open now. */

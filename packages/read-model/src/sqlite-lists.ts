@@ -49,9 +49,11 @@ const registrationColumns: Readonly<Record<RegistrationSort, string>> = {
 
 interface Query {
   readonly table: string;
+  /** The smallest index that has what is searched. */
+  readonly countedBy?: string;
   readonly searched: string;
-  readonly sorted: string;
-  readonly tieBreak: string;
+  /** Columns whose values no two rows share. */
+  readonly order: readonly string[];
   readonly where?: readonly {
     readonly sql: string;
     readonly values: readonly (string | number)[];
@@ -59,6 +61,25 @@ interface Query {
   /** How many there are, where that is known already. */
   readonly total?: number;
 }
+
+/** What a request finds, before it is put in order. */
+interface Found {
+  readonly query: Query;
+  readonly where: string;
+  readonly values: readonly (string | number)[];
+}
+
+interface Range {
+  readonly offset: number;
+  readonly limit: number;
+  /** How many there are, where that is known. */
+  readonly total?: number;
+}
+
+const opposite = { asc: 'desc', desc: 'asc' } as const;
+
+/** Most numbers of what was found that are kept until the next commit: whoever turns pages asks for the same one again. */
+export const TOTALS_KEPT_MAX = 64;
 
 /** Most credentials of a role that are looked up one by one and sorted. */
 export const SORTED_HOLDERS_MAX = 5000;
@@ -78,9 +99,11 @@ function belonging(chains: readonly ChainMember[]) {
 /** Lists over the read model's tables. */
 export class SqliteLists implements Lists {
   readonly #db: Database;
+  #totals: { readonly revision: Revision; readonly counts: Map<string, number> };
 
   constructor(db: Database) {
     this.#db = db;
+    this.#totals = { revision: 0, counts: new Map() };
   }
 
   credentials(request: CredentialPageRequest): Page<Credential> {
@@ -89,8 +112,8 @@ export class SqliteLists implements Lists {
     return this.#page<Credential>(request, {
       table: 'credentials',
       searched: 'name_key',
-      sorted: sortColumns[request.sort],
-      tieBreak: 'id',
+      order: [sortColumns[request.sort], 'id'],
+      ...(role === undefined && { countedBy: 'credentials_by_name' }),
       where: [
         ...(store === undefined ? [] : [{ sql: 'store = ?', values: [store] }]),
         ...(role === undefined ? [] : [{ sql: havingRole(holders), values: [role] }]),
@@ -111,8 +134,7 @@ export class SqliteLists implements Lists {
     return this.#page<AclTable>(request, {
       table: 'acl_tables',
       searched: 'target_key',
-      sorted: 'target_key',
-      tieBreak: 'target',
+      order: ['target_key', 'target'],
     });
   }
 
@@ -132,8 +154,7 @@ export class SqliteLists implements Lists {
     return this.#page<Role>(request, {
       table: 'roles',
       searched: 'name_key',
-      sorted: sortColumns[request.sort],
-      tieBreak: 'id',
+      order: [sortColumns[request.sort], 'id'],
     });
   }
 
@@ -141,8 +162,7 @@ export class SqliteLists implements Lists {
     return this.#page<Group>(request, {
       table: 'access_groups',
       searched: 'name_key',
-      sorted: sortColumns[request.sort],
-      tieBreak: 'id',
+      order: [sortColumns[request.sort], 'id'],
     });
   }
 
@@ -150,8 +170,7 @@ export class SqliteLists implements Lists {
     return this.#page<Ban>(request, {
       table: 'bans',
       searched: 'value_key',
-      sorted: banColumns[request.sort],
-      tieBreak: 'id',
+      order: [banColumns[request.sort], 'id'],
       where: request.kind === undefined ? [] : [{ sql: 'kind = ?', values: [request.kind] }],
     });
   }
@@ -162,8 +181,7 @@ export class SqliteLists implements Lists {
     return this.#page<PendingRegistration>(request, {
       table: 'registrations',
       searched: 'username_key',
-      sorted: registrationColumns[request.sort],
-      tieBreak: 'id',
+      order: [registrationColumns[request.sort], 'id'],
       where: [
         { sql: 'status = ?', values: ['pending'] },
         { sql: 'until > ?', values: [request.at] },
@@ -191,21 +209,54 @@ export class SqliteLists implements Lists {
     }
     const where =
       conditions.length === 0 ? '' : `WHERE ${conditions.map((one) => one.sql).join(' AND ')}`;
-    const values = conditions.flatMap((one) => one.values);
-    const direction = request.order === 'asc' ? 'ASC' : 'DESC';
-    const order = `ORDER BY ${query.sorted} ${direction}, ${query.tieBreak} ${direction}`;
+    const found = { query, where, values: conditions.flatMap((one) => one.values) };
     const offset = request.page * request.pageSize;
-    // The inner query is answered by an index alone: a search that finds little looks at every row, and rows are large.
-    const items = this.#docs<T>(
-      `SELECT doc FROM ${query.table} WHERE rowid IN (
-         SELECT rowid FROM ${query.table} ${where} ${order} LIMIT ? OFFSET ?
-       ) ${order}`,
-      [...values, request.pageSize, offset],
-    );
+    const { pageSize, order } = request;
+    if (offset > 0) {
+      const total = this.#total(found);
+      const limit = Math.min(pageSize, total - offset);
+      const items = limit > 0 ? this.#items<T>(found, order, { offset, limit, total }) : [];
+      return { items, total };
+    }
+    const items = this.#items<T>(found, order, { offset, limit: pageSize });
     // A page that is not full is the last one, so that either the page or the count is cheap.
-    const last = items.length < request.pageSize && (items.length > 0 || offset === 0);
-    const total = (): number => query.total ?? this.#count(`${query.table} ${where}`, values);
-    return { items, total: last ? offset + items.length : total() };
+    return { items, total: items.length < pageSize ? items.length : this.#total(found) };
+  }
+
+  /** The rows of a page that is not past the end. What lies before it is walked over, or what lies behind it when that is less. */
+  #items<T>(
+    { query, where, values }: Found,
+    order: 'asc' | 'desc',
+    { offset, limit, total = Infinity }: Range,
+  ): T[] {
+    const by = (direction: 'asc' | 'desc'): string =>
+      `ORDER BY ${query.order.map((column) => `${column} ${direction}`).join(', ')}`;
+    const behind = total - offset - limit;
+    const [walked, skipped] = behind < offset ? [opposite[order], behind] : [order, offset];
+    // The inner query is answered by an index alone: a search that finds little looks at every row, and rows are large.
+    return this.#docs<T>(
+      `SELECT doc FROM ${query.table} WHERE rowid IN (
+         SELECT rowid FROM ${query.table} ${where} ${by(walked)} LIMIT ? OFFSET ?
+       ) ${by(order)}`,
+      [...values, limit, skipped],
+    );
+  }
+
+  #total({ query, where, values }: Found): number {
+    if (query.total !== undefined) return query.total;
+    const from = query.countedBy === undefined ? '' : `INDEXED BY ${query.countedBy}`;
+    const sql = `${query.table} ${from} ${where}`;
+    const meta: unknown = this.#db.prepare('SELECT revision FROM meta WHERE id = 1').get();
+    const { revision } = meta as { readonly revision: Revision }; // The one row of the table.
+    if (this.#totals.revision !== revision || this.#totals.counts.size >= TOTALS_KEPT_MAX) {
+      this.#totals = { revision, counts: new Map() };
+    }
+    const key = JSON.stringify([sql, ...values]);
+    const known = this.#totals.counts.get(key);
+    if (known !== undefined) return known;
+    const total = this.#count(sql, values);
+    this.#totals.counts.set(key, total);
+    return total;
   }
 
   #count(from: string, values: readonly (string | number)[]): number {

@@ -143,6 +143,7 @@ export class Tables implements DecisionReads {
 
   /** Forgets what is cached outside of SQLite; after a rollback. */
   forget(): void {
+    this.#imported.forget();
     this.#everyone = null;
     this.#bans = null;
     this.#roles.clear();
@@ -156,6 +157,7 @@ export class Tables implements DecisionReads {
 
   apply(commit: Commit): void {
     for (const event of commit.events) this.#applyEvent(event, commit);
+    this.#imported.write();
     this.#run('INSERT OR IGNORE INTO commits VALUES (?, ?)', commit.commitId, commit.revision);
   }
 
