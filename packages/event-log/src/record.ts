@@ -43,9 +43,17 @@ export function encodeForLog(commit: NewCommit): string {
   return text;
 }
 
+/** Commits of records that are still held by a log: several tails of one process decode them once. */
+const decoded = new WeakMap<StoredRecord, RecordedCommit>();
+
 /** @throws OperationalError `log_unreadable` */
 export function decodeRecord(record: StoredRecord): RecordedCommit {
-  return { ...decodeCommit(record.text, record.revision), digest: digestOf(record.text) };
+  let commit = decoded.get(record);
+  if (commit === undefined) {
+    commit = { ...decodeCommit(record.text, record.revision), digest: digestOf(record.text) };
+    decoded.set(record, commit);
+  }
+  return commit;
 }
 
 /**

@@ -13,6 +13,9 @@ export const BUSY_TIMEOUT_MS = 5_000;
 /** How often a tail looks for commits of other handles and processes. */
 export const FOLLOW_POLL_MS = 25;
 
+/** Records that were read last and are kept with their commits, at most `COMMIT_BYTES_MAX` each. */
+export const RECENT_RECORDS_MAX = 16;
+
 /** Marks the file as a log of this program (`PRAGMA application_id`): "SPEL". */
 const APPLICATION_ID = 0x5350454c;
 const SCHEMA_VERSION = 1;
@@ -54,6 +57,8 @@ class SqliteEventLog implements EventLog {
   readonly #listeners = new Set<() => void>();
   readonly #tails = new Set<Tail>();
   #pending: PendingAppend[] = [];
+  /** By their revision: each tail of this process reads the same records, and a commit is decoded once for a record. */
+  readonly #recent = new Map<Revision, StoredRecord>();
   #closed = false;
 
   constructor(path: string) {
@@ -174,7 +179,19 @@ class SqliteEventLog implements EventLog {
 
   #records(after: Revision, limit: number): StoredRecord[] {
     // The columns of the statement.
-    return guarded('read', () => this.#statements.read.all(after, limit) as StoredRecord[]);
+    const rows = guarded('read', () => this.#statements.read.all(after, limit) as StoredRecord[]);
+    return rows.map((row) => this.#known(row));
+  }
+
+  #known(row: StoredRecord): StoredRecord {
+    const known = this.#recent.get(row.revision);
+    if (known?.text === row.text) return known;
+    this.#recent.set(row.revision, row);
+    const oldest = this.#recent.keys().next();
+    if (this.#recent.size > RECENT_RECORDS_MAX && oldest.done !== true) {
+      this.#recent.delete(oldest.value);
+    }
+    return row;
   }
 
   #assertOpen(): void {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { RECENT_COMMITS_MAX, RecentChanges } from './recent-changes.ts';
+import { RECENT_COMMITS_MAX, RECENT_TAGS_MAX, RecentChanges } from './recent-changes.ts';
 
 describe('RecentChanges', () => {
   it('takes an answer from before its start for stale, whatever it depends on', () => {
@@ -27,5 +27,21 @@ describe('RecentChanges', () => {
     expect(recent.touchedSince(1, ['other'])).toBe(false);
     expect(recent.touchedSince(1, ['t2'])).toBe(true);
     expect(RECENT_COMMITS_MAX).toBe(10_000);
+  });
+
+  it('forgets the oldest past its limit of tags, and never what the newest commit has changed', () => {
+    const recent = new RecentChanges(0, 10, 4);
+    recent.add(1, ['a', 'b']);
+    recent.add(2, ['c', 'd']);
+    expect(recent.touchedSince(0, ['other'])).toBe(false);
+    recent.add(3, ['e']);
+    expect(recent.touchedSince(0, ['other'])).toBe(true);
+    expect(recent.touchedSince(1, ['other'])).toBe(false);
+    expect(recent.touchedSince(1, ['d'])).toBe(true);
+    recent.add(4, ['f', 'g', 'h', 'i', 'j']);
+    expect(recent.touchedSince(2, ['other'])).toBe(true);
+    expect(recent.touchedSince(3, ['other'])).toBe(false);
+    expect(recent.touchedSince(3, ['j'])).toBe(true);
+    expect(RECENT_TAGS_MAX).toBe(100_000);
   });
 });

@@ -3,29 +3,40 @@ import type { Revision } from '@sallyport/domain';
 /** Commits whose tags a node remembers. An answer from before them is asked for again. */
 export const RECENT_COMMITS_MAX = 10_000;
 
+/** Tags that a node remembers of them: an import has hundreds in each commit. Those of the newest commit are always kept. */
+export const RECENT_TAGS_MAX = 100_000;
+
 /** The tags of the newest commits, to tell whether an answer is stale already when it arrives. */
 export class RecentChanges {
   readonly #revisions: Revision[] = [];
   readonly #tags: (readonly string[])[] = [];
   readonly #commitsMax: number;
+  readonly #tagsMax: number;
+  #tagCount = 0;
   #start: Revision;
 
   /** `start`: the revision from which on changes are recorded. */
-  constructor(start: Revision, commitsMax = RECENT_COMMITS_MAX) {
+  constructor(start: Revision, commitsMax = RECENT_COMMITS_MAX, tagsMax = RECENT_TAGS_MAX) {
     this.#start = start;
     this.#commitsMax = commitsMax;
+    this.#tagsMax = tagsMax;
   }
 
   add(revision: Revision, tags: readonly string[]): void {
     this.#revisions.push(revision);
     this.#tags.push(tags);
-    if (this.#revisions.length > this.#commitsMax) {
-      // In blocks, because taking one off the front of an array costs its length.
-      const surplus = Math.ceil(this.#commitsMax / 10);
-      this.#start = this.#revisions[surplus - 1] ?? this.#start;
-      this.#revisions.splice(0, surplus);
-      this.#tags.splice(0, surplus);
+    this.#tagCount += tags.length;
+    // In blocks, because taking one off the front of an array costs its length.
+    if (this.#revisions.length > this.#commitsMax) this.#forget(Math.ceil(this.#commitsMax / 10));
+    while (this.#tagCount > this.#tagsMax && this.#revisions.length > 1) {
+      this.#forget(Math.ceil((this.#revisions.length - 1) / 10));
     }
+  }
+
+  #forget(commits: number): void {
+    this.#start = this.#revisions[commits - 1] ?? this.#start;
+    this.#revisions.splice(0, commits);
+    for (const tags of this.#tags.splice(0, commits)) this.#tagCount -= tags.length;
   }
 
   /** Whether something that bears one of `tags` has changed after `revision`; true when that is not known any more. */

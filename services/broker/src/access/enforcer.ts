@@ -47,14 +47,18 @@ export interface EnforcerOptions {
 /** A session that a change reaches: its rights are learned anew, and with `kick` it ends if they are others. */
 type Concerned = readonly [LiveSession, ApplyNow];
 
+/** A commit, and the cache tags that it makes stale: told once, because an import has hundreds. */
+interface Change {
+  readonly commit: RecordedCommit;
+  readonly tags: readonly string[];
+}
+
 function concernedBy(
-  commits: readonly RecordedCommit[],
+  changes: readonly Change[],
   sessions: LiveSessions,
 ): ReadonlyMap<LiveSession, ApplyNow> {
   const tagsOf = (apply: ApplyNow | undefined): ReadonlySet<string> =>
-    new Set(
-      commits.filter((one) => one.apply === apply).flatMap((one) => one.events.flatMap(affects)),
-    );
+    new Set(changes.filter((one) => one.commit.apply === apply).flatMap((one) => one.tags));
   const concerned = new Map<LiveSession, ApplyNow>();
   for (const session of sessions.withTags(tagsOf(undefined))) {
     concerned.set(session, session.applyMode === 'kick' ? 'kick' : 'live');
@@ -77,7 +81,7 @@ export class Enforcer implements AsyncDisposable {
   readonly #options: EnforcerOptions;
   readonly #tail: Tail;
   readonly #sweep: NodeJS.Timeout;
-  #queue: RecordedCommit[] = [];
+  #queue: Change[] = [];
   /** A ban has come since the live sessions were looked through. */
   #someBanned = false;
   #working: Promise<void> | undefined;
@@ -119,38 +123,43 @@ export class Enforcer implements AsyncDisposable {
   #take(commits: readonly RecordedCommit[]): void {
     for (const commit of commits) {
       const attributes = { [keys.revision]: commit.revision };
+      const tags = commit.events.flatMap(affects);
       withSpan('log.fold', { attributes, parent: commit.traceparent }, () =>
-        this.#options.cache.invalidate(commit.revision, commit.events.flatMap(affects)),
+        this.#options.cache.invalidate(commit.revision, tags),
       );
       // At once, so that nobody comes in any more while those who are in are looked through.
       this.#someBanned = this.#options.bans.apply(commit) || this.#someBanned;
+      this.#queue.push({ commit, tags });
     }
-    this.#queue.push(...commits);
     this.#working ??= this.#work().finally(() => (this.#working = undefined));
   }
 
   async #work(): Promise<void> {
     while (this.#queue.length > 0 && !this.#closed) {
-      const commits = this.#queue;
+      const changes = this.#queue;
       this.#queue = [];
       this.#behindSince ??= performance.now();
-      await this.#enforce(commits);
+      await this.#enforce(changes);
       if (this.#queue.length === 0) this.#behindSince = undefined;
     }
   }
 
-  async #enforce(commits: readonly RecordedCommit[]): Promise<void> {
-    const last = commits.at(-1);
+  async #enforce(changes: readonly Change[]): Promise<void> {
+    const last = changes.at(-1)?.commit;
     if (last === undefined) return;
     // The newest traced commit of the batch stands for it: a span has one parent.
-    const parent = commits.findLast((one) => one.traceparent !== undefined)?.traceparent;
+    const parent = changes.findLast((one) => one.commit.traceparent !== undefined)?.commit
+      .traceparent;
     const attributes = { [keys.revision]: last.revision };
     await withSpan('policy.reevaluate', { attributes, parent }, async () => {
-      const tags = new Set(commits.flatMap((commit) => commit.events.flatMap(affects)));
+      const tags = new Set(changes.flatMap((one) => one.tags));
       await this.#endBanned();
-      await this.#reevaluate(commits, last.revision);
+      await this.#reevaluate(changes, last.revision);
       await this.#options.onChange?.(tags, last.revision);
-      const hash = commits.reduce((so, { digest }) => nextHash(so, digest), this.#enforced.hash);
+      const hash = changes.reduce(
+        (so, { commit }) => nextHash(so, commit.digest),
+        this.#enforced.hash,
+      );
       this.#enforced = { revision: last.revision, hash };
       withSpan('policy.announce', { attributes }, () => this.#options.onEnforced(this.#enforced));
     });
@@ -172,8 +181,8 @@ export class Enforcer implements AsyncDisposable {
   }
 
   /** Until it succeeds: a change that was heard of is never skipped. */
-  async #reevaluate(commits: readonly RecordedCommit[], revision: number): Promise<void> {
-    const affected = [...concernedBy(commits, this.#options.sessions)];
+  async #reevaluate(changes: readonly Change[], revision: number): Promise<void> {
+    const affected = [...concernedBy(changes, this.#options.sessions)];
     let done = 0;
     while (done < affected.length && !this.#closed) {
       const batch = affected.slice(done, done + REEVALUATED_SESSIONS_MAX);
