@@ -1,9 +1,9 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { formatHostPort, parseListenAddress } from '@sallyport/config';
+import { BODY_TIMEOUT_MS, limitBody } from './body-timeout.ts';
 
 export const HEADERS_TIMEOUT_MS = 10_000;
-export const REQUEST_TIMEOUT_MS = 30_000;
 export const KEEP_ALIVE_TIMEOUT_MS = 60_000;
 export const HEADER_BYTES_MAX = 16 * 1024;
 export const CONNECTIONS_MAX = 4096;
@@ -13,6 +13,11 @@ export const CLOSE_TIMEOUT_MS = 5_000;
 /** Servers on several addresses that share one handler. */
 export class Listening {
   readonly #servers: Server[] = [];
+  readonly #bodyTimeoutMs: number;
+
+  constructor({ bodyTimeoutMs = BODY_TIMEOUT_MS } = {}) {
+    this.#bodyTimeoutMs = bodyTimeoutMs;
+  }
 
   /** Answers the addresses as `http://host:port`. On a failure nothing stays open. */
   async open(addresses: readonly string[], handler: RequestListener): Promise<readonly string[]> {
@@ -37,12 +42,16 @@ export class Listening {
     const server = createServer(
       {
         headersTimeout: HEADERS_TIMEOUT_MS,
-        requestTimeout: REQUEST_TIMEOUT_MS,
+        // Bodies have a time of their own, which an import gets more of.
+        requestTimeout: 0,
         keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
         connectionsCheckingInterval: 1000,
         maxHeaderSize: HEADER_BYTES_MAX,
       },
-      handler,
+      (request, response) => {
+        limitBody(request, response, this.#bodyTimeoutMs);
+        handler(request, response);
+      },
     );
     server.maxConnections = CONNECTIONS_MAX;
     await new Promise<void>((resolve, reject) => {

@@ -11,6 +11,7 @@ import { ImportRun } from '../../bulk/import-run.ts';
 import { jsonRows, ndjsonRows } from '../../bulk/json-rows.ts';
 import type { RowPreparer } from '../../bulk/prepared-row.ts';
 import { decodedText, type RawRows } from '../../bulk/raw-rows.ts';
+import { limitBodyPauses } from '../../http/body-timeout.ts';
 import { derivedId, reasonOf } from '../../http/commit-identity.ts';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { instant } from '../../http/list-query.ts';
@@ -24,7 +25,7 @@ const NDJSON = 'application/x-ndjson';
 
 /** Most imports that run in one process at the same time. */
 export const IMPORTS_RUNNING_MAX = 4;
-/** Most bytes of a body that wait for the rows before them, so that a client gets rid of its file in the time it has. */
+/** Most bytes of a body that wait for the rows before them. */
 const WAITING_BYTES_MAX = 20 * 1024 * 1024;
 
 /** How long a client may not read its answer; longer than hashing the passwords of one commit takes. */
@@ -122,7 +123,7 @@ function registerImport(
       const importId = importIdOf(request);
       if (running.has(importId)) throw refused('import_moved');
       if (running.size >= IMPORTS_RUNNING_MAX) throw refused('too_many_imports');
-      const run = runOf(context, request, importId, kind);
+      const run = runOf(context, { request, reply }, importId, kind);
       running.set(importId, run);
       const lines = linesOf(run, request, importId, () => running.delete(importId));
       // A client that goes away ends the import behind the commit that is under way, and not before it: until then another
@@ -144,7 +145,7 @@ function importIdOf({ commitIdentity }: FastifyRequest): string {
 
 function runOf(
   context: ApiContext,
-  request: FastifyRequest,
+  { request, reply }: { readonly request: FastifyRequest; readonly reply: FastifyReply },
   importId: string,
   { row, fingerprinted, preparer }: ImportKind,
 ): ImportRun {
@@ -157,6 +158,7 @@ function runOf(
   if (rowsOf === undefined) throw refused('unsupported_media_type');
   const waiting = new PassThrough({ highWaterMark: Math.min(importBytesMax, WAITING_BYTES_MAX) });
   pipeline(request.raw, waiting, () => undefined); // A failure destroys `waiting`, and so reaches who reads it.
+  limitBodyPauses(request.raw, reply.raw, { heldUp: () => waiting.writableNeedDrain });
   const reason = reasonOf(request);
   const options = { ...query, importId, caller, rowsMax, kind: fingerprinted };
   return new ImportRun(context, rowsOf(decodedText(waiting, importBytesMax), row), {
