@@ -83,6 +83,11 @@ export const nameKey = (name: string): string => name.toLowerCase();
 /** Most roles that are kept parsed. */
 export const ROLES_KEPT_MAX = 1000;
 
+const ADD_CREDENTIAL = 'INSERT INTO credentials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)';
+const PUT_CREDENTIAL = `${ADD_CREDENTIAL}
+  ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
+    login_key = excluded.login_key, updated_at = excluded.updated_at, doc = excluded.doc`;
+
 /** The aggregates in SQLite: each row holds the state that the domain's `evolve` gave, and columns to find it by. */
 export class Tables implements DecisionReads {
   readonly #statements = new Map<string, Statement>();
@@ -225,7 +230,7 @@ export class Tables implements DecisionReads {
     const before = event.type === 'CredentialAdded' ? undefined : this.credential(id);
     const next = evolveCredential(before, event, context);
     this.#imported.replace(before, next);
-    this.#putCredential(id, next);
+    this.#putCredential(id, next, event.type === 'CredentialAdded');
     this.#putCredentialRoles(id, rolesOf(before?.access), rolesOf(next?.access));
   }
 
@@ -257,16 +262,15 @@ export class Tables implements DecisionReads {
     );
   }
 
-  #putCredential(id: string, next: Credential | undefined): void {
+  /** To add one that is there is a fault of the log, and costs less than to be ready for it. */
+  #putCredential(id: string, next: Credential | undefined, added: boolean): void {
     this.#credentials.drop(id);
     if (next === undefined) {
       this.#run('DELETE FROM credentials WHERE id = ?', id);
       return;
     }
     this.#run(
-      `INSERT INTO credentials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
-         login_key = excluded.login_key, updated_at = excluded.updated_at, doc = excluded.doc`,
+      added ? ADD_CREDENTIAL : PUT_CREDENTIAL,
       id,
       next.store,
       memberKey(next.chain),
