@@ -83,7 +83,8 @@ class JetStreamEventLog implements EventLog {
     this.#assertOpen();
     const last = Math.min(after + limit, await this.head());
     const range = { from: after + 1, to: last };
-    const records = await guarded('read', () => readRecords(this.#jsm, this.#streamName, range));
+    const source = { connection: this.#connection, jsm: this.#jsm, streamName: this.#streamName };
+    const records = await guarded('read', () => readRecords(source, range));
     const missing = range.from + records.length;
     if (missing <= last) {
       throw new OperationalError('log_unreadable', `revision ${missing} is missing`);

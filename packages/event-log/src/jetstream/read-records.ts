@@ -1,27 +1,59 @@
-import type { JetStreamManager } from '@nats-io/jetstream';
+import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/nats-core';
 import type { Revision } from '@sallyport/domain';
 import type { StoredRecord } from '../record.ts';
 
 /** Most records that are asked for at the same time. */
 export const READS_IN_FLIGHT_MAX = 64;
 
+export interface RecordSource {
+  readonly connection: NatsConnection;
+  /** Tells under which prefix to ask, and how long to wait for each answer. */
+  readonly jsm: JetStreamManager;
+  readonly streamName: string;
+}
+
 /** The records of a range, both ends included, up to the first that is missing. */
 export async function readRecords(
-  jsm: JetStreamManager,
-  streamName: string,
+  source: RecordSource,
   range: { readonly from: Revision; readonly to: Revision },
 ): Promise<readonly StoredRecord[]> {
   const records: StoredRecord[] = [];
   for (let from = range.from; from <= range.to; from += READS_IN_FLIGHT_MAX) {
     const count = Math.min(READS_IN_FLIGHT_MAX, range.to - from + 1);
     const revisions = Array.from({ length: count }, (_, index) => from + index);
-    const found = await Promise.all(
-      revisions.map((seq) => jsm.streams.getMessage(streamName, { seq })),
-    );
-    for (const [index, message] of found.entries()) {
-      if (message === null) return records;
-      records.push({ revision: from + index, text: message.string() });
+    const found = await Promise.all(revisions.map((revision) => textOf(source, revision)));
+    for (const [index, text] of found.entries()) {
+      if (text === undefined) return records;
+      records.push({ revision: from + index, text });
     }
   }
   return records;
+}
+
+/** What a server answers to STREAM.MSG.GET. */
+interface Answer {
+  readonly error?: ConstructorParameters<typeof JetStreamApiError>[0];
+  readonly message?: { readonly data?: string };
+}
+
+/**
+ * What the client's `getMessage` does, but for how it reads base64: character by character, four times the cost, for each
+ * process that follows the log.
+ */
+async function textOf(
+  { connection, jsm, streamName }: RecordSource,
+  seq: Revision,
+): Promise<string | undefined> {
+  const { apiPrefix = '$JS.API', timeout } = jsm.getOptions();
+  const reply = await connection.request(
+    `${apiPrefix}.STREAM.MSG.GET.${streamName}`,
+    JSON.stringify({ seq }),
+    timeout === undefined ? undefined : { timeout },
+  );
+  const { error, message } = reply.json<Answer>();
+  if (error?.err_code === JetStreamApiCodes.NoMessageFound) return undefined;
+  if (error !== undefined) throw new JetStreamApiError(error);
+  if (message === undefined) throw new TypeError('the answer has no message');
+  return Buffer.from(message.data ?? '', 'base64').toString();
 }

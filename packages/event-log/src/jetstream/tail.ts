@@ -148,7 +148,8 @@ export class JetStreamTail implements Tail {
     const last = this.#last;
     const from = last?.revision ?? this.#position + 1;
     const to = Math.min(head, from + READS_IN_FLIGHT_MAX - 1);
-    const records = await readRecords(this.#jsm, this.#streamName, { from, to });
+    const source = { connection: this.#connection, jsm: this.#jsm, streamName: this.#streamName };
+    const records = await readRecords(source, { from, to });
     if (this.#isStopped() || this.#connectedAs() !== connectedAs) return false;
     const following = last === undefined ? records : followingOn(last, records);
     if (following !== undefined) await this.#deliver(following);
