@@ -237,9 +237,7 @@ function decideAddRule(table: AclTable | undefined, data: AddRule): Decided<AclT
   const problems = new Problems();
   checkTarget(problems, target);
   checkRule(problems, '', rule);
-  if (position < 0 || position > rules.length || !Number.isInteger(position)) {
-    problems.add('/position', `must be a whole number from 0 to ${rules.length}`);
-  }
+  checkPosition(problems, position, rules.length);
   if (problems.found.length > 0) return reject('acl_rule_invalid', { problems: problems.found });
   const present = presentRule(table, rule);
   if (present !== undefined && (existing !== undefined || present.ruleId === rule.ruleId)) {
@@ -248,6 +246,11 @@ function decideAddRule(table: AclTable | undefined, data: AddRule): Decided<AclT
   if (rules.length >= ACL_RULES_MAX) return tooMany();
   const refused = refusedPattern(rules.toSpliced(position, 0, rule), position);
   return refused ?? accept({ type: 'AclRuleAdded', data: { target, rule, position } });
+}
+
+function checkPosition(problems: Problems, position: number, most: number): void {
+  if (Number.isInteger(position) && position >= 0 && position <= most) return;
+  problems.add('/position', `must be a whole number from 0 to ${most}`);
 }
 
 const patternsOf = ({ clientIdPattern, usernamePattern }: AclRule) =>

@@ -128,8 +128,14 @@ function holdsFilter(rule: RuleSpec, question: PlainQuestion): boolean {
   if (matcher.kind === 'pattern') {
     return (effect === 'deny' || !reserved) && patternMatches(rule, question);
   }
-  const asked = levelsOf(filter);
-  const held = levelsOf(matcher.filter);
+  return holdsLevels(levelsOf(matcher.filter), levelsOf(filter), { facts, effect, reserved });
+}
+
+function holdsLevels(
+  held: readonly string[],
+  asked: readonly string[],
+  { facts, effect, reserved }: { facts: Facts; effect: RuleSpec['effect']; reserved: boolean },
+): boolean {
   for (const [index, level] of held.entries()) {
     const against = asked[index];
     const wildcards = index > 0 || !reserved;
@@ -209,13 +215,11 @@ function opinionOf(
 /** Whether a rule is about what is asked, topics aside. */
 function isAsked(rule: RuleSpec, { action, terms, wildcard = false }: PlainQuestion): boolean {
   if (!rule.actions.includes(action)) return false;
-  const { when = {} } = rule;
-  if (when.qos !== undefined && action !== 'unsubscribe' && !when.qos.includes(terms.qos)) {
-    return false;
-  }
-  if (action === 'publish') return when.retain === undefined || when.retain === terms.retain;
-  if (when.shared !== undefined && when.shared !== (terms.shared ?? false)) return false;
-  return when.wildcard === undefined || when.wildcard === wildcard;
+  const { qos, retain, shared, wildcard: ofWildcards } = rule.when ?? {};
+  if (action !== 'unsubscribe' && qos?.includes(terms.qos) === false) return false;
+  const is = (wanted: boolean | undefined, found: boolean) => (wanted ?? found) === found;
+  if (action === 'publish') return is(retain, terms.retain);
+  return is(shared, terms.shared ?? false) && is(ofWildcards, wildcard);
 }
 
 function ruleMatches(rule: RuleSpec, question: PlainQuestion): boolean {

@@ -1,6 +1,6 @@
 import { levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
 import { check } from '../check.ts';
-import { compilePolicy } from '../compile.ts';
+import { type CompiledPolicy, compilePolicy } from '../compile.ts';
 import { checkSubscribe, checkUnsubscribe } from '../coverage.ts';
 import { explain } from '../explain.ts';
 import type {
@@ -181,6 +181,21 @@ export function compareRandomPolicy(seed: number): Difference | undefined {
     JSON.stringify(expected) === JSON.stringify(found)
       ? undefined
       : { seed, spec, facts, question, expected, found };
+  const compared = { spec, facts, policy, differs };
+  return differenceOfTopics(dice, compared) ?? differenceOfFilters(dice, compared);
+}
+
+interface Compared {
+  readonly spec: PolicySpec;
+  readonly facts: Facts;
+  readonly policy: CompiledPolicy;
+  readonly differs: (question: object, expected: unknown, found: unknown) => Difference | undefined;
+}
+
+function differenceOfTopics(
+  dice: Dice,
+  { spec, facts, policy, differs }: Compared,
+): Difference | undefined {
   for (let asked = 0; asked < TOPICS_ASKED; asked++) {
     const question = { topic: dice.pick(TOPICS), terms: randomTerms(dice) } as const;
     const { topic, terms } = question;
@@ -195,6 +210,13 @@ export function compareRandomPolicy(seed: number): Difference | undefined {
       if (difference !== undefined) return difference;
     }
   }
+  return undefined;
+}
+
+function differenceOfFilters(
+  dice: Dice,
+  { spec, facts, policy, differs }: Compared,
+): Difference | undefined {
   for (let asked = 0; asked < FILTERS_ASKED; asked++) {
     const filter = randomFilter(dice, ['a', 'b', '+', '+', 'c1', ''], ['$s', '#']);
     if (!parseTopicFilter(filter).ok) continue;

@@ -103,6 +103,10 @@ export async function explainLive(
   return { answer, ...objects, connection: viewOf(told), listener: told.facts.listener };
 }
 
+const NOTHING = { credential: undefined, origin: undefined };
+
+const revisionOf = ({ objectRevision, revision = 0 }: Origin): number => objectRevision ?? revision;
+
 async function objectsBehind(
   { model, log }: AdminApiPorts,
   past: PastStates,
@@ -111,21 +115,18 @@ async function objectsBehind(
 ): Promise<Pick<ExplainedLive, 'credential' | 'origin'>> {
   const { credentialId, facts, explanation: answer, revision, tags } = told;
   // No revision has that one.
-  if (credentialId === ANONYMOUS_ID) return { credential: undefined, origin: undefined };
+  if (credentialId === ANONYMOUS_ID) return NOTHING;
   await model.waitFor(revision, CATCH_UP_MS);
   const { reads } = model;
   const credential = reads.credential(credentialId) ?? unboundCertificateOf(credentialId);
   if (credential !== undefined && credential.updatedRevision <= revision) {
     const origin = originOf({ reads, credential, facts, action, answer });
     // What is older than the session's policy was the same then.
-    if (origin !== undefined && (origin.objectRevision ?? origin.revision ?? 0) <= revision) {
-      return { credential, origin };
-    }
+    if (origin !== undefined && revisionOf(origin) <= revision) return { credential, origin };
   }
   const state = await past.at(log, revision, new Set(tags));
   const then = state?.credential(credentialId) ?? unboundCertificateOf(credentialId);
-  if (state === undefined || then === undefined)
-    return { credential: undefined, origin: undefined };
+  if (state === undefined || then === undefined) return NOTHING;
   const origin = originOf({ reads: state, credential: then, facts, action, answer });
   return { credential: then, origin };
 }
