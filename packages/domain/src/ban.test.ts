@@ -10,7 +10,7 @@ import {
   EXPIRED_BANS_REMOVED_MAX,
 } from './ban.ts';
 import { BanIndex, type BanRule } from './ban-index.ts';
-import { affects, type Command, scopeOf, streamOf } from './domain.ts';
+import { affects, type Command, type PlannedCommand, scopeOf, streamOf } from './domain.ts';
 import { startOf, parseIpAddress, parseIpNetwork } from './ip-address.ts';
 
 const AT = 1000;
@@ -161,6 +161,18 @@ describe('a ban by a regular expression', () => {
       commit(...many.slice(1).map((one) => added(one)), added(pattern(0, { until: AT }))),
     );
     over.when(add(pattern(1000)), AT).thenAccepted();
+  });
+
+  it('is counted among those of its own commit', () => {
+    const many = Array.from({ length: BAN_PATTERNS_MAX }, (_, index) => add(pattern(index)));
+    const together = (commands: readonly Command[]): Command => ({
+      type: 'ChangeTogether',
+      data: { commands: commands as readonly PlannedCommand[] },
+    });
+    given().when(together(many), AT).thenAccepted();
+    given()
+      .when(together([...many, add(pattern(1000))]), AT)
+      .thenRejected('too_many_bans');
   });
 
   it('is searched in the name of its kind, until it ends or is lifted', () => {

@@ -7,7 +7,15 @@ import {
   evolveAclTable,
 } from './acl-table.ts';
 import { type AuthChain, type AuthChainEvent, evolveAuthChain } from './auth-chain.ts';
-import { type Ban, type BanEvent, type BanKind, banTag, evolveBan, isOver } from './ban.ts';
+import {
+  type Ban,
+  type BanEvent,
+  type BanKind,
+  banTag,
+  evolveBan,
+  isBanPattern,
+  isOver,
+} from './ban.ts';
 import { type ChainMember, memberKey, memberOf, realmOf } from './chain-member.ts';
 import type { DomainEvent, EventContext } from './commit.ts';
 import {
@@ -53,6 +61,7 @@ export class Overlay implements DecisionReads {
   readonly #bans = new Layer<Ban>();
   readonly #banValues = new Layer<string>();
   #bansMore = 0;
+  #banPatternsMore = 0;
   readonly #trust = new Layer<Trust>();
   readonly #authChains = new Layer<AuthChain>();
   #authChainsMore = 0;
@@ -160,6 +169,7 @@ export class Overlay implements DecisionReads {
     this.#bans.put(id, next);
     this.#banValues.put(banTag(event.data), next?.id);
     this.#bansMore += countOf(next) - countOf(before);
+    this.#banPatternsMore += countOfPattern(next) - countOfPattern(before);
   }
 
   #applyAuthChain(scope: string, event: AuthChainEvent): void {
@@ -251,7 +261,7 @@ export class Overlay implements DecisionReads {
   }
 
   banPatternCount(): number {
-    return this.#base.banPatternCount();
+    return this.#base.banPatternCount() + this.#banPatternsMore;
   }
 
   banCount(): number {
@@ -349,6 +359,8 @@ const loginOf = ({ match, ...where }: In & { readonly match: CredentialMatch }):
   `${realmOf(where)}:${loginKey(match)}`;
 
 const countOf = (object: unknown): number => (object === undefined ? 0 : 1);
+const countOfPattern = (ban: Ban | undefined): number =>
+  ban !== undefined && isBanPattern(ban.kind) ? 1 : 0;
 const has = (access: Credential['access'], roleId: string): boolean =>
   rolesOf(access).includes(roleId);
 
