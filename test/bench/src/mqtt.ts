@@ -12,7 +12,7 @@ const ROUNDS = 3;
 /** A generator that is as busy was measured itself. */
 const BUSY_SHARE = 0.95;
 /** A round that would probably end later is not begun. */
-const SECONDS_MAX = 330;
+const SECONDS_MAX = 400;
 
 interface Measurement {
   readonly round: number;

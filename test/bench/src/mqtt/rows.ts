@@ -29,6 +29,11 @@ export interface Row {
 const PAYLOAD_BYTES = 128;
 const MEASURED_SECONDS = 2.5;
 const WARMUP_SECONDS = 1;
+/**
+ * For the row whose target is a tail: a stall of a few milliseconds while the compiler learns a rhythm that it has not seen decides the
+ * p99 of 2.5 seconds, and is over after these.
+ */
+const STEADY = { warmupSeconds: 5, measuredSeconds: 10 } as const;
 const OPEN_FILES_SPARE = 500;
 const IDLE_CONNECTIONS = 10_000;
 /** Connects before the first reading of the memory: what code and pools take once is not the price of a connection. */
@@ -53,6 +58,8 @@ type Flow = Pick<PubsubJob, 'topic' | 'topicFilter' | 'qos' | 'window'> & {
   readonly users: 'one' | 'each';
   readonly payloadBytes?: number;
   readonly rate?: number;
+  readonly warmupSeconds?: number;
+  readonly measuredSeconds?: number;
 };
 
 function jobOf({ broker, logins }: Context, flow: Flow): PubsubJob {
@@ -67,8 +74,8 @@ function jobOf({ broker, logins }: Context, flow: Flow): PubsubJob {
     subscribers: party('subscriber', subscribers),
     payloadBytes,
     rate,
-    warmupSeconds: WARMUP_SECONDS,
-    measuredSeconds: MEASURED_SECONDS,
+    warmupSeconds: rest.warmupSeconds ?? WARMUP_SECONDS,
+    measuredSeconds: rest.measuredSeconds ?? MEASURED_SECONDS,
   };
 }
 
@@ -192,7 +199,7 @@ export const rows: readonly Row[] = [
     name: 'p99 at 5,000 messages/s, 1 to 1',
     unit: 'µs',
     target: { of: 'ratio', bound: '≤', value: 1 },
-    measure: latency({ ...ONE, rate: 5000 }),
+    measure: latency({ ...ONE, ...STEADY, rate: 5000 }),
   },
   {
     name: 'p99 at 1,000 messages/s, 1 to 20, 2 KiB',
