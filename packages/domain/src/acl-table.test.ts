@@ -28,7 +28,7 @@ const invalidRules: readonly [string, Partial<AclRule>, string][] = [
   ['an empty filter', { topicFilter: '' }, '/topicFilter'],
   ['a filter with # inside', { topicFilter: 'a/#/b' }, '/topicFilter'],
   ['a filter with + beside text', { topicFilter: 'a+' }, '/topicFilter'],
-  ['a placeholder beside text', { topicFilter: 'd-${clientid}/x' }, '/topicFilter'],
+  ['an unknown placeholder beside text', { topicFilter: 'd-${password}/x' }, '/topicFilter'],
   ['an unknown placeholder', { topicFilter: '${password}' }, '/topicFilter'],
   ['an attribute without a name', { topicFilter: '${client_attrs.}' }, '/topicFilter'],
   ['an attribute beside text', { topicFilter: 'x-${client_attrs.a}' }, '/topicFilter'],
@@ -145,11 +145,14 @@ describe('ReplaceAclRules', () => {
     expect(after.state.aclTable(everyone)?.rules).toEqual(rules);
   });
 
-  test('accepts the placeholders alone in their level', () => {
-    given()
-      .when(replace([anAclRule({ topicFilter: '${clientid}/+/${username}/#' })]))
-      .thenAccepted();
-  });
+  test.each(['${clientid}/+/${username}/#', 'd-${clientid}/${username}.${client_attrs.a}/${$}'])(
+    'accepts the placeholders in a level and alone in it: %s',
+    (topicFilter) => {
+      given()
+        .when(replace([anAclRule({ topicFilter })]))
+        .thenAccepted();
+    },
+  );
 });
 
 describe('AddAclRule', () => {

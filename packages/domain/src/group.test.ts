@@ -37,7 +37,11 @@ describe('a group that is not valid is refused, when it is added and when it is 
     ['an empty topic', { permissions: [row('a'), row('')] }, '/permissions/1/topic'],
     ['a topic with # inside', { permissions: [row('a/#/b')] }, '/permissions/0/topic'],
     ['a topic with + beside text', { permissions: [row('a+')] }, '/permissions/0/topic'],
-    ['a placeholder beside text', { permissions: [row('a${clientid}')] }, '/permissions/0/topic'],
+    [
+      'an unknown placeholder beside text',
+      { permissions: [row('a${password}')] },
+      '/permissions/0/topic',
+    ],
     ['an unknown placeholder', { permissions: [row('${__proto__}')] }, '/permissions/0/topic'],
     ['one row too many', { permissions: rows(GROUP_ROWS_MAX + 1) }, '/permissions'],
     [

@@ -254,7 +254,13 @@ export {
   type RolesAccess,
   rolesOf,
 } from './roles-access.ts';
-export { parsePlaceholder, type Placeholder, PLACEHOLDERS } from './placeholder.ts';
+export {
+  type FactPlaceholder,
+  factsOf,
+  parsePlaceholder,
+  type Placeholder,
+  PLACEHOLDERS,
+} from './placeholder.ts';
 export { Overlay } from './overlay.ts';
 export { saslprep } from './saslprep.ts';
 export { SCRAM_MECHANISMS, type ScramKeys, type ScramMechanism } from './scram.ts';

@@ -72,7 +72,7 @@ const invalid: readonly (readonly [string, Partial<Permission>, string])[] = [
   ['a lone surrogate', { resource: 'a\ud800' }, '/resource'],
   ['a resource that is too long', { resource: 'x'.repeat(TOPIC_BYTES_MAX + 1) }, '/resource'],
   ['a resource that is too deep', { resource: '/'.repeat(32) }, '/resource'],
-  ['a placeholder in a part of a level', { resource: 'd-${clientid}/x' }, '/resource'],
+  ['an unknown placeholder in a part of a level', { resource: 'd-${password}/x' }, '/resource'],
   ['an unknown placeholder', { resource: '${password}' }, '/resource'],
   ['a path without a slash', { context: 'http', resource: 'api/users' }, '/resource'],
   ['a path that is a wildcard only', { context: 'http', resource: '#' }, '/resource'],

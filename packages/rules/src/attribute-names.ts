@@ -1,4 +1,4 @@
-import { parsePlaceholder } from '@sallyport/domain';
+import { factsOf, parsePlaceholder } from '@sallyport/domain';
 import { levelsOf } from '@sallyport/topic';
 import type { PolicySpec } from './policy-spec.ts';
 
@@ -10,7 +10,9 @@ export function attributeNames(policy: Pick<PolicySpec, 'authorities'>): readonl
       if (matcher.kind !== 'filter' || !matcher.filter.includes('${')) continue;
       for (const level of levelsOf(matcher.filter)) {
         const placeholder = parsePlaceholder(level);
-        if (placeholder?.kind === 'attribute') names.add(placeholder.name);
+        for (const fact of placeholder === undefined ? [] : factsOf(placeholder)) {
+          if (fact.kind === 'attribute') names.add(fact.name);
+        }
       }
     }
   }

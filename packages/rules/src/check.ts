@@ -1,4 +1,4 @@
-import type { Placeholder } from '@sallyport/domain';
+import type { FactPlaceholder, Placeholder } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
 import { isReserved, levelsOf, type TopicFilter } from '@sallyport/topic';
 import {
@@ -290,8 +290,19 @@ export function follows(
   return value === level && (edge.effect === 'deny' || wildcards);
 }
 
-/** The value of a placeholder, or undefined when it is missing, empty, or would be more than one plain level. */
+/** The value of a placeholder, or undefined when a fact of it is missing, empty, or would be more than one plain level. */
 export function factValue(facts: Facts, placeholder: Placeholder): string | undefined {
+  if (placeholder.kind !== 'joined') return plainValue(facts, placeholder);
+  let joined = '';
+  for (const part of placeholder.parts) {
+    const value = typeof part === 'string' ? part : plainValue(facts, part);
+    if (value === undefined) return undefined;
+    joined += value;
+  }
+  return joined;
+}
+
+function plainValue(facts: Facts, placeholder: FactPlaceholder): string | undefined {
   const value = rawValue(facts, placeholder);
   if (value === undefined || value === '') return undefined;
   for (let index = 0; index < value.length; index++) {
@@ -301,7 +312,7 @@ export function factValue(facts: Facts, placeholder: Placeholder): string | unde
   return value;
 }
 
-function rawValue(facts: Facts, placeholder: Placeholder): string | undefined {
+function rawValue(facts: Facts, placeholder: FactPlaceholder): string | undefined {
   switch (placeholder.kind) {
     case 'clientId':
       return facts.clientId;

@@ -345,6 +345,34 @@ describe('placeholders of certificate and attributes', () => {
   const asked = (more: Partial<Facts>, topic: string): boolean =>
     check(policy, { ...facts, ...more }, 'publish', levelsOf(topic), topic).allowed;
 
+  test('that are a part of a level are compared with all of it', () => {
+    const parts = compilePolicy(
+      policyOf(
+        authority(
+          'deny',
+          rule('deny', 'closed/d-${client_attrs.site}'),
+          rule('allow', 'open/${client_attrs.site}-${cert_common_name}/${$}x'),
+          rule('allow', 'closed/#'),
+          rule('allow', '${$}SYS/#'),
+        ),
+      ),
+    );
+    const allowed = (more: Partial<Facts>, topic: string): boolean =>
+      check(parts, { ...facts, ...more }, 'receive', levelsOf(topic), topic).allowed;
+    const known = { certificate: certificateOf('cn'), attributes: { site: 'north' } };
+    expect(allowed(known, 'open/north-cn/$x')).toBe(true);
+    for (const topic of ['open/north-c/$x', 'open/north-/$x', 'open/north-cn/x', '$SYS/a']) {
+      expect(allowed(known, topic), topic).toBe(false);
+    }
+    expect([allowed(known, 'closed/d-north'), allowed(known, 'closed/d-')]).toEqual([false, true]);
+    for (const site of ['', '+', 'a/b', '#']) {
+      const strange = { ...known, attributes: { site } };
+      for (const topic of [`open/${site}-cn/$x`, 'open/-cn/$x', 'closed/d-', 'closed/x']) {
+        expect(allowed(strange, topic), topic).toBe(false);
+      }
+    }
+  });
+
   test('are compared with a whole level', () => {
     const known = { certificate: certificateOf('cn'), attributes: { site: 'north' } };
     expect(asked(known, 'open/north/cn')).toBe(true);

@@ -154,9 +154,7 @@ function holdsLevel(
   if (level === '+') return wildcards;
   if (parsePlaceholder(level) === undefined) return level === against;
   const value = valueOf(facts, level);
-  if (value === undefined || value === '' || /[/+#\0]/.test(value)) {
-    return effect === 'deny' && wildcards;
-  }
+  if (value === undefined) return effect === 'deny' && wildcards;
   return value === against && (effect === 'deny' || wildcards);
 }
 
@@ -267,19 +265,30 @@ function filterMatches(filter: string, rule: RuleSpec, { facts, topic }: PlainQu
   const resolved = levelsOf(filter).map((level, index) => {
     if (parsePlaceholder(level) === undefined) return level;
     const value = valueOf(facts, level);
-    const usable = value !== undefined && value !== '' && !/[/+#\0]/.test(value);
-    if (!usable && rule.effect === 'allow') possible = false;
-    if (!usable) return '+';
+    if (value === undefined && rule.effect === 'allow') possible = false;
+    if (value === undefined) return '+';
     // A resolved value is compared, never interpreted.
     return value === names[index] ? value : `not ${names[index]}`;
   });
   return possible && matches(resolved, names);
 }
 
+/** The level with every placeholder replaced; undefined when one of them cannot stand in a level. */
 function valueOf(facts: Facts, level: string): string | undefined {
-  if (level === '${clientid}') return facts.clientId;
-  if (level === '${username}') return facts.username;
-  if (level === '${cert_common_name}') return facts.certificate?.commonName;
-  const name = level.slice('${client_attrs.'.length, -1);
+  let usable = true;
+  const value = level.replaceAll(/\$\{(.*?)\}/g, (_, name: string) => {
+    if (name === '$') return '$';
+    const fact = factOf(facts, name);
+    if (fact === undefined || fact === '' || /[/+#\0]/.test(fact)) usable = false;
+    return fact ?? '';
+  });
+  return usable ? value : undefined;
+}
+
+function factOf(facts: Facts, placeholder: string): string | undefined {
+  if (placeholder === 'clientid') return facts.clientId;
+  if (placeholder === 'username') return facts.username;
+  if (placeholder === 'cert_common_name') return facts.certificate?.commonName;
+  const name = placeholder.slice('client_attrs.'.length);
   return new Map(Object.entries(facts.attributes ?? {})).get(name);
 }

@@ -50,10 +50,19 @@ export class Dice {
   }
 }
 
-const PLACEHOLDERS = ['${clientid}', '${username}', '${cert_common_name}', '${client_attrs.site}'];
+const PLACEHOLDERS = [
+  '${clientid}',
+  '${username}',
+  '${cert_common_name}',
+  '${client_attrs.site}',
+  '${$}s',
+  'c${client_attrs.one}',
+];
 /** In a literal a placeholder is a level like others, which some topic may have. */
 const LITERAL_LEVELS = ['a', 'b', 'c1', '', '+', '${clientid}'];
 const IDENTITIES = ['a', 'c1', '+', '#', 'a/b', '', '__proto__', '$s', 'b\u0000'];
+/** With one of them a level of two parts is `c1`; with the others it is nothing. */
+const ONES = ['1', '1', '+', '', '1/1'];
 const PATTERNS = ['a/.*', '[ab]', '.*', '(a|b)/\\+', 'a/#', '\\$s/.*'];
 const ACTION_SETS: readonly (readonly Action[])[] = [
   ['publish', 'subscribe', 'receive'],
@@ -152,7 +161,9 @@ function randomFacts(dice: Dice): Facts {
     listener: 'tcp:default',
     ...(dice.chance(70) && { username: dice.pick(IDENTITIES) }),
     ...(dice.chance(60) && { certificate: certificateOf(dice.pick(IDENTITIES)) }),
-    ...(dice.chance(60) && { attributes: { site: dice.pick(IDENTITIES) } }),
+    ...(dice.chance(60) && {
+      attributes: { site: dice.pick(IDENTITIES), ...(dice.chance(70) && { one: dice.pick(ONES) }) },
+    }),
   };
 }
 

@@ -24,7 +24,7 @@ const ruleMembers = {
   }),
   topicFilter: Type.String({
     maxLength: TOPIC_BYTES_MAX,
-    description: `An MQTT filter; a level may be one of ${PLACEHOLDERS.join(', ')}.`,
+    description: `An MQTT filter; may hold ${PLACEHOLDERS.join(', ')}, which stand for one level or a part of it.`,
   }),
   literal: Type.Optional(
     Type.Literal(true, {
