@@ -42,6 +42,7 @@ export class BanIndex {
   readonly #patterns: Readonly<Record<BanPatternKind, Map<string, PatternBan>>> = {
     client_id_pattern: new Map(),
     username_pattern: new Map(),
+    address_pattern: new Map(),
   };
 
   constructor(bans: Iterable<BanRule> = []) {
@@ -56,7 +57,7 @@ export class BanIndex {
 
   /** How many of them are regular expressions. */
   get patterns(): number {
-    return this.#patterns.client_id_pattern.size + this.#patterns.username_pattern.size;
+    return Object.values(this.#patterns).reduce((sum, { size }) => sum + size, 0);
   }
 
   /** One of the same kind and value is replaced. Values are canonical. */
@@ -110,7 +111,8 @@ export class BanIndex {
       this.#findNamed('username', username, at) ??
       (address === undefined ? undefined : this.#findAddress(address, at)) ??
       this.#findPattern('client_id_pattern', clientId, at) ??
-      this.#findPattern('username_pattern', username, at)
+      this.#findPattern('username_pattern', username, at) ??
+      this.#findPattern('address_pattern', address, at)
     );
   }
 

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { commit, given, onRevision } from '../test/given.ts';
 import {
+  BAN_PATTERN_KINDS,
   BAN_PATTERNS_MAX,
   BAN_REASON_BYTES_MAX,
   type BanEvent,
@@ -130,13 +131,13 @@ describe('AddBan', () => {
 describe('a ban by a regular expression', () => {
   const pattern = (index: number, more: Partial<BanFields> = {}): Partial<BanFields> => ({
     id: `p${index}`,
-    kind: index % 2 === 0 ? 'client_id_pattern' : 'username_pattern',
+    kind: BAN_PATTERN_KINDS[index % BAN_PATTERN_KINDS.length] ?? 'username_pattern',
     value: `^thief-${index}-`,
     ...more,
   });
 
   it.each(['a(', '(?=a)', '(a)\\1', '*'])('refuses %s, and names where it stands', (value) => {
-    for (const kind of ['client_id_pattern', 'username_pattern'] as const) {
+    for (const kind of BAN_PATTERN_KINDS) {
       const { problems } = given().when(add({ kind, value }), AT).thenRejected('pattern_invalid');
       expect(problems).toMatchObject([{ pointer: '/value' }]);
     }
@@ -190,6 +191,14 @@ describe('a ban by a regular expression', () => {
     expect(found({ clientId: 'ada', username: 'adam' })).toBeUndefined();
     expect(found({ clientId: 'ada' })).toBeUndefined();
     expect(found({ address: '192.0.2.1' })).toBeUndefined();
+    const three = { id: 'c', kind: 'address_pattern', value: '^192\\.0\\.2\\.1?1$' } as const;
+    index.add(three);
+    expect([found({ address: '192.0.2.11' }), found({ address: '192.0.2.1' })]).toEqual(['c', 'c']);
+    expect([found({ address: '192.0.2.21' }), found({ clientId: '192.0.2.1' })]).toEqual([
+      undefined,
+      undefined,
+    ]);
+    index.remove(three);
     index.remove(two);
     expect(found({ clientId: 'c', username: 'ada' })).toBeUndefined();
     expect(index.patterns).toBe(1);

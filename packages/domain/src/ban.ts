@@ -16,11 +16,15 @@ export const BAN_BY_BYTES_MAX = 320;
 /** Bans that have run out and are removed by one command. */
 export const EXPIRED_BANS_REMOVED_MAX = 100;
 
-/** Most bans by a regular expression, of both kinds together: each is searched at every CONNECT. */
+/** Most bans by a regular expression, of all kinds together: each is searched at every CONNECT. */
 export const BAN_PATTERNS_MAX = 100;
 
-/** Kinds whose value is a regular expression that is searched in the name. */
-export const BAN_PATTERN_KINDS = ['client_id_pattern', 'username_pattern'] as const;
+/** Kinds whose value is a regular expression that is searched in the name, or in the address in its one text. */
+export const BAN_PATTERN_KINDS = [
+  'client_id_pattern',
+  'username_pattern',
+  'address_pattern',
+] as const;
 export type BanPatternKind = (typeof BAN_PATTERN_KINDS)[number];
 
 export const BAN_KINDS = [
@@ -116,6 +120,7 @@ export function canonicalBanValue(kind: BanKind, value: string): string | undefi
       return value;
     case 'client_id_pattern':
     case 'username_pattern':
+    case 'address_pattern':
       return parseKeywordPattern(value).ok ? value : undefined;
     case 'address': {
       const address = parseIpAddress(value);

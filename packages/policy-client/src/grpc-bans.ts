@@ -10,6 +10,7 @@ const kinds: Readonly<Record<BanKind, WireBanKind>> = {
   cidr: WireBanKind.BAN_KIND_CIDR,
   client_id_pattern: WireBanKind.BAN_KIND_CLIENT_ID_PATTERN,
   username_pattern: WireBanKind.BAN_KIND_USERNAME_PATTERN,
+  address_pattern: WireBanKind.BAN_KIND_ADDRESS_PATTERN,
 };
 
 const kindsByWire = new Map(Object.entries(kinds).map(([kind, wire]) => [wire, kind as BanKind])); // The keys of `kinds`.

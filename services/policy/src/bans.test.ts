@@ -41,6 +41,7 @@ describe('a ban', () => {
     [{ kind: 'cidr', value: '192.0.2.0/29' }],
     [{ kind: 'client_id_pattern', value: '^th.ef$' }],
     [{ kind: 'username_pattern', value: 'um' }],
+    [{ kind: 'address_pattern', value: '2\\.7$' }],
   ] as [Partial<BanFields>][])('by %j refuses too, and resolves to nobody', async (changes) => {
     const before = await connect(0);
     if (!before.ok) throw new Error('refused');

@@ -22,7 +22,7 @@ export const createBody = Type.Object(
     value: Type.String({
       maxLength: 256,
       description:
-        'A client id, a user name, an IP address, a network such as 192.0.2.0/24, or a regular expression that is searched in the name, in linear time.',
+        'A client id, a user name, an IP address, a network such as 192.0.2.0/24, or a regular expression that is searched in the name or the address, in linear time.',
     }),
     reason,
     until,
