@@ -11,6 +11,8 @@ export interface SettingValues {
    * allow every topic that it matches. What a row denies is delivered in neither case.
    */
   readonly aclSubscribeMatch: 'text' | 'containment';
+  /** Whether the ACL tables are looked at. While they are not, their rows are kept, and neither allow nor deny anything. */
+  readonly aclEnabled: boolean;
 }
 
 export const DEFAULT_SETTINGS: SettingValues = {
@@ -18,6 +20,7 @@ export const DEFAULT_SETTINGS: SettingValues = {
   denyAction: 'disconnect',
   // What the systems do whose rows these are, without what they leak; who has none of their rows never meets it.
   aclSubscribeMatch: 'text',
+  aclEnabled: true,
 };
 
 export interface Settings extends SettingValues {

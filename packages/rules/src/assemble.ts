@@ -163,10 +163,11 @@ function mappedRules(credentialId: string, mapped: MappedPatterns | undefined): 
   ];
 }
 
-/** One list, first match: the rows for the client id, then for the username, then for everyone. */
+/** One list, first match: the rows for the client id, then for the username, then for everyone. Switched off it has no opinion. */
 function aclAuthority({ tables, facts, settings }: PolicySources): AuthoritySpec {
   const { client, username, everyone } = tables;
-  const there = [client, username, everyone].filter((one) => one !== undefined);
+  const applied = settings.aclEnabled ? [client, username, everyone] : [];
+  const there = applied.filter((one) => one !== undefined);
   const rules = there.flatMap((table) => {
     const key = aclTargetKey(table.target);
     return rowsFor(table, facts).map((row) => aclRule(key, row));

@@ -119,6 +119,7 @@ describe('settings', () => {
       noMatch: 'deny',
       denyAction: 'disconnect',
       aclSubscribeMatch: 'text',
+      aclEnabled: true,
       updatedRevision: 0,
     });
     expect((await admin.patch(SETTINGS, {})).status).toBe(400);

@@ -16,16 +16,28 @@ const aclSubscribeMatch = Type.Enum(['text', 'containment'], {
     'How the ACL tables judge a SUBSCRIBE. `text`: by the first row that matches its filter as if that were a topic, so that a row for `a/+` grants `a/#`. `containment`: rows must allow every topic that the filter matches. In both cases nothing is delivered that a row denies, or that none allows.',
 });
 
+const aclEnabled = Type.Boolean({
+  description:
+    'Whether the ACL tables are looked at. While they are not, their rows are kept, and neither allow nor deny anything.',
+});
+
 export const patchBody = Type.Object(
   {
     noMatch: Type.Optional(noMatch),
     denyAction: Type.Optional(denyAction),
     aclSubscribeMatch: Type.Optional(aclSubscribeMatch),
+    aclEnabled: Type.Optional(aclEnabled),
   },
   { ...closed, minProperties: 1 },
 );
 
-const members = { noMatch, denyAction, aclSubscribeMatch, updatedRevision: Type.Integer() };
+const members = {
+  noMatch,
+  denyAction,
+  aclSubscribeMatch,
+  aclEnabled,
+  updatedRevision: Type.Integer(),
+};
 export const settingsSchema = Type.Object(members);
 export const writtenSettingsSchema = Type.Object({ ...members, revision: Type.Integer() });
 
