@@ -228,10 +228,10 @@ describe.each(PROFILES)('access on the %s profile', (profile) => {
       const fresh = {
         name: `fresh-${index}`,
         match: { username: `fresh-${index}` },
-        password: 'p',
+        password: 'password',
       };
       await running.api.expect(201, 'POST', '/api/v1/credentials', fresh);
-      const who = { username: `fresh-${index}`, password: 'p' };
+      const who = { username: `fresh-${index}`, password: 'password' };
       (await open(who, `fresh-${index}`)).destroy();
     }
   });

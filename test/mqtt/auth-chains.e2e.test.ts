@@ -187,13 +187,13 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
 
   it('a removed authenticator takes its users with it, and ends their sessions', async () => {
     await put('global', [passwords()]);
-    const { id } = await add('global', 'p');
-    const client = await open('p');
+    const { id } = await add('global', 'password');
+    const client = await open('password');
     await put('global', []);
     expect(await client.ending()).toMatchObject([{ reasonCode: NOT_AUTHORIZED }]);
     await running.api.expect(404, 'GET', `/api/v1/credentials/${id}`);
     await put('global', [passwords()]);
-    expect(await codeOf('p')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('password')).toBe(NOT_AUTHORIZED);
   });
 
   it('passwords are hashed as the chain says from then on, and older ones go on opening', async () => {
@@ -221,14 +221,14 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
 
   it('nobody comes in unproven unless that was asked for; then as nobody, and to what is for everyone', async () => {
     await put('global', [passwords()]);
-    await add('global', 'p');
+    await add('global', 'password');
     const rules = [{ effect: 'allow', action: 'all', topicFilter: 'theirs' }];
     const path = `/api/v1/acl/usernames/${name}?wait=enforced`;
     await running.api.expect(200, 'PUT', path, { rules });
     await put(LISTENER, [passwords()], true);
     expect(await codeOf(undefined, '')).toBe(NOT_AUTHORIZED);
     await put(LISTENER, [passwords({ enabled: false })], true);
-    const nobody = await open('p');
+    const nobody = await open('password');
     expect(await may(nobody, 'anyone/x')).toBe(true);
     expect(await may(nobody, 'theirs')).toBe(false);
     expect(await codeOf(undefined, '')).toBe(0);
@@ -246,12 +246,12 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
         ...{ kind: 'username', value: name },
       },
     );
-    expect(await codeOf('p')).toBe(BANNED);
+    expect(await codeOf('password')).toBe(BANNED);
     await running.api.expect(204, 'DELETE', `/api/v1/bans/${ban.id}?wait=enforced`);
     await put(LISTENER, []);
     expect(await nobody.ending()).toMatchObject([{ reasonCode: NOT_AUTHORIZED }]);
     await client.ping();
-    expect(await may(await open('p'), 'theirs')).toBe(true);
+    expect(await may(await open('password'), 'theirs')).toBe(true);
     expect(await codeOf(undefined, '')).toBe(NOT_AUTHORIZED);
   });
 });

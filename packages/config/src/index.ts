@@ -25,6 +25,7 @@ export {
   natsSection,
   adminNatsSection,
   opsSection,
+  passwordPolicySection,
   policyClientSection,
   telemetrySection,
   TOKEN_LENGTH_MIN,

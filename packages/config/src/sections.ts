@@ -109,6 +109,30 @@ export const maxStalenessSeconds = Type.Number({
   maximum: 3600,
 });
 
+/** Bounds of a rule of the password policy, and what it is when nobody says it. */
+interface PasswordRules {
+  readonly defaults: Readonly<Record<'min' | 'lower' | 'upper' | 'numeric' | 'symbol', number>>;
+  readonly maximum: number;
+}
+
+/** What passwords that people choose must have; the same in every process that looks at one. */
+export const passwordPolicySection = ({ defaults, maximum }: PasswordRules) => {
+  const rule = (name: keyof PasswordRules['defaults'], what: string) =>
+    Type.Integer({
+      description: `Fewest ${what} of a password that somebody chooses; 0 asks for none.`,
+      default: defaults[name],
+      minimum: 0,
+      maximum,
+    });
+  return Type.Object({
+    min: rule('min', 'characters (code points)'),
+    lower: rule('lower', 'lower-case letters (Ll)'),
+    upper: rule('upper', 'upper-case letters (Lu)'),
+    numeric: rule('numeric', 'decimal digits (Nd)'),
+    symbol: rule('symbol', 'punctuation marks and symbols (P*, S*)'),
+  });
+};
+
 /** The deployment key, under which every verifier is sealed. */
 export const deploymentKey = Type.String({
   description: 'Deployment key: 32 random bytes in base64; the same in every process.',

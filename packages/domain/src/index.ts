@@ -198,6 +198,16 @@ export {
   type OperatorRole,
 } from './operator.ts';
 export {
+  DEFAULT_PASSWORD_POLICY,
+  failedPasswordRules,
+  PASSWORD_RULE_MAX,
+  PASSWORD_RULES,
+  type PasswordPolicy,
+  type PasswordRule,
+  passwordRulesText,
+  withLengthMin,
+} from './password-policy.ts';
+export {
   type Permission,
   PERMISSION_CONTEXTS,
   PERMISSION_ID_BYTES_MAX,

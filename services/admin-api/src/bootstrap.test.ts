@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DEFAULT_PASSWORD_POLICY } from '@sallyport/domain';
 import { isOperational } from '@sallyport/errors';
 import { CommandExecutor, MemoryEventLog } from '@sallyport/event-log';
 import { ReadModel } from '@sallyport/read-model';
@@ -21,7 +22,9 @@ async function replica() {
   const path = join(folder, `${randomBytes(8).toString('hex')}.sqlite`);
   const model = await ReadModel.open({ path, log, onFailure: () => undefined });
   models.push(model);
-  return { model, executor: new CommandExecutor({ log, model }), hasher, secretBox, clock };
+  const executor = new CommandExecutor({ log, model });
+  const passwordPolicy = DEFAULT_PASSWORD_POLICY;
+  return { model, executor, hasher, secretBox, clock, passwordPolicy };
 }
 
 beforeEach(() => {
@@ -68,6 +71,31 @@ describe('the first start', () => {
     const config = { adminPassword: 'from the configuration', adminEmail: 'a@example.org' };
     expect(await bootstrap(config, ports)).toEqual({ administratorAdded: true });
     expect(ports.model.reads.operatorByLogin('a@example.org')?.name).toBe('admin');
+  });
+
+  it('refuses a password that fails the policy, and names every rule', async () => {
+    const policy = { min: 20, lower: 1, upper: 1, numeric: 1, symbol: 0 };
+    const ports = { ...(await replica()), passwordPolicy: policy };
+    const first = bootstrap({ adminPassword: 'twelve chars' }, ports);
+    const failure = await first.catch((error: unknown) => error);
+    expect(isOperational(failure, 'config_invalid')).toBe(true);
+    const why =
+      'must have at least 20 characters (min), 1 upper-case letter (upper), 1 digit (numeric)';
+    expect(String(failure)).toContain(`bootstrap.adminPassword ${why}`);
+    expect(String(failure)).not.toContain('twelve');
+    expect(await log.head()).toBe(0);
+    const good = { adminPassword: 'Twenty characters, 1 digit' };
+    expect((await bootstrap(good, ports)).administratorAdded).toBe(true);
+    // Of a later start: the administrator has another one by then.
+    expect(await bootstrap({ adminPassword: 'twelve chars' }, ports)).toEqual({
+      administratorAdded: false,
+    });
+  });
+
+  it('asks nothing of the password that it makes', async () => {
+    const policy = { min: 256, lower: 0, upper: 0, numeric: 0, symbol: 256 };
+    const first = await bootstrap({}, { ...(await replica()), passwordPolicy: policy });
+    expect(first.generatedPassword).toBeDefined();
   });
 
   it('of replicas that start at once makes one administrator and one key; one knows the password', async () => {

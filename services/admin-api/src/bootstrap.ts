@@ -1,5 +1,10 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import type { Actor } from '@sallyport/domain';
+import {
+  type Actor,
+  failedPasswordRules,
+  type PasswordPolicy,
+  passwordRulesText,
+} from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { sealingContext } from '@sallyport/secrets';
 import { API_SECRET_LENGTH_MIN, type BootstrapConfig } from './config.ts';
@@ -19,12 +24,15 @@ export interface Bootstrapped {
   readonly generatedPassword?: string;
 }
 
-type BootstrapPorts = Pick<AdminApiPorts, 'executor' | 'model' | 'hasher' | 'secretBox' | 'clock'>;
+type BootstrapPorts = Pick<
+  AdminApiPorts,
+  'executor' | 'model' | 'hasher' | 'secretBox' | 'clock' | 'passwordPolicy'
+>;
 
 /**
  * Makes the first administrator when no operator exists, and the API key of the configuration when it was never made.
  * Of several replicas that start at once one wins, and the others carry on.
- * @throws OperationalError `config_invalid` for half an API key
+ * @throws OperationalError `config_invalid` for half an API key, and for a first password that fails the policy
  */
 export async function bootstrap(
   config: BootstrapConfig,
@@ -46,9 +54,10 @@ export async function bootstrap(
 
 async function addAdministrator(
   { adminPassword, adminEmail }: BootstrapConfig,
-  { executor, model, hasher, secretBox, clock }: BootstrapPorts,
+  { executor, model, hasher, secretBox, clock, passwordPolicy }: BootstrapPorts,
 ): Promise<Bootstrapped> {
   if (model.reads.operatorCount() > 0) return { administratorAdded: false };
+  if (adminPassword !== undefined) checkFirstPassword(passwordPolicy, adminPassword);
   const password = adminPassword ?? randomBytes(BOOTSTRAP_PASSWORD_BYTES).toString('base64url');
   const id = randomUUID();
   const verifier = await hasher.hashPassword(password);
@@ -78,6 +87,14 @@ async function addAdministrator(
     administratorAdded: true,
     ...(adminPassword === undefined ? { generatedPassword: password } : {}),
   };
+}
+
+/** Not of a later start: a policy that has become stricter since asks nothing of passwords that are there. */
+function checkFirstPassword(policy: PasswordPolicy, password: string): void {
+  const rules = failedPasswordRules(policy, password);
+  if (rules.length === 0) return;
+  const why = passwordRulesText(policy, rules);
+  throw new OperationalError('config_invalid', `bootstrap.adminPassword ${why}`);
 }
 
 /** A key that was made once is not made again: removing it must outlast the next restart. */

@@ -25,6 +25,16 @@ describe('the configuration', () => {
     expect(without).toThrow('policy.token');
   });
 
+  it('asks five characters of passwords, or what is said', () => {
+    const off = { lower: 0, upper: 0, numeric: 0, symbol: 0 };
+    expect(load({}).passwordPolicy).toEqual({ min: 5, ...off });
+    const said = load({
+      SALLYPORT_PASSWORD_POLICY__MIN: '0',
+      SALLYPORT_PASSWORD_POLICY__NUMERIC: '256',
+    });
+    expect(said.passwordPolicy).toEqual({ ...off, min: 0, numeric: 256 });
+  });
+
   it('takes the environment that a cluster sets', () => {
     const config = load({
       SALLYPORT_OPS__LISTEN: '127.0.0.1:9101',
@@ -54,6 +64,12 @@ describe('the configuration', () => {
     [{ SALLYPORT_NATS__USER: 'x' }, 'nats.password'],
     [{ SALLYPORT_NATS__NODES_USER: 'x' }, 'nats.nodesPassword'],
     [{ SALLYPORT_POLICY__KEY_FILE: 'x' }, 'policy.certFile'],
+    [{ SALLYPORT_PASSWORD_POLICY__LENGTH: '8' }, 'SALLYPORT_PASSWORD_POLICY__LENGTH: unknown key'],
+    [{ SALLYPORT_PASSWORD_POLICY__MIN: '-1' }, 'SALLYPORT_PASSWORD_POLICY__MIN: must be >= 0'],
+    [{ SALLYPORT_PASSWORD_POLICY__LOWER: '1.5' }, 'LOWER: must be integer'],
+    [{ SALLYPORT_PASSWORD_POLICY__UPPER: 'two' }, 'UPPER: is not a number'],
+    [{ SALLYPORT_PASSWORD_POLICY__NUMERIC: '257' }, 'NUMERIC: must be <= 256'],
+    [{ SALLYPORT_PASSWORD_POLICY__SYMBOL: '' }, 'SYMBOL: is empty'],
   ])('refuses %j', (env, named) => {
     expect(() => load(env)).toThrow(named);
   });

@@ -7,9 +7,11 @@ import {
   ListenAddress,
   maxStalenessSeconds,
   opsSection,
+  passwordPolicySection,
   policyClientSection,
   telemetrySection,
 } from '@sallyport/config';
+import { DEFAULT_PASSWORD_POLICY, PASSWORD_RULE_MAX } from '@sallyport/domain';
 import { Type } from 'typebox';
 import { OPERATOR_PASSWORD_LENGTH_MIN } from './routes/operators/schema.ts';
 
@@ -98,6 +100,12 @@ export const bootstrapSection = Type.Object({
   ),
 });
 
+/** The password policy; the standalone profile has the same section. */
+export const chosenPasswordsSection = passwordPolicySection({
+  defaults: DEFAULT_PASSWORD_POLICY,
+  maximum: PASSWORD_RULE_MAX,
+});
+
 export const adminApiConfigSchema = Type.Object({
   dataDir: Type.String({
     description: 'Folder of the read model; may be lost, is rebuilt from the log.',
@@ -105,6 +113,7 @@ export const adminApiConfigSchema = Type.Object({
   }),
   http: httpSection,
   bootstrap: bootstrapSection,
+  passwordPolicy: chosenPasswordsSection,
   enforcement: Type.Object({ maxStalenessSeconds }),
   log: Type.Object({
     replicas: Type.Optional(

@@ -6,6 +6,7 @@ export {
   type BootstrapConfig,
   bootstrapSection,
   checkAdminApiConfig,
+  chosenPasswordsSection,
   type HttpConfig,
   httpSection,
 } from './config.ts';

@@ -86,7 +86,9 @@ async function openPorts(config: AdminApiConfig, logger: Logger): Promise<Opened
     await log[Symbol.asyncDispose]();
     await connection.close();
   };
-  return { log, registry, calls, model, policy, secretBox, hasher, executor, clock, close };
+  const { passwordPolicy } = config;
+  const secrets = { secretBox, hasher, passwordPolicy };
+  return { log, registry, calls, model, policy, ...secrets, executor, clock, close };
 }
 
 function tlsOf({ caFile, certFile, keyFile }: AdminApiConfig['policy']) {

@@ -1,4 +1,5 @@
 import type { CommandExecutor, DecisionModel, EventLog } from '@sallyport/event-log';
+import type { PasswordPolicy } from '@sallyport/domain';
 import type { NodeCalls, NodeRegistry } from '@sallyport/node-registry';
 import type { PolicyClient } from '@sallyport/policy-client';
 import type { Lists, Snapshot } from '@sallyport/read-model';
@@ -32,6 +33,8 @@ export interface AdminApiPorts {
   readonly policy: PolicyClient;
   readonly secretBox: SecretBox;
   readonly hasher: SecretHasher;
+  /** Of passwords that people choose from now on. */
+  readonly passwordPolicy: PasswordPolicy;
   readonly telemetry: AdminTelemetry;
   /** Milliseconds since 1970. */
   readonly clock: () => number;

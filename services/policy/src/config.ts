@@ -7,9 +7,11 @@ import {
   natsSection,
   opsSection,
   parseListenAddress,
+  passwordPolicySection,
   telemetrySection,
   TOKEN_LENGTH_MIN,
 } from '@sallyport/config';
+import { DEFAULT_PASSWORD_POLICY, PASSWORD_RULE_MAX } from '@sallyport/domain';
 import { Type } from 'typebox';
 
 const file = (description: string) => Type.Optional(Type.String({ description }));
@@ -34,6 +36,10 @@ export const policyConfigSchema = Type.Object({
     certFile: file('PEM file of the server certificate; turns TLS on.'),
     keyFile: file('PEM file of its key.'),
     clientCaFile: file('PEM file of the authorities that sign the certificates of callers.'),
+  }),
+  passwordPolicy: passwordPolicySection({
+    defaults: DEFAULT_PASSWORD_POLICY,
+    maximum: PASSWORD_RULE_MAX,
   }),
   secrets: Type.Object({ key: deploymentKey }),
   nats: natsSection,

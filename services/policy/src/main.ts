@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { loadConfig, parseConnectAddress, redacted } from '@sallyport/config';
+import type { PasswordPolicy } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import {
   LOG_STREAM_NAME,
@@ -43,6 +44,7 @@ function openBehind({
   readonly box: SecretBox;
   readonly hasher: SecretHasher;
   readonly logger: Logger;
+  readonly passwordPolicy: PasswordPolicy;
 }): { readonly rehasher: Rehasher; readonly recorder: RegistrationRecorder } {
   const say = async (subject: string, message: string): Promise<void> => {
     await Promise.resolve();
@@ -106,7 +108,9 @@ async function main(config: PolicyConfig): Promise<void> {
   parts.model = model;
   const box = SecretBox.fromBase64(config.secrets.key);
   const hasher = new SecretHasher(box);
-  const { rehasher, recorder } = openBehind({ connection, model, box, hasher, logger });
+  const { passwordPolicy } = config;
+  const ports = { connection, model, box, hasher, logger, passwordPolicy };
+  const { rehasher, recorder } = openBehind(ports);
   const behind = { imported: rehasher, refused: recorder };
   const policy = new PolicyService({ model, box, hasher, clock, ...behind });
   const grpc = await startGrpcServer(policy, config.grpc, logger);

@@ -1,4 +1,9 @@
-import { adminConfigCheck, bootstrapSection, httpSection } from '@sallyport/admin-api';
+import {
+  adminConfigCheck,
+  bootstrapSection,
+  chosenPasswordsSection,
+  httpSection,
+} from '@sallyport/admin-api';
 import { checkMqttConfig, enforcementSection, mqttSection } from '@sallyport/broker';
 import {
   type ConfigOf,
@@ -17,6 +22,7 @@ export const standaloneConfigSchema = Type.Object({
   }),
   http: httpSection,
   bootstrap: bootstrapSection,
+  passwordPolicy: chosenPasswordsSection,
   mqtt: mqttSection,
   enforcement: enforcementSection,
   sessions: Type.Object({

@@ -57,7 +57,8 @@ async function openControlPlane(config: StandaloneConfig, logger: Logger): Promi
   });
   const hasher = new SecretHasher(box);
   const executor = new CommandExecutor({ log, model });
-  const parts = { box, hasher, logger, clock };
+  const { passwordPolicy } = config;
+  const parts = { box, hasher, logger, clock, passwordPolicy };
   const imported = new Rehasher({
     ...parts,
     store: (secrets) => writeRehashes({ executor, clock }, secrets),
@@ -122,6 +123,7 @@ async function main(config: StandaloneConfig): Promise<void> {
     calls,
     clock,
     ops,
+    passwordPolicy: config.passwordPolicy,
     telemetry: { logger, tracing: config.telemetry.otlpUrl !== undefined },
   };
   const { generatedPassword } = await bootstrap(config.bootstrap, adminPorts);

@@ -10,6 +10,7 @@ import { importedVerifier, type PasswordHash, sealingContext } from '@sallyport/
 import type { ApiContext } from '../http/context.ts';
 import { createChecker } from '../http/validation.ts';
 import type { CommandInputs } from '../http/write.ts';
+import { checkChosenPassword } from '../passwords.ts';
 import { algorithmFor, createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
 import {
   checkSecretMembers,
@@ -72,7 +73,12 @@ export class CredentialRows implements RowPreparer {
   }
 
   async #added(body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
-    const slow = body.password !== undefined || (body.scram?.length ?? 0) > 0;
+    const { passwordPolicy } = this.#context.ports;
+    const { password } = body;
+    if (password !== undefined) {
+      checkChosenPassword(passwordPolicy, password, 'credential_invalid');
+    }
+    const slow = password !== undefined || (body.scram?.length ?? 0) > 0;
     const failure = slow ? this.#failureWithout(body, inputs) : undefined;
     if (failure !== undefined) return { row: { failure } };
     if (slow && this.#dry)

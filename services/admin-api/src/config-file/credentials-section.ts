@@ -14,6 +14,7 @@ import { pages } from '../bulk/pages.ts';
 import type { ApiContext } from '../http/context.ts';
 import { defaulted } from '../http/list-query.ts';
 import type { CommandInputs } from '../http/write.ts';
+import { checkChosenPassword } from '../passwords.ts';
 import { exportedFields } from '../routes/credentials/export.ts';
 import { algorithmFor, createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
 import { type CreateBody, placeholder, prepareCredential } from '../routes/credentials/prepare.ts';
@@ -99,7 +100,10 @@ export const credentialsSection = listSection<Entry, Credential>({
   compare(entry, present, against) {
     checkScram(entry);
     const roles = rolesOf(entry, against);
-    if (present === undefined) return creation(entry, roles, against);
+    if (present === undefined) {
+      checkPassword(entry, against);
+      return creation(entry, roles, against);
+    }
     return update(entry, present, roles, against);
   },
   remove: ({ id, updatedRevision: ifRevision }) => ({
@@ -119,6 +123,15 @@ function checkScram({ scram, password }: Entry): void {
   if ((scram?.length ?? 0) === 0 || password !== undefined) return;
   const detail = 'needs a password, because keys are made from it';
   throw entryProblem('invalid_request', '/scram', detail);
+}
+
+/** Here, so that a plan says it too. A password that opens the credential already stays, whatever it is. */
+function checkPassword(
+  { password }: Entry,
+  { context: { ports } }: Pick<ComparedWith, 'context'>,
+): void {
+  if (password === undefined) return;
+  checkChosenPassword(ports.passwordPolicy, password, 'credential_invalid');
 }
 
 function rolesOf({ access: sent }: Entry, { references }: ComparedWith): readonly Reference[] {
@@ -201,6 +214,7 @@ async function update(
   const wanted = comparedFields(entry, present);
   const before = { kind: present.kind, ...writtenFields(present, context.ports.model.reads) };
   const newSecret = password !== undefined && !(await proves(context, present, password, at));
+  if (newSecret) checkPassword(entry, { context });
   const fields = [...fieldChanges(before, wanted)];
   if (newSecret) fields.push({ pointer: '/password', before: HIDDEN, after: HIDDEN });
   if (fields.length === 0) return undefined;

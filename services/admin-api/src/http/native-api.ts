@@ -16,6 +16,7 @@ import { groupRuleRoutes } from '../routes/group-rules/routes.ts';
 import { groupRoutes } from '../routes/groups/routes.ts';
 import { nodeRoutes } from '../routes/nodes/routes.ts';
 import { operatorRoutes } from '../routes/operators/routes.ts';
+import { passwordPolicyRoutes } from '../routes/password-policy/routes.ts';
 import { registrationRoutes } from '../routes/registration/routes.ts';
 import { roleRoutes } from '../routes/roles/routes.ts';
 import { settingRoutes } from '../routes/settings/routes.ts';
@@ -50,6 +51,7 @@ const resources: readonly Routes[] = [
   connectionRoutes,
   authChainRoutes,
   registrationRoutes,
+  passwordPolicyRoutes,
 ];
 
 /** The routes below `/api/v1`, with what all of them have in common. */

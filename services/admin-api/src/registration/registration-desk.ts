@@ -2,13 +2,16 @@ import { randomUUID } from 'node:crypto';
 import {
   isRegistrationOpen,
   liveRegistration,
+  type PasswordPolicy,
   REGISTRATION_PASSWORD_LENGTH_MIN,
   type RegistrationAsked,
+  withLengthMin,
 } from '@sallyport/domain';
-import { makeRegistration, SECRET_BYTES_MAX } from '@sallyport/secrets';
+import { makeRegistration } from '@sallyport/secrets';
 import { RefusedError, refused } from '../http/problems.ts';
 import { RateLimit } from '../http/rate-limit.ts';
 import type { ReadBarrier } from '../http/read-barrier.ts';
+import { checkChosenPassword } from '../passwords.ts';
 import type { AdminApiPorts } from '../ports.ts';
 import { REGISTRATION_ACTOR } from './registration-writer.ts';
 
@@ -30,7 +33,10 @@ export interface RegistrationRequest {
 export type Registered =
   { readonly state: 'pending' } | { readonly state: 'granted'; readonly certificate?: string };
 
-type DeskPorts = Pick<AdminApiPorts, 'executor' | 'model' | 'secretBox' | 'hasher' | 'clock'>;
+type DeskPorts = Pick<
+  AdminApiPorts,
+  'executor' | 'model' | 'secretBox' | 'hasher' | 'clock' | 'passwordPolicy'
+>;
 
 /**
  * Where strangers ask for access, and ask again until it is decided: for every API that lets them.
@@ -40,10 +46,12 @@ export class RegistrationDesk {
   readonly #ports: DeskPorts;
   readonly #barrier: Pick<ReadBarrier, 'pass'>;
   readonly #rate: RateLimit;
+  readonly #policy: PasswordPolicy;
 
   constructor(ports: DeskPorts, barrier: Pick<ReadBarrier, 'pass'>) {
     this.#ports = ports;
     this.#barrier = barrier;
+    this.#policy = withLengthMin(ports.passwordPolicy, REGISTRATION_PASSWORD_LENGTH_MIN);
     const perSecond = REGISTRATIONS_PER_MINUTE_MAX / 60;
     this.#rate = new RateLimit(perSecond, ports.clock, REGISTRATIONS_PER_MINUTE_MAX);
   }
@@ -63,7 +71,7 @@ export class RegistrationDesk {
    */
   async register(request: RegistrationRequest): Promise<Registered> {
     const { executor, model, secretBox: box, hasher, clock } = this.#ports;
-    checkPassword(request.password);
+    checkChosenPassword(this.#policy, request.password, 'registration_invalid');
     await this.#barrier.pass();
     // While nobody may ask, and this one has not asked before, it costs no hash to say so.
     if (!this.#mayBeKnown(request.username)) throw refused('registration_locked');
@@ -96,16 +104,4 @@ export class RegistrationDesk {
       reads.registrationsOf(username).length > 0
     );
   }
-}
-
-/** Not in the domain, which sees no passwords. */
-function checkPassword(password: string): void {
-  const problem =
-    [...password].length < REGISTRATION_PASSWORD_LENGTH_MIN
-      ? `must have at least ${REGISTRATION_PASSWORD_LENGTH_MIN} characters`
-      : Buffer.byteLength(password) > SECRET_BYTES_MAX
-        ? `must be at most ${SECRET_BYTES_MAX} bytes of UTF-8`
-        : undefined;
-  if (problem === undefined) return;
-  throw refused('registration_invalid', { problems: [{ pointer: '/password', detail: problem }] });
 }

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { OperatorRole } from '@sallyport/domain';
+import { DEFAULT_PASSWORD_POLICY, type OperatorRole, type PasswordPolicy } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import { CommandExecutor, MemoryEventLog } from '@sallyport/event-log';
 
@@ -109,7 +109,11 @@ export class World implements AsyncDisposable {
 
   /** `replicaOf` opens a second process on the same log. */
   static async open(
-    options: { readonly http?: Partial<HttpConfig>; readonly replicaOf?: World } = {},
+    options: {
+      readonly http?: Partial<HttpConfig>;
+      readonly passwordPolicy?: Partial<PasswordPolicy>;
+      readonly replicaOf?: World;
+    } = {},
   ): Promise<World> {
     const world = new World(options.replicaOf);
     world.model = await ReadModel.open({
@@ -121,6 +125,8 @@ export class World implements AsyncDisposable {
     world.executor = new CommandExecutor({ log, model });
     const clock = () => world.now;
     const { executor, hasher, box: secretBox } = world;
+    const passwordPolicy = { ...DEFAULT_PASSWORD_POLICY, ...options.passwordPolicy };
+    const secrets = { hasher, secretBox, passwordPolicy };
     await bootstrap(
       {
         adminPassword: ADMIN_PASSWORD,
@@ -128,7 +134,7 @@ export class World implements AsyncDisposable {
         apiKey: API_KEY,
         apiSecret: API_SECRET,
       },
-      { executor, model, hasher, secretBox, clock },
+      { executor, model, ...secrets, clock },
     );
     const logger = createLogger({
       level: 'trace',
@@ -138,7 +144,7 @@ export class World implements AsyncDisposable {
     const telemetry = { logger, tracing: false };
     world.api = await createAdminApi(
       { http: { ...HTTP, ...options.http } },
-      { executor, model, log, registry, calls, policy, secretBox, hasher, telemetry, clock },
+      { executor, model, log, registry, calls, policy, ...secrets, telemetry, clock },
     );
     world.conformance = new Conformance(world.api.app.swagger());
     return world;

@@ -1,4 +1,6 @@
 import {
+  DEFAULT_PASSWORD_POLICY,
+  type PasswordPolicy,
   REGISTRATION_ATTEMPTS_MAX,
   REGISTRATION_PENDING_MS,
   REGISTRATION_SEEN_INTERVAL_MS,
@@ -30,7 +32,12 @@ beforeEach(async () => {
   [told, hashed] = [[], []];
   store = (attempts) => world.run({ type: 'RecordRegistrations', data: { attempts } });
   hash = (username, password) => Promise.resolve(`$argon2id$${username}$${password}`);
-  recorder = new RegistrationRecorder({
+  recorder = recorderWith(DEFAULT_PASSWORD_POLICY);
+});
+/** As a replica has it whose configuration says so. */
+const recorderWith = (passwordPolicy: PasswordPolicy) =>
+  new RegistrationRecorder({
+    passwordPolicy,
     box: world.box,
     hasher: {
       hashPasswordOf: (username, password) => {
@@ -47,7 +54,6 @@ beforeEach(async () => {
     logger: { warn: () => undefined },
     clock: () => world.now,
   });
-});
 afterEach(async () => {
   vi.useRealTimers();
   await recorder[Symbol.asyncDispose]();
@@ -105,6 +111,28 @@ describe('a refused connection', () => {
     refuse('abc', '\u{1f600}2345');
     await turns();
     expect(names()).toEqual(['abc']);
+  });
+
+  it('is nothing with a password that fails the policy', async () => {
+    await open();
+    const policy = { ...DEFAULT_PASSWORD_POLICY, min: 6, upper: 1 };
+    await using strict = recorderWith(policy);
+    for (const password of ['password', 'Five5']) {
+      strict.refused(facts('c', 'agent-7'), bytes(password));
+    }
+    await turns();
+    expect([told, hashed]).toEqual([[], []]);
+    strict.refused(facts('c', 'agent-7'), bytes('Passwd'));
+    await turns();
+    expect(names()).toEqual(['agent-7']);
+  });
+
+  it('needs five characters also where the policy asks for none', async () => {
+    await open();
+    await using lax = recorderWith({ ...DEFAULT_PASSWORD_POLICY, min: 0 });
+    lax.refused(facts('c', 'agent-7'), bytes('four'));
+    await turns();
+    expect([told, hashed]).toEqual([[], []]);
   });
 
   it('is nothing under a name that any credential has, and costs no hash', async () => {

@@ -1,7 +1,9 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import {
   addressOfPeer,
+  failedPasswordRules,
   isRegistrationOpen,
+  type PasswordPolicy,
   pendingRegistrations,
   REGISTRATION_ATTEMPTS_MAX,
   REGISTRATION_PASSWORD_LENGTH_MIN,
@@ -10,6 +12,7 @@ import {
   type RegistrationAttempt,
   type RegistrationReads,
   REGISTRATIONS_PENDING_MAX,
+  withLengthMin,
 } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import type { Facts } from '@sallyport/rules';
@@ -38,6 +41,8 @@ export interface RegistrationRecorderOptions {
     | 'registrationsOf'
     | 'usernameTaken'
   >;
+  /** Of what passwords must have; one that has not is not taken up. */
+  readonly passwordPolicy: PasswordPolicy;
   /**
    * Has them written to the log by whoever may. Rejects with an `OperationalError` when that is not possible now; may be given the same
    * again later.
@@ -75,6 +80,7 @@ interface Known extends Tries {
  */
 export class RegistrationRecorder implements RefusedConnections, AsyncDisposable {
   readonly #options: RegistrationRecorderOptions;
+  readonly #policy: PasswordPolicy;
   readonly #key = randomBytes(32);
   /** By `#keyOf`, like `#known`. */
   readonly #waiting = new Map<string, Waiting>();
@@ -85,6 +91,7 @@ export class RegistrationRecorder implements RefusedConnections, AsyncDisposable
 
   constructor(options: RegistrationRecorderOptions) {
     this.#options = options;
+    this.#policy = withLengthMin(options.passwordPolicy, REGISTRATION_PASSWORD_LENGTH_MIN);
   }
 
   refused(facts: Facts, password: Uint8Array | undefined): void {
@@ -92,7 +99,7 @@ export class RegistrationRecorder implements RefusedConnections, AsyncDisposable
     const { username, certificate } = facts;
     // Where a certificate is needed nobody gets in by what could be registered here; where one is shown it is what they mean.
     if (username === undefined || password === undefined || certificate !== undefined) return;
-    if (!isLongEnough(username, password)) return;
+    if (!mayBeRegistered(this.#policy, username, password)) return;
     const key = this.#keyOf(username, password);
     const tries = this.#waiting.get(key) ?? this.#known.get(key);
     if (tries !== undefined) this.#repeated(tries, facts);
@@ -252,12 +259,12 @@ function attemptOf({ secret, count: tries, clientId, peer }: Known): Registratio
   };
 }
 
-/** In characters. A password that is no text could not be set or typed by anybody: it is left out. */
-function isLongEnough(username: string, password: Uint8Array): boolean {
+/** A password that is no text could not be set or typed by anybody: it is left out. */
+function mayBeRegistered(policy: PasswordPolicy, username: string, password: Uint8Array): boolean {
   if ([...username].length < REGISTRATION_USERNAME_LENGTH_MIN) return false;
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(password);
-    return [...text].length >= REGISTRATION_PASSWORD_LENGTH_MIN;
+    return failedPasswordRules(policy, text).length === 0;
   } catch {
     return false; // Not UTF-8.
   }

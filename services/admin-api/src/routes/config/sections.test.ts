@@ -324,7 +324,7 @@ describe('a refusal', () => {
     ],
     [
       'a password',
-      { credentials: [device('a', { password: 'x\u0001', scram: ['SCRAM-SHA-256'] })] },
+      { credentials: [device('a', { password: 'canary\u0001', scram: ['SCRAM-SHA-256'] })] },
       '422 credential_invalid /credentials/0/password',
     ],
     [

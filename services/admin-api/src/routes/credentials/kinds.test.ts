@@ -246,7 +246,7 @@ describe('a secret for SCRAM only', () => {
   });
 
   it('is kept in no other form', async () => {
-    const sent = credential({ password: 'p', scramOnly: true, scram: ['SCRAM-SHA-512'] });
+    const sent = credential({ password: 'pass phrase', scramOnly: true, scram: ['SCRAM-SHA-512'] });
     const { status, body } = await admin.post(BASE, sent);
     expect(status).toBe(201);
     expect(body.secrets[0]).toMatchObject({ scram: ['SCRAM-SHA-512'], scramOnly: true });

@@ -6,6 +6,7 @@ import {
   type HashAlgorithm,
   isLive,
   memberOf,
+  type PasswordPolicy,
   saslprep,
   type ScramKeys,
   type ScramMechanism,
@@ -16,13 +17,13 @@ import {
   BCRYPT_PASSWORD_BYTES_MAX,
   importedVerifier,
   type PasswordHash,
-  SECRET_BYTES_MAX,
   sealingContext,
 } from '@sallyport/secrets';
 import type { ApiContext } from '../../http/context.ts';
 import { lookupsOf } from '../../http/one-object.ts';
 import { refused } from '../../http/problems.ts';
 import type { CommandInputs } from '../../http/write.ts';
+import { checkChosenPassword } from '../../passwords.ts';
 
 export const credentials = lookupsOf<Credential>(
   (reads, id) => reads.credential(id),
@@ -70,7 +71,7 @@ export function presentMechanisms(credential: Credential, at: number): readonly 
   return present?.scram?.map((one) => one.mechanism) ?? [];
 }
 
-/** @throws RefusedError `credential_invalid` when a password is too long, or cannot be used with SCRAM */
+/** @throws RefusedError `credential_invalid` when a password is too long, fails the policy, or cannot be used with SCRAM */
 export async function createSecret(
   { ports }: ApiContext,
   wanted: NewSecret,
@@ -79,7 +80,7 @@ export async function createSecret(
   const { credentialId, password, mechanisms, username = '', scramOnly = false } = wanted;
   checkCombination(wanted);
   if (wanted.passwordHash !== undefined) return importedSecret(ports, wanted, inputs);
-  if (password !== undefined) checkPassword(password, wanted);
+  if (password !== undefined) checkPassword(ports.passwordPolicy, password, wanted);
   const { secret: text, verifier } = await textOf(ports, wanted);
   const context = sealingContext({ kind: 'credential', id: credentialId });
   const scram: ScramKeys[] = [];
@@ -143,14 +144,13 @@ function importedSecret(
 }
 
 function checkPassword(
+  policy: PasswordPolicy,
   password: string,
   { mechanisms, algorithm }: Pick<NewSecret, 'mechanisms' | 'algorithm'>,
 ): void {
   const refuse = (detail: string): Error =>
     refused('credential_invalid', { problems: [{ pointer: '/password', detail }] });
-  if (Buffer.byteLength(password) > SECRET_BYTES_MAX) {
-    throw refuse(`must be at most ${SECRET_BYTES_MAX} bytes of UTF-8`);
-  }
+  checkChosenPassword(policy, password, 'credential_invalid');
   const bytes = Buffer.byteLength(password);
   if (algorithm?.name === 'bcrypt' && bytes > BCRYPT_PASSWORD_BYTES_MAX) {
     throw refuse(`must be at most ${BCRYPT_PASSWORD_BYTES_MAX} bytes of UTF-8 for bcrypt`);

@@ -1,14 +1,15 @@
-import { evolveOperator, type Operator } from '@sallyport/domain';
+import { evolveOperator, type Operator, withLengthMin } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
-import { SECRET_BYTES_MAX, sealingContext } from '@sallyport/secrets';
+import { sealingContext } from '@sallyport/secrets';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
 import { lookupsOf, registerGetOne, registerRemoveOne } from '../../http/one-object.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
-import { refused } from '../../http/problems.ts';
+import { checkChosenPassword } from '../../passwords.ts';
 import {
   createBody,
   emptyQuery,
   idParams,
+  OPERATOR_PASSWORD_LENGTH_MIN,
   operatorListSchema,
   operatorSchema,
   operatorView,
@@ -31,11 +32,9 @@ export const operatorRoutes: Routes = (app, context) => {
 const operators = lookupsOf<Operator>((reads, id) => reads.operator(id), 'operator_not_found');
 
 async function sealedPassword(context: ApiContext, id: string, password: string): Promise<string> {
-  if (Buffer.byteLength(password) > SECRET_BYTES_MAX) {
-    const detail = `must be at most ${SECRET_BYTES_MAX} bytes of UTF-8`;
-    throw refused('operator_invalid', { problems: [{ pointer: '/password', detail }] });
-  }
-  const { hasher, secretBox } = context.ports;
+  const { hasher, secretBox, passwordPolicy } = context.ports;
+  const policy = withLengthMin(passwordPolicy, OPERATOR_PASSWORD_LENGTH_MIN);
+  checkChosenPassword(policy, password, 'invalid_request');
   const verifier = await hasher.hashPassword(password);
   return secretBox.seal(verifier, sealingContext({ kind: 'operator', id }));
 }

@@ -12,9 +12,8 @@ const name = Type.String({ minLength: 1, maxLength: NAME_BYTES_MAX });
 const email = Type.String({ minLength: 1, maxLength: NAME_BYTES_MAX });
 const role = Type.Enum([...OPERATOR_ROLES]);
 const password = Type.String({
-  minLength: OPERATOR_PASSWORD_LENGTH_MIN,
   maxLength: SECRET_BYTES_MAX,
-  description: `At least ${OPERATOR_PASSWORD_LENGTH_MIN} characters.`,
+  description: `At least ${OPERATOR_PASSWORD_LENGTH_MIN} characters, and what the password policy asks for.`,
 });
 
 export const createBody = Type.Object(

@@ -43,9 +43,8 @@ export const registerBody = Type.Object(
       maxLength: NAME_BYTES_MAX,
     }),
     password: Type.String({
-      minLength: REGISTRATION_PASSWORD_LENGTH_MIN,
       maxLength: SECRET_BYTES_MAX,
-      description: 'Kept as argon2id.',
+      description: `At least ${REGISTRATION_PASSWORD_LENGTH_MIN} characters, and what the password policy asks for. Kept as argon2id.`,
     }),
     context: Type.Optional(context),
     roles: Type.Optional(roles),
