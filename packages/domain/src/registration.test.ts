@@ -256,6 +256,37 @@ describe('Register', () => {
       .when(register(changes), AT)
       .thenRejected('registration_invalid');
     expect(problems?.[0]?.pointer).toBe(pointer);
+    // Also of who waits already, because what is asked may take the place of what was.
+    if (changes.username !== undefined) return;
+    for (const origin of ['mqtt', 'http'] as const) {
+      given(opened(), commit(requested({ origin })))
+        .when(register(changes), AT + REGISTRATION_SEEN_INTERVAL_MS)
+        .thenRejected('registration_invalid');
+    }
+  });
+
+  it('with a signing request of another key takes the new one, at once', () => {
+    const waits = [opened(), commit(requested({ origin: 'http', asked }))];
+    const { id, count } = anAttempt();
+    const seen = (more: object): DomainEvent => ({
+      type: 'RegistrationSeen',
+      data: { id, count, origin: 'http', ...more },
+    });
+    const anew = { ...asked, csr: 'PEM of another' };
+    given(...waits)
+      .when(register({ asked: anew }), AT)
+      .then(seen({ asked: anew }));
+    given(...waits)
+      .when(register({ asked }), AT)
+      .then();
+    // Who asks for none any more still gets what was asked for.
+    given(...waits)
+      .when(register({ asked: {} }), AT)
+      .then();
+    const without = [opened(), commit(requested({ origin: 'http', asked: {} }))];
+    given(...without)
+      .when(register({ asked }), AT)
+      .then(seen({ asked }));
   });
 
   it('takes as much as it may say', () => {

@@ -341,7 +341,9 @@ function seenAgain(
   at: number,
 ): readonly RegistrationEvent[] {
   const { asked, origin, ...seen } = attempt;
-  const askedNow = origin === 'http' && found.origin === 'mqtt';
+  // A device that has made itself another key can use no certificate for the one before.
+  const csr = asked?.csr ?? found.asked?.csr;
+  const askedNow = origin === 'http' && (found.origin === 'mqtt' || csr !== found.asked?.csr);
   if (!askedNow && at - found.lastSeenAt < REGISTRATION_SEEN_INTERVAL_MS) return [];
   const data = {
     ...seen,
@@ -357,19 +359,24 @@ function decideRegister(
   attempt: RegistrationAttempt,
   at: number,
 ): Decided<RegistrationEvent> {
-  const { id, username } = attempt;
+  const { id } = attempt;
   const found = liveRegistration(reads, id, at);
-  switch (found?.status) {
-    case 'granted':
-      return accept();
-    case 'denied':
-      return accept({ type: 'RegistrationRemoved', data: { id, reason: 'told' } });
-    case 'pending':
-      return accept(...seenAgain(found, attempt, at));
-    default:
+  if (found?.status === 'granted') return accept();
+  if (found?.status === 'denied') {
+    return accept({ type: 'RegistrationRemoved', data: { id, reason: 'told' } });
   }
   const { found: problems } = problemsOf(attempt);
   if (problems.length > 0) return reject('registration_invalid', { problems });
+  if (found?.status === 'pending') return accept(...seenAgain(found, attempt, at));
+  return decideFirst(reads, attempt, at);
+}
+
+function decideFirst(
+  reads: RegistrationReads,
+  attempt: RegistrationAttempt,
+  at: number,
+): Decided<RegistrationEvent> {
+  const { username } = attempt;
   const waits = pendingRegistrations(reads, username, at).length > 0;
   const open = isRegistrationOpen(reads.registrationWindow(), at);
   // Nobody learns who has a credential while the window is closed.

@@ -136,6 +136,11 @@ export const errorFacts = {
   // Registration
   registration_not_found: facts(404, 'NOT_FOUND', 'There is no such request'),
   registration_invalid: facts(400, 'INVALID_ARGUMENT', 'The registration is not valid'),
+  registration_unsigned: facts(
+    409,
+    'FAILED_PRECONDITION',
+    'What is asked to be signed cannot be signed now',
+  ),
   registration_locked: facts(423, 'FAILED_PRECONDITION', 'Nobody may register now'),
   registration_conflict: facts(409, 'ALREADY_EXISTS', 'The user name belongs to somebody else'),
   registration_denied: facts(403, 'PERMISSION_DENIED', 'The registration was denied'),

@@ -239,6 +239,26 @@ function save(folder: string, cert: string, key: string): Issued {
   return { cert, key, certFile, keyFile };
 }
 
+/**
+ * PEM of a signing request, as the program `openssl req` makes it. `more`: arguments of it, such as `-sha1`, or `-addext` and what
+ * is to be added.
+ */
+export async function makeSigningRequest(options: {
+  readonly subject: string;
+  readonly keyPem: string;
+  readonly more?: readonly string[];
+}): Promise<string> {
+  const folder = tempFolder('signing-request');
+  const keyFile = join(folder, 'key.pem');
+  const csrFile = join(folder, 'request.pem');
+  writeFileSync(join(folder, 'openssl.cnf'), CONFIG);
+  writeFileSync(keyFile, options.keyPem);
+  const { subject, more = [] } = options;
+  const what = ['req', '-new', '-utf8', '-key', keyFile, '-subj', subject, ...more];
+  await openssl(folder, [...what, '-out', csrFile]);
+  return readFile(csrFile, 'utf8');
+}
+
 async function openssl(folder: string, args: readonly string[]): Promise<void> {
   const [command = '', ...rest] = args;
   const config = join(folder, 'openssl.cnf');

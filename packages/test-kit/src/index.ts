@@ -1,4 +1,9 @@
-export { CertificateAuthority, type Issued, type IssueOptions } from './certificate-authority.ts';
+export {
+  CertificateAuthority,
+  type Issued,
+  type IssueOptions,
+  makeSigningRequest,
+} from './certificate-authority.ts';
 export {
   type AdminApiNode,
   type BrokerNode,

@@ -100,6 +100,29 @@ export const bootstrapSection = Type.Object({
   ),
 });
 
+/** Longest time for which certificates are made, in days. */
+export const CERTIFICATE_VALIDITY_DAYS_MAX = 3650;
+
+/** What those who are granted access get; the standalone profile has the same section. */
+export const registrationSection = Type.Object({
+  caCertificateFile: Type.Optional(
+    Type.String({
+      description:
+        'PEM file of the authority that signs what a stranger asks to be signed (CSR), once access is granted. Without it such requests are refused. ' +
+        'Listeners trust it only where they are told to.',
+    }),
+  ),
+  caKeyFile: Type.Optional(
+    Type.String({ description: 'PEM file of its private key, unencrypted.' }),
+  ),
+  certificateValidityDays: Type.Integer({
+    description: 'For how long a certificate is made, unless the authority ends before.',
+    default: 365,
+    minimum: 1,
+    maximum: CERTIFICATE_VALIDITY_DAYS_MAX,
+  }),
+});
+
 /** The password policy; the standalone profile has the same section. */
 export const chosenPasswordsSection = passwordPolicySection({
   defaults: DEFAULT_PASSWORD_POLICY,
@@ -114,6 +137,7 @@ export const adminApiConfigSchema = Type.Object({
   http: httpSection,
   bootstrap: bootstrapSection,
   passwordPolicy: chosenPasswordsSection,
+  registration: registrationSection,
   enforcement: Type.Object({ maxStalenessSeconds }),
   log: Type.Object({
     replicas: Type.Optional(
@@ -133,14 +157,19 @@ export const adminApiConfigSchema = Type.Object({
 
 export type HttpConfig = ConfigOf<typeof httpSection>;
 export type BootstrapConfig = ConfigOf<typeof bootstrapSection>;
+export type RegistrationConfig = ConfigOf<typeof registrationSection>;
 export type AdminApiConfig = ConfigOf<typeof adminApiConfigSchema>;
 
-/** Rules between the keys of the two sections that every profile has. */
+/** Rules between the keys of the sections that every profile has. */
 export function adminConfigCheck(config: {
   readonly http: HttpConfig;
   readonly bootstrap: BootstrapConfig;
+  readonly registration: RegistrationConfig;
 }): readonly ConfigProblem[] {
-  const problems = [...allOrNone(config, ['bootstrap.apiKey', 'bootstrap.apiSecret'])];
+  const problems = [
+    ...allOrNone(config, ['bootstrap.apiKey', 'bootstrap.apiSecret']),
+    ...allOrNone(config, ['registration.caCertificateFile', 'registration.caKeyFile']),
+  ];
   if (config.http.listen.includes('off') && config.http.listen.length > 1) {
     problems.push({ key: 'http.listen', problem: 'is off and an address at the same time' });
   }

@@ -9,7 +9,11 @@ export {
   chosenPasswordsSection,
   type HttpConfig,
   httpSection,
+  type RegistrationConfig,
+  registrationSection,
 } from './config.ts';
+export { IssuingAuthority } from './issuing/issuing-authority.ts';
+export { loadIssuingAuthority } from './issuing/load-issuing-authority.ts';
 export type { AdminApiPorts, AdminReadModel, AdminTelemetry } from './ports.ts';
 export { type AdminApi, createAdminApi } from './service.ts';
 export {

@@ -20,6 +20,7 @@ import {
 } from '@sallyport/telemetry';
 import { bootstrap, BOOTSTRAP_ADMIN } from './bootstrap.ts';
 import { type AdminApiConfig, adminApiConfigSchema, checkAdminApiConfig } from './config.ts';
+import { loadIssuingAuthority } from './issuing/load-issuing-authority.ts';
 import type { AdminApiPorts } from './ports.ts';
 import { listenForRegistrations } from './registration/registration-listener.ts';
 import { listenForRehashes } from './rehash/rehash-listener.ts';
@@ -32,6 +33,7 @@ type Opened = Omit<AdminApiPorts, 'telemetry' | 'model'> & {
 
 /** Opens what the API works with in the cluster profile. */
 async function openPorts(config: AdminApiConfig, logger: Logger): Promise<Opened> {
+  const issuer = loadIssuingAuthority(config.registration);
   const { servers, user, password, nodesUser, nodesPassword, replicas } = config.nats;
   const connection = await openNatsConnection({
     servers,
@@ -87,7 +89,7 @@ async function openPorts(config: AdminApiConfig, logger: Logger): Promise<Opened
     await connection.close();
   };
   const { passwordPolicy } = config;
-  const secrets = { secretBox, hasher, passwordPolicy };
+  const secrets = { secretBox, hasher, passwordPolicy, issuer };
   return { log, registry, calls, model, policy, ...secrets, executor, clock, close };
 }
 

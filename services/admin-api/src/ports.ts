@@ -5,6 +5,7 @@ import type { PolicyClient } from '@sallyport/policy-client';
 import type { Lists, Snapshot } from '@sallyport/read-model';
 import type { SecretBox, SecretHasher } from '@sallyport/secrets';
 import type { Logger, OpsHandler } from '@sallyport/telemetry';
+import type { IssuingAuthority } from './issuing/issuing-authority.ts';
 
 /** The log folded on this process. Lookups and lists are synchronous, at one revision. */
 export interface AdminReadModel extends DecisionModel {
@@ -35,6 +36,8 @@ export interface AdminApiPorts {
   readonly hasher: SecretHasher;
   /** Of passwords that people choose from now on. */
   readonly passwordPolicy: PasswordPolicy;
+  /** Signs what strangers ask to be signed; without it they are refused. */
+  readonly issuer: IssuingAuthority | undefined;
   readonly telemetry: AdminTelemetry;
   /** Milliseconds since 1970. */
   readonly clock: () => number;

@@ -3,6 +3,7 @@ import {
   bootstrapSection,
   chosenPasswordsSection,
   httpSection,
+  registrationSection,
 } from '@sallyport/admin-api';
 import { checkMqttConfig, enforcementSection, mqttSection } from '@sallyport/broker';
 import {
@@ -23,6 +24,7 @@ export const standaloneConfigSchema = Type.Object({
   http: httpSection,
   bootstrap: bootstrapSection,
   passwordPolicy: chosenPasswordsSection,
+  registration: registrationSection,
   mqtt: mqttSection,
   enforcement: enforcementSection,
   sessions: Type.Object({

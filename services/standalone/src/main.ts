@@ -1,6 +1,13 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { bootstrap, createAdminApi, writeRegistrations, writeRehashes } from '@sallyport/admin-api';
+import {
+  bootstrap,
+  createAdminApi,
+  type IssuingAuthority,
+  loadIssuingAuthority,
+  writeRegistrations,
+  writeRehashes,
+} from '@sallyport/admin-api';
 import { BrokerNode, limitsOf, queueObserver } from '@sallyport/broker';
 import { formatHostPort, loadConfig, redacted } from '@sallyport/config';
 import { CommandExecutor, type EventLog } from '@sallyport/event-log';
@@ -33,12 +40,15 @@ interface ControlPlane {
   readonly hasher: SecretHasher;
   readonly executor: CommandExecutor;
   readonly policy: PolicyService;
+  readonly passwordPolicy: StandaloneConfig['passwordPolicy'];
+  readonly issuer: IssuingAuthority | undefined;
   /** What works behind the logins. */
   readonly behind: { readonly imported: Rehasher; readonly refused: RegistrationRecorder };
 }
 
 /** Log, read model, policy service: the same code as in the cluster, on files in one folder. */
 async function openControlPlane(config: StandaloneConfig, logger: Logger): Promise<ControlPlane> {
+  const issuer = loadIssuingAuthority(config.registration);
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
   const path = join(config.dataDir, 'log.sqlite');
   const logExists = existsSync(path);
@@ -69,7 +79,7 @@ async function openControlPlane(config: StandaloneConfig, logger: Logger): Promi
   });
   const behind = { imported, refused };
   const policy = new PolicyService({ model, box, hasher, clock, ...behind });
-  return { log, model, box, hasher, executor, policy, behind };
+  return { log, model, box, hasher, executor, policy, behind, passwordPolicy, issuer };
 }
 
 async function openSessionStore(
@@ -123,7 +133,6 @@ async function main(config: StandaloneConfig): Promise<void> {
     calls,
     clock,
     ops,
-    passwordPolicy: config.passwordPolicy,
     telemetry: { logger, tracing: config.telemetry.otlpUrl !== undefined },
   };
   const { generatedPassword } = await bootstrap(config.bootstrap, adminPorts);

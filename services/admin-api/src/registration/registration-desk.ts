@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createPublicKey, randomUUID } from 'node:crypto';
 import {
   isRegistrationOpen,
   liveRegistration,
@@ -11,8 +11,10 @@ import { makeRegistration } from '@sallyport/secrets';
 import { RefusedError, refused } from '../http/problems.ts';
 import { RateLimit } from '../http/rate-limit.ts';
 import type { ReadBarrier } from '../http/read-barrier.ts';
+import { readSigningRequest, type SigningRequest } from '../issuing/signing-request.ts';
 import { checkChosenPassword } from '../passwords.ts';
 import type { AdminApiPorts } from '../ports.ts';
+import { NO_ISSUER, unsigned } from './grant.ts';
 import { REGISTRATION_ACTOR } from './registration-writer.ts';
 
 /** Most requests of one address in a minute, and as many at once. */
@@ -35,7 +37,7 @@ export type Registered =
 
 type DeskPorts = Pick<
   AdminApiPorts,
-  'executor' | 'model' | 'secretBox' | 'hasher' | 'clock' | 'passwordPolicy'
+  'executor' | 'model' | 'secretBox' | 'hasher' | 'clock' | 'passwordPolicy' | 'issuer'
 >;
 
 /**
@@ -76,6 +78,7 @@ export class RegistrationDesk {
     // While nobody may ask, and this one has not asked before, it costs no hash to say so.
     if (!this.#mayBeKnown(request.username)) throw refused('registration_locked');
     const { username, address } = request;
+    const signing = this.#signingRequest(request);
     const asked = Object.keys(request.asked).length === 0 ? {} : { asked: request.asked };
     const password = Buffer.from(request.password);
     const secret = await makeRegistration({ box, hasher }, { username, password });
@@ -93,7 +96,17 @@ export class RegistrationDesk {
     const found = liveRegistration(model.reads, secret.id, at);
     if (found?.status !== 'granted') return { state: 'pending' };
     const { certificate } = found;
+    if (certificate !== undefined && signing !== undefined) checkSameKey(certificate, signing);
     return { state: 'granted', ...(certificate !== undefined && { certificate }) };
+  }
+
+  /** Looked at before anything is hashed or stored. @throws RefusedError `registration_invalid` */
+  #signingRequest({ username, asked: { csr } }: RegistrationRequest): SigningRequest | undefined {
+    if (csr === undefined) return undefined;
+    if (this.#ports.issuer === undefined) throw unsigned('registration_invalid', NO_ISSUER);
+    const read = readSigningRequest(csr, username);
+    if (!read.ok) throw unsigned('registration_invalid', read.problem);
+    return read.request;
   }
 
   #mayBeKnown(username: string): boolean {
@@ -104,4 +117,10 @@ export class RegistrationDesk {
       reads.registrationsOf(username).length > 0
     );
   }
+}
+
+/** A device that has made itself another key since would have a certificate that it cannot use. */
+function checkSameKey(certificate: string, { publicKey }: SigningRequest): void {
+  if (createPublicKey(certificate).equals(publicKey)) return;
+  throw unsigned('registration_conflict', 'is of another key than the one that was granted');
 }

@@ -13,6 +13,7 @@ import { createLogger } from '@sallyport/telemetry';
 import type { InjectOptions, LightMyRequestResponse } from 'fastify';
 import { bootstrap } from '../bootstrap.ts';
 import type { HttpConfig } from '../config.ts';
+import type { IssuingAuthority } from '../issuing/issuing-authority.ts';
 import { type AdminApi, createAdminApi } from '../service.ts';
 import { Conformance } from './conformance.ts';
 import { RulesPolicyClient } from './rules-policy-client.ts';
@@ -112,6 +113,7 @@ export class World implements AsyncDisposable {
     options: {
       readonly http?: Partial<HttpConfig>;
       readonly passwordPolicy?: Partial<PasswordPolicy>;
+      readonly issuer?: IssuingAuthority;
       readonly replicaOf?: World;
     } = {},
   ): Promise<World> {
@@ -127,6 +129,7 @@ export class World implements AsyncDisposable {
     const { executor, hasher, box: secretBox } = world;
     const passwordPolicy = { ...DEFAULT_PASSWORD_POLICY, ...options.passwordPolicy };
     const secrets = { hasher, secretBox, passwordPolicy };
+    const { issuer } = options;
     await bootstrap(
       {
         adminPassword: ADMIN_PASSWORD,
@@ -144,7 +147,7 @@ export class World implements AsyncDisposable {
     const telemetry = { logger, tracing: false };
     world.api = await createAdminApi(
       { http: { ...HTTP, ...options.http } },
-      { executor, model, log, registry, calls, policy, ...secrets, telemetry, clock },
+      { executor, model, log, registry, calls, policy, ...secrets, issuer, telemetry, clock },
     );
     world.conformance = new Conformance(world.api.app.swagger());
     return world;

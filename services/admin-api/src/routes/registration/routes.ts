@@ -9,7 +9,7 @@ import type { FastifyRequest } from 'fastify';
 import { type ApiContext, type Routes, sourceOf, type TypedApp } from '../../http/context.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
-import { namingMembers, refused } from '../../http/problems.ts';
+import { namingMembers } from '../../http/problems.ts';
 import type { Answer, Done } from '../../http/write.ts';
 import { grantCommand } from '../../registration/grant.ts';
 import { REGISTRATION_RETRY_AFTER_SECONDS } from '../../registration/registration-desk.ts';
@@ -229,14 +229,10 @@ function registerRegister(app: TypedApp, { registration }: ApiContext): void {
       },
     },
     async (request, reply) => {
-      const { username, password, csr, ...asked } = request.body;
-      if (csr !== undefined) {
-        const detail = 'cannot be signed: this system issues no certificates';
-        throw refused('registration_invalid', { problems: [{ pointer: '/csr', detail }] });
-      }
+      const { username, password, ...asked } = request.body;
       const address = request.ip;
       const done = await registration.register({ username, password, asked, address });
-      if (done.state === 'granted') return reply.code(201).send({ state: done.state });
+      if (done.state === 'granted') return reply.code(201).send(done);
       void reply.header('retry-after', String(REGISTRATION_RETRY_AFTER_SECONDS));
       return reply.code(202).send({ state: done.state });
     },

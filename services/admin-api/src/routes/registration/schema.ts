@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   CREDENTIAL_ROLES_MAX,
   isRegistrationOpen,
@@ -18,6 +19,11 @@ import { SECRET_BYTES_MAX } from '@sallyport/secrets';
 import { Type } from 'typebox';
 import { defaulted, instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
+import {
+  keyText,
+  readSigningRequest,
+  SIGNING_REQUEST_LENGTH_MAX,
+} from '../../issuing/signing-request.ts';
 import { permissionAtBody, permissionsBody } from '../roles/schema.ts';
 
 const closed = { additionalProperties: false };
@@ -50,7 +56,12 @@ export const registerBody = Type.Object(
     roles: Type.Optional(roles),
     permissions: Type.Optional(askedPermissions),
     csr: Type.Optional(
-      Type.String({ description: 'Not signed here: a request that has one is refused.' }),
+      Type.String({
+        description:
+          `PEM of a certificate signing request (PKCS#10), at most ${SIGNING_REQUEST_LENGTH_MAX} characters, whose one Common Name is the user name. ` +
+          'Nothing else that it asks for is looked at. Who is granted access gets a certificate for it, and may connect by that as well as by password. ' +
+          'Sent with another key while it waits, the new one is signed.',
+      }),
     ),
   },
   {
@@ -65,7 +76,12 @@ export const pendingSchema = Type.Object(
   { description: 'Nothing is decided yet; ask again with the same body' },
 );
 export const grantedSchema = Type.Object(
-  { state: Type.Literal('granted') },
+  {
+    state: Type.Literal('granted'),
+    certificate: Type.Optional(
+      Type.String({ description: 'PEM of the certificate, where one was asked for.' }),
+    ),
+  },
   { description: 'Granted: the user name and password open connections' },
 );
 
@@ -89,6 +105,17 @@ const requestSchema = Type.Object({
   context,
   roles: Type.Array(Type.String(), { description: 'Asked for; they may not exist.' }),
   permissions: askedPermissions,
+  signingRequest: Type.Optional(
+    Type.Object(
+      {
+        key: Type.String({ description: 'Kind and size of its key.' }),
+        keyFingerprint: Type.String({
+          description: 'SHA-256 of its public key (SubjectPublicKeyInfo), in hexadecimal digits.',
+        }),
+      },
+      { description: 'A certificate is asked for, and made when it is granted.' },
+    ),
+  ),
   createdAt: instantSchema('First attempt.'),
   lastSeenAt: instantSchema('Last attempt, to within some seconds.'),
   expiresAt: instantSchema('When the request ends by itself.'),
@@ -151,8 +178,19 @@ export function requestView(
     context: asked.context ?? {},
     roles: asked.roles ?? [],
     permissions: asked.permissions ?? [],
+    ...(asked.csr !== undefined && signingRequestView(asked.csr, username)),
     createdAt: instant(request.createdAt),
     lastSeenAt: instant(request.lastSeenAt),
     expiresAt: instant(request.until),
   };
+}
+
+/** What an administrator can compare with the device. */
+function signingRequestView(csr: string, username: string): Record<string, unknown> {
+  const read = readSigningRequest(csr, username);
+  if (!read.ok) return {};
+  const { publicKey } = read.request;
+  const spki = publicKey.export({ type: 'spki', format: 'der' });
+  const keyFingerprint = createHash('sha256').update(spki).digest('hex');
+  return { signingRequest: { key: keyText(publicKey), keyFingerprint } };
 }
