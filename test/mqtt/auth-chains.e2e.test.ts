@@ -102,6 +102,11 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
     return { client, code: (await client.expect('connack')).reasonCode };
   }
 
+  const explained = (clientId: string) =>
+    running.api.expect<object>(200, 'POST', '/api/v1/explain', {
+      ...{ connection: clientId, action: 'publish', topic: 'theirs' },
+    });
+
   const may = async (client: RawMqtt5Client, topicName: string): Promise<boolean> =>
     (await client.deliver({ topicName, payload: 'x', qos: 1 })) < 0x80;
 
@@ -227,8 +232,17 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
     await running.api.expect(200, 'PUT', path, { rules });
     await put(LISTENER, [passwords()], true);
     expect(await codeOf(undefined, '')).toBe(NOT_AUTHORIZED);
-    await put(LISTENER, [passwords({ enabled: false })], true);
+    const letIn = await put(LISTENER, [passwords({ enabled: false })], true);
     const nobody = await open('password');
+    expect(await explained(`${name}-${turn - 1}`)).toMatchObject({
+      ...{ allowed: false, ruleId: 'default' },
+      origin: { type: 'auth_chain', id: LISTENER },
+      admittedBy: {
+        ...{ scope: LISTENER, anonymous: true },
+        authenticators: [{ id: PASSWORD, enabled: false }],
+        event: { revision: letIn.updatedRevision, actor: { kind: 'operator' } },
+      },
+    });
     expect(await may(nobody, 'anyone/x')).toBe(true);
     expect(await may(nobody, 'theirs')).toBe(false);
     expect(await codeOf(undefined, '')).toBe(0);

@@ -1,4 +1,4 @@
-import { affects, type DomainEvent } from '@sallyport/domain';
+import { affects, authChainTagsOf, type DomainEvent } from '@sallyport/domain';
 import { MemoryEventLog } from '@sallyport/event-log';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Client, World } from '../../testing/world.ts';
@@ -27,8 +27,10 @@ afterAll(() => world[Symbol.asyncDispose]());
 const explain = (body: object, client = admin) => client.post('/api/v1/explain', body);
 const question = { action: 'publish', topic: 'a', qos: 1, retain: true };
 
+type Told = { credentialId: string; revision: number } & Readonly<Record<string, unknown>>;
+
 /** A session whose node decided by a rule of its table. */
-function session(clientId: string, more: { credentialId: string; revision: number } & object) {
+function session(clientId: string, more: Told) {
   const told = {
     explanation: { allowed: true, ruleId: `acl:client:${clientId}/r`, opinions: [] },
     enforcedRevision: world.model.revision,
@@ -162,6 +164,76 @@ describe('POST /explain for a live session', () => {
     expect(await told()).toMatchObject(expected);
     await admin.delete(`/api/v1/credentials/${id}`);
     expect(await told()).toMatchObject(expected);
+  });
+
+  describe('that no credential opens', () => {
+    const CHAIN = '/api/v1/auth-chains/listener:ws:open';
+    const passwords = {
+      ...{ mechanism: 'password_based', backend: 'built_in_database', enabled: false },
+      ...{ matchBy: 'username', hash: { name: 'argon2id' } },
+    };
+    const facts = (clientId: string) => ({ clientId, listener: 'ws:open', peer: '192.0.2.1:5' });
+    const anonymous = (clientId: string, revision: number, ruleId: string, allowed: boolean) =>
+      session(clientId, {
+        ...{ credentialId: 'anonymous', revision, facts: facts(clientId) },
+        explanation: { allowed, ruleId, opinions: [{ authority: 'acl', verdict: 'deny', ruleId }] },
+        tags: [
+          ...['credential:anonymous', 'settings', 'acl:everyone', `acl:client:${clientId}`],
+          ...authChainTagsOf('ws:open'),
+        ],
+      });
+    const told = async (clientId: string) =>
+      (await explain({ ...question, connection: clientId })).body;
+
+    it('is told the chain that lets it in, since when and by whom, whatever became of it', async () => {
+      const body = { anonymous: true, authenticators: [passwords] };
+      const headers = { 'audit-reason': 'an open day' };
+      const made = await admin.put(CHAIN, body, headers);
+      expect(made.status, made.text).toBe(200);
+      const { revision } = made.body;
+      const commit = (await world.log.read(revision - 1, 1))[0];
+      const event = {
+        ...{ revision, commitId: commit?.commitId, actor: commit?.actor },
+        at: new Date(world.now).toISOString(),
+      };
+      const expected = {
+        ...{ allowed: false, revision, event },
+        origin: { type: 'auth_chain', id: 'listener:ws:open', row: { anonymous: true } },
+        admittedBy: {
+          ...{ type: 'auth_chain', scope: 'listener:ws:open', anonymous: true, event },
+          authenticators: [{ id: 'password_based:built_in_database', enabled: false }],
+        },
+      };
+      anonymous('stranger', revision, 'default', false);
+      const before = await told('stranger');
+      expect(before).toMatchObject(expected);
+      expect(before).not.toHaveProperty('credential');
+      // Set again, and then gone.
+      await admin.put(CHAIN, { anonymous: true, authenticators: [] });
+      expect(await told('stranger')).toMatchObject(expected);
+      await admin.put(CHAIN, { anonymous: false, authenticators: [] });
+      expect(await told('stranger')).toMatchObject(expected);
+    });
+
+    it('is told the row that decides besides, and the global chain where it is that', async () => {
+      const global = '/api/v1/auth-chains/global';
+      const chain = (await admin.put(global, { anonymous: true, authenticators: [] })).body;
+      const row = await admin.put(table('guest'), { rules: [rule('guests/#')] });
+      anonymous('guest', row.body.revision, 'acl:client:guest/r', true);
+      expect(await told('guest')).toMatchObject({
+        origin: { type: 'acl', id: 'client:guest', position: 0, row: { topicFilter: 'guests/#' } },
+        event: { revision: row.body.revision },
+        admittedBy: { scope: 'global', authenticators: [], event: { revision: chain.revision } },
+      });
+      anonymous('guest', row.body.revision, 'guard', false);
+      const guarded = await told('guest');
+      expect(guarded).toMatchObject({
+        origin: { type: 'built_in' },
+        admittedBy: { scope: 'global' },
+      });
+      expect(guarded).not.toHaveProperty('event');
+      await admin.put(global, { anonymous: false, authenticators: [] });
+    });
   });
 
   it('a viewer may ask, and a stranger may not', async () => {

@@ -1,4 +1,9 @@
-import { type Credential, type Revision, unboundCertificateOf } from '@sallyport/domain';
+import {
+  type AuthChain,
+  type Credential,
+  type Revision,
+  unboundCertificateOf,
+} from '@sallyport/domain';
 import { Scatter } from '@sallyport/node-registry';
 import { ANONYMOUS_ID, type ExplainAnswer } from '@sallyport/policy-client';
 import type { Action, ApplyMode, Facts, Terms } from '@sallyport/rules';
@@ -6,7 +11,7 @@ import { instant } from '../../http/list-query.ts';
 import { refused } from '../../http/problems.ts';
 import type { AdminApiPorts } from '../../ports.ts';
 import { NODE_TIMEOUT_MS } from '../connections/node-timeout.ts';
-import { type Origin, originOf } from './origin.ts';
+import { anonymousOriginOf, lettingIn, type Origin, originOf } from './origin.ts';
 import type { PastStates } from './past-state.ts';
 import type { ExplainBody } from './schema.ts';
 
@@ -86,6 +91,8 @@ export interface ExplainedLive {
   /** As it was at the session's revision; undefined when that cannot be told any more. */
   readonly credential: Credential | undefined;
   readonly origin: Origin | undefined;
+  /** Of a connection without a credential: the chain that lets it in, as it was at that revision. */
+  readonly admittedBy?: AuthChain | undefined;
   readonly connection: object;
   readonly listener: string;
 }
@@ -112,11 +119,10 @@ async function objectsBehind(
   past: PastStates,
   told: ExplainedConnection,
   action: Action,
-): Promise<Pick<ExplainedLive, 'credential' | 'origin'>> {
+): Promise<Pick<ExplainedLive, 'credential' | 'origin' | 'admittedBy'>> {
   const { credentialId, facts, explanation: answer, revision, tags } = told;
-  // No revision has that one.
-  if (credentialId === ANONYMOUS_ID) return NOTHING;
   await model.waitFor(revision, CATCH_UP_MS);
+  if (credentialId === ANONYMOUS_ID) return behindAnonymous({ model, log }, past, told, action);
   const { reads } = model;
   const credential = reads.credential(credentialId) ?? unboundCertificateOf(credentialId);
   if (credential !== undefined && credential.updatedRevision <= revision) {
@@ -129,6 +135,30 @@ async function objectsBehind(
   if (state === undefined || then === undefined) return NOTHING;
   const origin = originOf({ reads: state, credential: then, facts, action, answer });
   return { credential: then, origin };
+}
+
+type AnonymousReads = Parameters<typeof anonymousOriginOf>[0]['reads'];
+
+/** No revision has a credential for it: a chain lets it in. */
+async function behindAnonymous(
+  { model, log }: Pick<AdminApiPorts, 'model' | 'log'>,
+  past: PastStates,
+  { facts, explanation: answer, revision, tags }: ExplainedConnection,
+  action: Action,
+): Promise<Pick<ExplainedLive, 'credential' | 'origin' | 'admittedBy'>> {
+  const asOf = (reads: AnonymousReads) => ({
+    credential: undefined,
+    origin: anonymousOriginOf({ reads, facts, action, answer }),
+    admittedBy: lettingIn(reads, facts),
+  });
+  const { origin, admittedBy } = asOf(model.reads);
+  const known = origin !== undefined && admittedBy !== undefined;
+  // What is older than the session's policy was the same then.
+  if (known && Math.max(revisionOf(origin), admittedBy.updatedRevision) <= revision) {
+    return { credential: undefined, origin, admittedBy };
+  }
+  const state = await past.at(log, revision, new Set(tags));
+  return state === undefined ? NOTHING : asOf(state);
 }
 
 function viewOf(told: ExplainedConnection): object {

@@ -1,6 +1,8 @@
 import {
   type AclTarget,
   aclTargetKey,
+  type AuthChain,
+  chainInForce,
   type Credential,
   type DecisionReads,
   type Permission,
@@ -12,7 +14,7 @@ import { aclRuleId, type Action, type Facts } from '@sallyport/rules';
 
 /** The object that a decision comes from. */
 export interface Origin {
-  readonly type: 'built_in' | 'credential' | 'role' | 'group' | 'acl' | 'settings';
+  readonly type: 'built_in' | 'credential' | 'role' | 'group' | 'acl' | 'settings' | 'auth_chain';
   /** Under which the API knows it; absent for what is built in. */
   readonly id?: string;
   readonly name?: string;
@@ -55,6 +57,37 @@ export function originOf(sources: OriginSources): Origin | undefined {
   return undefined;
 }
 
+/** What the origin of an answer for a connection without a credential is looked for in; all of one revision. */
+export interface AnonymousSources extends Omit<OriginSources, 'credential' | 'reads'> {
+  readonly reads: OriginSources['reads'] & Pick<DecisionReads, 'authChain'>;
+}
+
+/**
+ * Where the deciding rule for a connection without a credential comes from. Where no rule speaks it is denied, whatever is usual for
+ * others, because the chain lets it in unproven.
+ */
+export function anonymousOriginOf(sources: AnonymousSources): Origin | undefined {
+  const found = builtIn(sources) ?? ofAclTable(sources);
+  if (found !== undefined || sources.answer.ruleId !== 'default') return found;
+  const chain = lettingIn(sources.reads, sources.facts);
+  return chain && { ...chainOrigin(chain), row: { anonymous: true } };
+}
+
+/** The chain that lets in whoever comes on the listener of a connection. */
+export function lettingIn(
+  reads: Pick<DecisionReads, 'authChain'>,
+  { listener }: Pick<Facts, 'listener'>,
+): AuthChain | undefined {
+  const chain = chainInForce(reads, listener);
+  return chain?.anonymous === true ? chain : undefined;
+}
+
+const chainOrigin = ({ scope, updatedRevision: revision }: AuthChain): Origin => ({
+  type: 'auth_chain',
+  id: scope,
+  revision,
+});
+
 /** Nobody has said these. */
 const BUILT_IN: ReadonlySet<string> = new Set([
   'guard',
@@ -64,7 +97,10 @@ const BUILT_IN: ReadonlySet<string> = new Set([
   'revoked',
 ]);
 
-function builtIn({ action, answer: { ruleId } }: OriginSources): Origin | undefined {
+function builtIn({
+  action,
+  answer: { ruleId },
+}: Pick<OriginSources, 'action' | 'answer'>): Origin | undefined {
   // No setting and no credential says anything of UNSUBSCRIBE.
   const unspoken = action === 'unsubscribe' && ruleId === 'default';
   return unspoken || BUILT_IN.has(ruleId) ? { type: 'built_in' } : undefined;
@@ -141,7 +177,11 @@ function ofGroup({ reads, answer: { ruleId } }: OriginSources): Origin | undefin
   return { type: 'group', id: group.id, name, row: { ...row }, position, revision };
 }
 
-function ofAclTable({ reads, facts, answer: { ruleId } }: OriginSources): Origin | undefined {
+function ofAclTable({
+  reads,
+  facts,
+  answer: { ruleId },
+}: Pick<OriginSources, 'reads' | 'facts' | 'answer'>): Origin | undefined {
   const { clientId, username } = facts;
   const targets: readonly AclTarget[] = [
     { kind: 'client', name: clientId },

@@ -1,4 +1,6 @@
 import {
+  type AuthChain,
+  authenticatorId,
   authenticatorOf,
   type CertificateIdentity,
   chainInForce,
@@ -8,6 +10,7 @@ import {
   memberKey,
   memberOf,
   parseFingerprint,
+  type Revision,
   unboundCertificateOf,
 } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
@@ -55,8 +58,8 @@ export const explainRoutes: Routes = (app, { ports }) => {
           ? await explained(ports, { ...supposed, ...asked })
           : await explainLive(ports, past, connection, asked);
       const { answer, credential, origin } = found;
-      const event =
-        origin?.revision === undefined ? undefined : await eventOf(ports.log, origin.revision);
+      const event = await eventView(ports, origin?.revision);
+      const admittedBy = 'admittedBy' in found && (await admissionView(ports, found.admittedBy));
       return {
         ...answer,
         opinions: [...answer.opinions],
@@ -68,11 +71,29 @@ export const explainRoutes: Routes = (app, { ports }) => {
           },
         }),
         ...(origin && { origin }),
-        ...(event && { event: { ...event, at: instant(event.at) } }),
+        ...(event && { event }),
+        ...(admittedBy && { admittedBy }),
       };
     },
   );
 };
+
+/** What made an object as it is since a revision. */
+async function eventView({ log }: Pick<AdminApiPorts, 'log'>, revision: Revision | undefined) {
+  const event = revision === undefined ? undefined : await eventOf(log, revision);
+  return event && { ...event, at: instant(event.at) };
+}
+
+async function admissionView(ports: AdminApiPorts, chain: AuthChain | undefined) {
+  if (chain === undefined) return undefined;
+  const { scope, anonymous, updatedRevision } = chain;
+  const event = await eventView(ports, updatedRevision);
+  const authenticators = chain.authenticators.map((one) => ({
+    id: authenticatorId(one),
+    enabled: one.enabled,
+  }));
+  return { type: 'auth_chain', scope, anonymous, authenticators, ...(event && { event }) } as const;
+}
 
 interface Question {
   readonly credentialId: string;

@@ -86,6 +86,14 @@ export const explainBody = Type.Object(
 
 export type ExplainBody = Static<typeof explainBody>;
 
+const event = {
+  revision: Type.Integer(),
+  commitId: Type.String(),
+  at: instantSchema('When the command was taken.'),
+  actor: Type.Object({ kind: Type.String(), id: Type.String() }),
+  reason: Type.Optional(Type.String()),
+};
+
 export const explanationSchema = Type.Object({
   allowed: Type.Boolean(),
   ruleId: Type.String({ description: 'The rule that decided.' }),
@@ -105,7 +113,9 @@ export const explanationSchema = Type.Object({
   origin: Type.Optional(
     Type.Object(
       {
-        type: Type.Enum(['built_in', 'credential', 'role', 'group', 'acl', 'settings']),
+        type: Type.Enum([
+          ...['built_in', 'credential', 'role', 'group', 'acl', 'settings', 'auth_chain'],
+        ]),
         id: Type.Optional(Type.String()),
         name: Type.Optional(Type.String()),
         row: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
@@ -119,15 +129,25 @@ export const explanationSchema = Type.Object({
     ),
   ),
   event: Type.Optional(
+    Type.Object(event, {
+      description: 'What made it so; absent for what is built in or was never set.',
+    }),
+  ),
+  admittedBy: Type.Optional(
     Type.Object(
       {
-        revision: Type.Integer(),
-        commitId: Type.String(),
-        at: instantSchema('When the command was taken.'),
-        actor: Type.Object({ kind: Type.String(), id: Type.String() }),
-        reason: Type.Optional(Type.String()),
+        type: Type.Literal('auth_chain'),
+        scope: Type.String({ description: 'Also of a listener that has no chain of its own.' }),
+        anonymous: Type.Boolean(),
+        authenticators: Type.Array(Type.Object({ id: Type.String(), enabled: Type.Boolean() }), {
+          description: 'None of them is enabled, or nobody would be let in unproven.',
+        }),
+        event: Type.Optional(Type.Object(event, { description: 'What made the chain so.' })),
       },
-      { description: 'What made it so; absent for what is built in or was never set.' },
+      {
+        description:
+          'Only for a live session that no credential opens: the chain of authenticators that lets it in, as it was at `revision`.',
+      },
     ),
   ),
   connection: Type.Optional(
