@@ -218,6 +218,7 @@ function groupsOf(
     name: id,
     description: '',
     permissions: rows[id] ?? [],
+    permissionRevisions: (rows[id] ?? []).map(() => 1),
     createdAt: 0,
     createdRevision: 1,
     updatedAt: 0,

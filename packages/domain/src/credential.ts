@@ -6,6 +6,7 @@ import type { AuthChainReads } from './auth-chain.ts';
 import { checkBelonging, checkMatched, checkProvable } from './chain-checks.ts';
 import { type ChainMember, storedMember } from './chain-member.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+import { withPartRevisions } from './credential-parts.ts';
 import { checkRolesAccess, type RolesAccess, rolesOf, withoutRole } from './roles-access.ts';
 import { checkGrants, type Grant, grantsOf, needsSecret } from './grants.ts';
 import { type CredentialRehash, type ImportedAlgorithm, rehashed } from './rehash.ts';
@@ -103,6 +104,8 @@ export interface Credential extends NewCredential {
   readonly createdRevision: Revision;
   readonly updatedAt: number;
   readonly updatedRevision: Revision;
+  /** For each of its parts the revision that it is there since as it is; absent: all are as old as the credential. */
+  readonly partRevisions?: readonly Revision[];
 }
 
 export type CredentialEvent =
@@ -201,6 +204,15 @@ export function evolveCredential(
   if (event.type === 'CredentialRemoved' || state === undefined) return undefined;
   // Nobody has decided anything: who has read the credential may still write on what they saw.
   if (event.type === 'CredentialSecretRehashed') return rehashed(state, event.data);
+  return withPartRevisions(state, evolveChange(state, event, context), context.revision);
+}
+
+type ChangeEvent = Exclude<
+  CredentialEvent,
+  { type: 'CredentialAdded' | 'CredentialRemoved' | 'CredentialSecretRehashed' }
+>;
+
+function evolveChange(state: Credential, event: ChangeEvent, context: EventContext): Credential {
   const updated = { ...state, updatedAt: context.at, updatedRevision: context.revision };
   switch (event.type) {
     case 'CredentialChanged':

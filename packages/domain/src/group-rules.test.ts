@@ -147,7 +147,12 @@ describe('ReplaceGroupRules', () => {
     const { state } = given(world, commit(replaced(aGroupRule())))
       .when(replace())
       .thenGiven();
-    expect(state.groupRules()).toEqual({ rules: [], updatedAt: 1000, updatedRevision: 3 });
+    expect(state.groupRules()).toEqual({
+      rules: [],
+      givenRevisions: [],
+      updatedAt: 1000,
+      updatedRevision: 3,
+    });
     expect(given().state.groupRules()).toEqual(NO_GROUP_RULES);
   });
 });

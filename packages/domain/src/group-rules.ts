@@ -3,6 +3,7 @@ import { accept, type Decided, type EventContext, reject, type Revision } from '
 import type { Credential } from './credential.ts';
 import { fingerprintText, parseFingerprint } from './fingerprint.ts';
 import type { GroupReads } from './group.ts';
+import { partRevisions } from './part-revisions.ts';
 import { Problems } from './text.ts';
 
 /** Most rules of the document. */
@@ -31,26 +32,47 @@ export interface GroupRule {
 /** The one document of rules. */
 export interface GroupRules {
   readonly rules: readonly GroupRule[];
+  /** For each of the rules, and each of the groups that it names, the revision that it gives it to those whom it matches since. */
+  readonly givenRevisions: readonly (readonly Revision[])[];
   /** 0 before the first change. */
   readonly updatedAt: number;
   /** 0 before the first change. */
   readonly updatedRevision: Revision;
 }
 
-export const NO_GROUP_RULES: GroupRules = { rules: [], updatedAt: 0, updatedRevision: 0 };
+export const NO_GROUP_RULES: GroupRules = {
+  rules: [],
+  givenRevisions: [],
+  updatedAt: 0,
+  updatedRevision: 0,
+};
 
 export interface GroupRulesEvent {
   readonly type: 'GroupRulesReplaced';
   readonly data: { readonly rules: readonly GroupRule[] };
 }
 
-export function evolveGroupRules(event: GroupRulesEvent, context: EventContext): GroupRules {
+export function evolveGroupRules(
+  state: GroupRules,
+  event: GroupRulesEvent,
+  context: EventContext,
+): GroupRules {
+  const { rules } = event.data;
+  const given = rules.flatMap(giftsOf);
+  const before = { parts: state.rules.flatMap(giftsOf), revisions: state.givenRevisions.flat() };
+  const revisions = partRevisions(given, before, (text) => text, context.revision);
+  let next = 0;
   return {
-    rules: event.data.rules,
+    rules,
+    givenRevisions: rules.map(({ groups }) => revisions.slice(next, (next += groups.length))),
     updatedAt: context.at,
     updatedRevision: context.revision,
   };
 }
+
+/** What a rule gives to whom, a text for each of its groups; whatever it is called, and beside what. */
+const giftsOf = ({ matchBy, value, groups }: GroupRule): readonly string[] =>
+  groups.map((group) => JSON.stringify([matchBy, value, group]));
 
 /** What `decideGroupRules` needs to know of the world. */
 export interface GroupRulesReads extends Pick<GroupReads, 'group' | 'groupRules'> {

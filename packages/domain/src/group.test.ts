@@ -124,6 +124,7 @@ describe('ReplaceGroup', () => {
     const { state } = one.when(replace(changes)).thenGiven();
     expect(state.group('g1')).toEqual({
       ...aGroup(changes),
+      permissionRevisions: [2],
       createdAt: 1,
       createdRevision: 1,
       updatedAt: 1000,

@@ -2,6 +2,7 @@ import { unreachable } from '@sallyport/errors';
 import { parseTopicFilter, topicProblemText, utf8Bytes } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import type { GroupRules, GroupRulesEvent } from './group-rules.ts';
+import { partRevisions } from './part-revisions.ts';
 import { checkPlaceholders } from './placeholder.ts';
 import { Problems } from './text.ts';
 
@@ -36,6 +37,8 @@ export interface NewGroup extends GroupFields {
 
 /** A named list of permissions; group rules say which connections have it. */
 export interface Group extends NewGroup {
+  /** For each of the rows, the revision that it is there since as it is. */
+  readonly permissionRevisions: readonly Revision[];
   readonly createdAt: number;
   readonly createdRevision: Revision;
   readonly updatedAt: number;
@@ -57,18 +60,33 @@ export function evolveGroup(
     case 'GroupAdded':
       return {
         ...event.data,
+        permissionRevisions: event.data.permissions.map(() => context.revision),
         createdAt: context.at,
         createdRevision: context.revision,
         ...updated,
       };
     case 'GroupReplaced':
-      return state === undefined ? undefined : { ...state, ...event.data, ...updated };
+      if (state === undefined) return undefined;
+      return {
+        ...state,
+        ...event.data,
+        permissionRevisions: partRevisions(
+          event.data.permissions,
+          { parts: state.permissions, revisions: state.permissionRevisions },
+          rowText,
+          context.revision,
+        ),
+        ...updated,
+      };
     case 'GroupRemoved':
       return undefined;
     default:
       return unreachable(event);
   }
 }
+
+const rowText = ({ permission, action, topic }: GroupPermission): string =>
+  JSON.stringify([permission, action, topic]);
 
 /** What `decideGroup` needs to know of the world. */
 export interface GroupReads {

@@ -98,6 +98,7 @@ export {
   STORES,
   type TakenIdentities,
 } from './credential.ts';
+export { type CredentialPart, credentialPartRevision } from './credential-parts.ts';
 export {
   aclTag,
   affects,
@@ -281,6 +282,7 @@ export {
   type SettingEvent,
   type Settings,
   type SettingValues,
+  UNSET_SETTINGS,
 } from './setting.ts';
 export { NAME_BYTES_MAX } from './text.ts';
 export {

@@ -47,7 +47,7 @@ import {
 } from './registration.ts';
 import { evolveRole, type Role, type RoleEvent } from './role.ts';
 import { rolesOf } from './roles-access.ts';
-import { DEFAULT_SETTINGS, evolveSettings, type SettingEvent, type Settings } from './setting.ts';
+import { evolveSettings, type SettingEvent, type Settings, UNSET_SETTINGS } from './setting.ts';
 import { evolveTrust, type TlsListener, type Trust, type TrustEvent } from './trust.ts';
 
 /** The whole domain folded in memory: the reference that other projections are compared with. Lookups are O(n). */
@@ -65,7 +65,7 @@ export class MemoryState implements DecisionReads {
   #groupRules: GroupRules = NO_GROUP_RULES;
   readonly #registrations = new Map<string, Registration>();
   #registrationWindow: RegistrationWindow = CLOSED_WINDOW;
-  #settings: Settings = { ...DEFAULT_SETTINGS, updatedRevision: 0 };
+  #settings: Settings = UNSET_SETTINGS;
 
   apply(commit: Pick<Commit, 'revision' | 'at' | 'events'>): void {
     for (const event of commit.events) this.#applyEvent(event, commit);
@@ -110,7 +110,7 @@ export class MemoryState implements DecisionReads {
         put(this.#groups, key, evolveGroup(this.#groups.get(key), event as GroupEvent, context));
         break;
       case 'group-rules':
-        this.#groupRules = evolveGroupRules(event as GroupRulesEvent, context);
+        this.#groupRules = evolveGroupRules(this.#groupRules, event as GroupRulesEvent, context);
         break;
       case 'auth-chain':
         put(

@@ -99,7 +99,11 @@ export class Overlay implements DecisionReads {
         this.#applyGroup(key, event as GroupEvent);
         break;
       case 'group-rules':
-        this.#groupRules = evolveGroupRules(event as GroupRulesEvent, this.#context);
+        this.#groupRules = evolveGroupRules(
+          this.groupRules(),
+          event as GroupRulesEvent,
+          this.#context,
+        );
         break;
       case 'ban':
         this.#applyBan(key, event as BanEvent);

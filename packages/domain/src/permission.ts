@@ -24,6 +24,10 @@ export interface Permission {
   readonly operation: (typeof PERMISSION_OPERATIONS)[number];
 }
 
+/** One text per permission; equal ones have equal texts. */
+export const permissionText = ({ id, context, resource, operation }: Permission): string =>
+  JSON.stringify([id, context, resource, operation]);
+
 /** A whole list, its length included. `pointer` is that of the list. */
 export function checkPermissions(
   problems: Problems,

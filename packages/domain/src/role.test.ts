@@ -197,6 +197,7 @@ describe('ChangeRole', () => {
       .thenGiven();
     expect(after.state.role('role-1')).toEqual({
       ...aRole({ name: 'New' }),
+      permissionRevisions: [1],
       createdAt: 1,
       createdRevision: 1,
       updatedAt: 77,

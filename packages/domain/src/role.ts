@@ -1,11 +1,13 @@
 import { unreachable } from '@sallyport/errors';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import type { CredentialEvent } from './credential.ts';
+import { partRevisions } from './part-revisions.ts';
 import {
   checkPermission,
   checkPermissions,
   type Permission,
   PERMISSIONS_MAX,
+  permissionText,
 } from './permission.ts';
 import { Problems } from './text.ts';
 
@@ -25,6 +27,8 @@ export interface NewRole extends RoleFields {
 }
 
 export interface Role extends NewRole {
+  /** For each of the permissions, the revision that it is there since as it is. */
+  readonly permissionRevisions: readonly Revision[];
   readonly createdAt: number;
   readonly createdRevision: Revision;
   readonly updatedAt: number;
@@ -59,6 +63,7 @@ export function evolveRole(
   if (event.type === 'RoleAdded') {
     return {
       ...event.data,
+      permissionRevisions: event.data.permissions.map(() => context.revision),
       createdAt: context.at,
       createdRevision: context.revision,
       updatedAt: context.at,
@@ -66,22 +71,39 @@ export function evolveRole(
     };
   }
   if (event.type === 'RoleRemoved' || state === undefined) return undefined;
-  const updated = { ...state, updatedAt: context.at, updatedRevision: context.revision };
+  const { permissions } = state;
+  const next = { ...state, ...evolveFields(state, event) };
+  return {
+    ...next,
+    permissionRevisions: partRevisions(
+      next.permissions,
+      { parts: permissions, revisions: state.permissionRevisions },
+      permissionText,
+      context.revision,
+    ),
+    updatedAt: context.at,
+    updatedRevision: context.revision,
+  };
+}
+
+function evolveFields(
+  { permissions }: Role,
+  event: Exclude<RoleEvent, { type: 'RoleAdded' | 'RoleRemoved' }>,
+): Partial<RoleFields> {
   switch (event.type) {
     case 'RoleChanged':
-      return { ...updated, ...event.data.changes };
+      return event.data.changes;
     case 'RolePermissionAdded':
-      return { ...updated, permissions: [...state.permissions, event.data.permission] };
+      return { permissions: [...permissions, event.data.permission] };
     case 'RolePermissionChanged': {
       const { permission } = event.data;
-      const permissions = state.permissions.map((one) =>
-        one.id === permission.id ? permission : one,
-      );
-      return { ...updated, permissions };
+      return {
+        permissions: permissions.map((one) => (one.id === permission.id ? permission : one)),
+      };
     }
     case 'RolePermissionRemoved': {
       const { permissionId } = event.data;
-      return { ...updated, permissions: state.permissions.filter(({ id }) => id !== permissionId) };
+      return { permissions: permissions.filter(({ id }) => id !== permissionId) };
     }
     default:
       return unreachable(event);
@@ -199,14 +221,11 @@ const nameTaken = (): ReturnType<typeof reject> =>
     problems: [{ pointer: '/name', detail: 'is the name of another role' }],
   });
 
-const textOf = ({ id, context, resource, operation }: Permission): string =>
-  JSON.stringify([id, context, resource, operation]);
-
 const isSame = (left: readonly Permission[], right: readonly Permission[]): boolean =>
   left.length === right.length &&
   left.every((one, index) => {
     const other = right[index];
-    return other !== undefined && textOf(one) === textOf(other);
+    return other !== undefined && permissionText(one) === permissionText(other);
   });
 
 /** A role that somebody has is removed only where that is asked for, lest rights vanish by a slip. */
@@ -250,7 +269,7 @@ function decideChangePermission(current: Role, permission: Permission): Decided<
   if (present === undefined) return reject('permission_not_found');
   const invalid = permissionProblems(permission);
   if (invalid !== undefined) return invalid;
-  if (textOf(present) === textOf(permission)) return accept();
+  if (permissionText(present) === permissionText(permission)) return accept();
   return accept({ type: 'RolePermissionChanged', data: { id: current.id, permission } });
 }
 

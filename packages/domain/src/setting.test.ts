@@ -5,7 +5,11 @@ import { DEFAULT_SETTINGS } from './setting.ts';
 const changed = commit({ type: 'SettingsChanged', data: { changes: { noMatch: 'allow' } } });
 
 test('before any event the defaults hold, and they deny', () => {
-  expect(given().state.settings()).toEqual({ ...DEFAULT_SETTINGS, updatedRevision: 0 });
+  expect(given().state.settings()).toEqual({
+    ...DEFAULT_SETTINGS,
+    valueRevisions: {},
+    updatedRevision: 0,
+  });
   expect(DEFAULT_SETTINGS.noMatch).toBe('deny');
 });
 
@@ -30,6 +34,15 @@ test('a change keeps the settings that it does not name', () => {
   expect(given(changed).state.settings()).toEqual({
     ...DEFAULT_SETTINGS,
     noMatch: 'allow',
+    valueRevisions: { noMatch: 1 },
     updatedRevision: 1,
+  });
+});
+
+test('a value keeps the revision that it was set by when another one is set', () => {
+  const other = commit({ type: 'SettingsChanged', data: { changes: { denyAction: 'ignore' } } });
+  expect(given(changed, other).state.settings()).toMatchObject({
+    valueRevisions: { noMatch: 1, denyAction: 2 },
+    updatedRevision: 2,
   });
 });

@@ -24,8 +24,16 @@ export const DEFAULT_SETTINGS: SettingValues = {
 };
 
 export interface Settings extends SettingValues {
+  /** The revision that a value is what it is since; without one it was never set. */
+  readonly valueRevisions: Readonly<Partial<Record<keyof SettingValues, Revision>>>;
   readonly updatedRevision: Revision;
 }
+
+export const UNSET_SETTINGS: Settings = {
+  ...DEFAULT_SETTINGS,
+  valueRevisions: {},
+  updatedRevision: 0,
+};
 
 export interface SettingEvent {
   readonly type: 'SettingsChanged';
@@ -46,7 +54,15 @@ export function evolveSettings(
   event: SettingEvent,
   context: EventContext,
 ): Settings {
-  return { ...state, ...event.data.changes, updatedRevision: context.revision };
+  const { changes } = event.data;
+  const { revision } = context;
+  const dated = Object.fromEntries(Object.keys(changes).map((name) => [name, revision]));
+  return {
+    ...state,
+    ...changes,
+    valueRevisions: { ...state.valueRevisions, ...dated },
+    updatedRevision: revision,
+  };
 }
 
 /** Never throws on input. */

@@ -4,7 +4,7 @@ import {
   type AuthChain,
   type Ban,
   type Credential,
-  DEFAULT_SETTINGS,
+  UNSET_SETTINGS,
   type Group,
   type GroupRules,
   memberKey,
@@ -92,7 +92,7 @@ export class SqliteSnapshot implements Snapshot {
 
   settings(): Settings {
     const [stored] = this.#docs<Settings>('SELECT doc FROM settings WHERE id = 1');
-    return { ...DEFAULT_SETTINGS, updatedRevision: 0, ...stored };
+    return { ...UNSET_SETTINGS, ...stored };
   }
 
   #docs<T>(sql: string, ...values: readonly (string | number)[]): T[] {

@@ -20,7 +20,6 @@ import {
   type CredentialEvent,
   type CredentialMatch,
   type DecisionReads,
-  DEFAULT_SETTINGS,
   type DomainEvent,
   type EventContext,
   evolveAclTable,
@@ -68,6 +67,7 @@ import {
   type Trust,
   type TrustEvent,
   type TakenIdentities,
+  UNSET_SETTINGS,
 } from '@sallyport/domain';
 import { ImportedSecretCounts } from './imported-secret-counts.ts';
 import { KnownKeys, RowCache } from './row-caches.ts';
@@ -198,7 +198,7 @@ export class Tables implements DecisionReads {
         this.#putGroup(key, evolveGroup(this.group(key), event as GroupEvent, context));
         break;
       case 'group-rules':
-        this.#groupRules = evolveGroupRules(event as GroupRulesEvent, context);
+        this.#groupRules = evolveGroupRules(this.groupRules(), event as GroupRulesEvent, context);
         this.#run(
           'INSERT OR REPLACE INTO group_rules VALUES (1, ?)',
           JSON.stringify(this.#groupRules),
@@ -549,7 +549,7 @@ export class Tables implements DecisionReads {
   /** What a file does not know, because it is older, is the default. */
   #storedSettings(): Settings {
     const stored = this.#doc<Settings>('SELECT doc FROM settings WHERE id = 1');
-    return { ...DEFAULT_SETTINGS, updatedRevision: 0, ...stored };
+    return { ...UNSET_SETTINGS, ...stored };
   }
 
   settings(): Settings {

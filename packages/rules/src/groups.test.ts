@@ -19,6 +19,7 @@ const group = (id: string, permissions: readonly GroupPermission[]): Group => ({
   name: id,
   description: '',
   permissions,
+  permissionRevisions: permissions.map(() => 1),
   createdAt: 0,
   createdRevision: 1,
   updatedAt: 0,

@@ -1,4 +1,4 @@
-import { evolveGroupRules } from '@sallyport/domain';
+import { evolveGroupRules, NO_GROUP_RULES } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { Routes } from '../../http/context.ts';
 import { etagOf, ifRevisionOf } from '../../http/etag.ts';
@@ -67,7 +67,7 @@ export const groupRuleRoutes: Routes = (app, { ports, writer }) => {
         answer: (done) => {
           const event = done.events.find((one) => one.type === 'GroupRulesReplaced');
           assert(event !== undefined, 'a commit of ReplaceGroupRules replaces rules');
-          const replaced = evolveGroupRules(event, done);
+          const replaced = evolveGroupRules(NO_GROUP_RULES, event, done);
           const { updatedRevision } = replaced;
           return { status: 200, body: view(replaced), updatedRevision };
         },
