@@ -24,9 +24,20 @@ describe.each(PROFILES)('credentials with patterns on the %s profile', (profile)
     subscribe: [topic],
   });
 
-  async function add(store: string, access: object): Promise<{ url: string; name: string }> {
+  async function add(
+    store: string,
+    access: object,
+    more = {},
+  ): Promise<{ url: string; name: string }> {
     const name = `${store}-${Math.random().toString(36).slice(2)}`;
-    const body = { name, store, match: { username: name }, passwordRequired: false, access };
+    const body = {
+      name,
+      store,
+      match: { username: name },
+      passwordRequired: false,
+      access,
+      ...more,
+    };
     const path = '/api/v1/credentials';
     const { id } = await running.api.expect<{ id: string }>(
       201,
@@ -41,16 +52,18 @@ describe.each(PROFILES)('credentials with patterns on the %s profile', (profile)
     running.api.expect(200, 'PATCH', `${url}?wait=enforced${apply}`, body);
 
   let turn = 0;
-  async function attempt(username: string) {
+  async function attempt(username: string, password?: string) {
+    const clientId = `${username}-${turn}`;
     const port = running.mqttPorts[turn++ % running.mqttPorts.length] ?? 0;
     const client = await RawMqtt5Client.open(port);
     clients.push(client);
-    const { reasonCode } = await client.connect({ clientId: `${username}-${turn}`, username });
+    const proof = password === undefined ? {} : { password };
+    const { reasonCode } = await client.connect({ clientId, username, ...proof });
     return { client, reasonCode };
   }
 
-  async function open(username: string): Promise<RawMqtt5Client> {
-    const { client, reasonCode } = await attempt(username);
+  async function open(username: string, password?: string): Promise<RawMqtt5Client> {
+    const { client, reasonCode } = await attempt(username, password);
     expect(reasonCode).toBe(0);
     return client;
   }
@@ -71,6 +84,42 @@ describe.each(PROFILES)('credentials with patterns on the %s profile', (profile)
       false,
       true,
     ]);
+  });
+
+  /** Threat I7: the rules are pinned, and who may be there is not. */
+  it.each([
+    ['disabled', (one) => patch(one, { enabled: false })],
+    ['deleted', (one) => running.api.expect(204, 'DELETE', `${one.url}?wait=enforced`)],
+    ['over', (one) => patch(one, { validity: { until: '2020-01-01T00:00:00.000Z' } })],
+  ] satisfies [string, (one: { url: string }) => Promise<unknown>][])(
+    'end on every node with a credential of the store native that is %s, and the rights end with the answer',
+    async (_, end) => {
+      const credential = await add('native', patternsOf('a'));
+      const clients = await Promise.all(running.mqttPorts.map(() => open(credential.name)));
+      await end(credential);
+      for (const client of clients) {
+        expect((await client.expect('disconnect')).reasonCode).toBe(NOT_AUTHORIZED);
+      }
+    },
+  );
+
+  it('end with a replaced secret of the store native, when that retires and not before', async () => {
+    const proof = { passwordRequired: true, password: 'before-then' };
+    const credential = await add('native', patternsOf('a'), proof);
+    const client = await open(credential.name, 'before-then');
+    const rotate = (retireOldAfterSeconds: number, password: string) => {
+      const path = `${credential.url}/secrets?wait=enforced`;
+      return running.api.expect(201, 'POST', path, { password, retireOldAfterSeconds });
+    };
+    await rotate(2, 'after-that');
+    const rotatedAt = performance.now();
+    expect(await mayPublish(client, 'a')).toBe(true);
+    const next = await open(credential.name, 'after-that');
+    expect((await client.expect('disconnect')).reasonCode).toBe(NOT_AUTHORIZED);
+    expect(performance.now() - rotatedAt).toBeGreaterThan(1_500);
+    expect(await mayPublish(next, 'a')).toBe(true);
+    await rotate(0, 'the-last-one');
+    expect((await next.expect('disconnect')).reasonCode).toBe(NOT_AUTHORIZED);
   });
 
   it('leave a device connected whose credential is disabled or deleted, and let nobody else in', async () => {

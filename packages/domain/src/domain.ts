@@ -364,7 +364,8 @@ export function streamOf(event: DomainEvent): StreamId {
 export const SETTINGS_TAG = 'settings';
 /** The tag of what the TLS listeners of every node show and trust. */
 export const TRUST_TAG = 'trust';
-export const credentialTag = (id: string): string => `credential:${id}`;
+const CREDENTIAL_TAG_PREFIX = 'credential:';
+export const credentialTag = (id: string): string => `${CREDENTIAL_TAG_PREFIX}${id}`;
 const LOGIN_TAG_PREFIX = 'login:';
 /** Tag of a lookup at CONNECT; the key is one of `loginKeysOf`. */
 export const loginTag = (key: string): string => `${LOGIN_TAG_PREFIX}${key}`;
@@ -377,8 +378,12 @@ export const roleTag = (id: string): string => `role:${id}`;
 /** The tag of everything that depends on the group rules. */
 export const GROUP_RULES_TAG = 'group-rules';
 export const groupTag = (id: string): string => `group:${id}`;
+const AUTH_CHAIN_TAG_PREFIX = 'auth-chain:';
 /** Tag of everything that depends on a chain, also while it says nothing. */
-export const authChainTag = (scope: string): string => `auth-chain:${scope}`;
+export const authChainTag = (scope: string): string => `${AUTH_CHAIN_TAG_PREFIX}${scope}`;
+/** Whether the tag is of what lets somebody in, rather than of what the rules are made from alone. */
+export const isProofTag = (tag: string): boolean =>
+  tag.startsWith(CREDENTIAL_TAG_PREFIX) || tag.startsWith(AUTH_CHAIN_TAG_PREFIX);
 /** Tags of everything that depends on which chain is in force on a listener, and on what it says. */
 export const authChainTagsOf = (listener: string): readonly string[] =>
   [listenerScope(listener), GLOBAL_SCOPE].map(authChainTag);

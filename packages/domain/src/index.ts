@@ -65,6 +65,7 @@ export {
   evolveBan,
   isOver,
 } from './ban.ts';
+export { APPLY_MODES, type ApplyMode, applyModeOf, outlivesCredential } from './apply-mode.ts';
 export { type BanFacts, BanIndex, type BanRule } from './ban-index.ts';
 export type {
   Actor,
@@ -111,6 +112,7 @@ export {
   GROUP_RULES_TAG,
   groupTag,
   isLoginTag,
+  isProofTag,
   loginTag,
   roleTag,
   type PlannedCommand,

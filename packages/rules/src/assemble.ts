@@ -2,6 +2,7 @@ import {
   type AclRule,
   type AclTable,
   aclTargetKey,
+  applyModeOf,
   type Credential,
   type Group,
   type MappedPattern,
@@ -11,15 +12,7 @@ import type { SettingValues } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
 import { groupsAuthority } from './groups.ts';
 import { rowsFor } from './row-conditions.ts';
-import type {
-  Action,
-  ApplyMode,
-  AuthoritySpec,
-  Facts,
-  Matcher,
-  PolicySpec,
-  RuleSpec,
-} from './policy-spec.ts';
+import type { Action, AuthoritySpec, Facts, Matcher, PolicySpec, RuleSpec } from './policy-spec.ts';
 import { rolesAuthority, type RoleSource } from './roles-authority.ts';
 
 /** What a rule about all topics speaks of; UNSUBSCRIBE is spoken of only by name. */
@@ -67,26 +60,6 @@ export function assemblePolicy(sources: PolicySources): Omit<PolicySpec, 'policy
 
 function publishPrefixOf(access: PolicySources['credential']['access']): string {
   return access.kind === 'roles' ? (access.publishPrefix ?? '') : '';
-}
-
-/**
- * When changes reach the live sessions of a credential, unless a change says otherwise.
- * @source compat C3.1 (patterns and mappings; without any of them a TBMQ credential is of that system all the same), C3.4 (groups)
- */
-function applyModeOf({ store, access }: PolicySources['credential']): ApplyMode {
-  if (store === 'tbmq') return 'pinned';
-  switch (access.kind) {
-    case 'patterns':
-    case 'mapping':
-    case 'groups':
-      return 'pinned';
-    case 'acl':
-    case 'unrestricted':
-    case 'roles':
-      return 'live';
-    default:
-      return unreachable(access);
-  }
 }
 
 function credentialAuthority({

@@ -1,4 +1,6 @@
-import type { CertificateIdentity } from '@sallyport/domain';
+import type { ApplyMode, CertificateIdentity } from '@sallyport/domain';
+
+export type { ApplyMode };
 
 /** What is asked. `receive` is a delivery from the broker to a client; `unsubscribe` is allowed unless a rule denies it. */
 export type Action = 'publish' | 'subscribe' | 'receive' | 'unsubscribe';
@@ -84,12 +86,6 @@ export interface AuthoritySpec {
    */
   readonly subscribeByText?: true;
 }
-
-/**
- * What a change of its sources does to a live session: `live` = the session is judged by the new rules at once, `pinned` = it keeps
- * the rules that it came in with, `kick` = it is disconnected when its rules change. A new CONNECT always has the newest rules.
- */
-export type ApplyMode = 'pinned' | 'live' | 'kick';
 
 /** Everything that decides for the sessions that share it. Plain data: it crosses the wire. */
 export interface PolicySpec {

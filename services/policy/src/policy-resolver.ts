@@ -4,6 +4,7 @@ import {
   type AclTable,
   aclTag,
   type AclTarget,
+  applyModeOf,
   authChainTagsOf,
   type Credential,
   credentialTag,
@@ -158,7 +159,7 @@ export class PolicyResolver {
     const mapped =
       access.kind === 'mapping' ? mapCertificate(access, facts.certificate) : undefined;
     const key = [
-      credential.store === 'tbmq' ? 'tbmq' : '',
+      applyModeOf(credential),
       ownKey(credential, mapped),
       rolesKey(roles),
       credential.superuser,

@@ -4,7 +4,10 @@ import {
   credentialTag,
   type DomainEvent,
   groupTag,
+  isProofTag,
+  authChainTagsOf,
   type NewCommit,
+  type Store,
 } from '@sallyport/domain';
 import { MemoryEventLog } from '@sallyport/event-log';
 import {
@@ -18,7 +21,7 @@ import { type ApplyMode, compilePolicy, type PolicySpec } from '@sallyport/rules
 import { silentLogger } from '@sallyport/telemetry';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BanList } from './ban-list.ts';
-import { Enforcer } from './enforcer.ts';
+import { Enforcer, SWEEP_INTERVAL_MS } from './enforcer.ts';
 import { LiveSession, LiveSessions } from './live-sessions.ts';
 
 const policyOf = (applyMode: ApplyMode, noMatch: 'allow' | 'deny'): PolicySpec => ({
@@ -34,6 +37,8 @@ const policyOf = (applyMode: ApplyMode, noMatch: 'allow' | 'deny'): PolicySpec =
 class Policy implements PolicyClient {
   readonly asked: string[] = [];
   readonly answers = new Map<string, PolicySpec>();
+  /** When what lets them in ends; for good when it is not here. */
+  readonly ends = new Map<string, number>();
 
   async resolve({ principals, minRevision }: ResolveRequest): Promise<ResolveAnswer> {
     this.asked.push(...principals.map((one) => one.credentialId));
@@ -42,7 +47,10 @@ class Policy implements PolicyClient {
       revision: minRevision,
       results: principals.map((one, index) => {
         const policyId = found[index]?.policyId;
-        return policyId === undefined ? undefined : { policyId, tags: tagsOf(one.credentialId) };
+        if (policyId === undefined) return undefined;
+        const secretExpiresAt = this.ends.get(one.credentialId);
+        const end = secretExpiresAt === undefined ? {} : { secretExpiresAt };
+        return { policyId, tags: tagsOf(one.credentialId), ...end };
       }),
       policies: [...new Set(found.filter((one) => one !== undefined))],
     };
@@ -65,12 +73,14 @@ let policy: Policy;
 let sessions: LiveSessions;
 let enforcer: Enforcer;
 let enforced: number;
+let now: number;
 
 beforeEach(() => {
   log = new MemoryEventLog();
   policy = new Policy();
   sessions = new LiveSessions();
   enforced = 0;
+  now = 0;
   enforcer = new Enforcer({
     log,
     client: policy,
@@ -80,7 +90,7 @@ beforeEach(() => {
     start: { revision: 0, hash: '' },
     maxStalenessMs: 60_000,
     whenStale: 'drop',
-    clock: () => 0,
+    clock: () => now,
     logger: silentLogger(),
     onEnforced: ({ revision }) => (enforced = revision),
     onFailure: () => undefined,
@@ -89,11 +99,11 @@ beforeEach(() => {
 
 afterEach(() => enforcer[Symbol.asyncDispose]());
 
-function connect(id: string, applyMode: ApplyMode) {
+function connect(id: string, applyMode: ApplyMode, store: Store = 'clients') {
   const spec = policyOf(applyMode, 'allow');
   const principal: Principal = {
     credentialId: id,
-    store: 'clients',
+    store,
     facts: { clientId: id, listener: 'tcp:default' },
   };
   policy.answers.set(id, spec);
@@ -135,6 +145,89 @@ async function change(apply: ApplyNow | undefined, ...events: DomainEvent[]): Pr
 const denyFromNow = (id: string, applyMode: ApplyMode): void => {
   policy.answers.set(id, policyOf(applyMode, 'deny'));
 };
+
+describe('a pinned session of a store whose credentials must be there', () => {
+  const rotated: DomainEvent = {
+    type: 'CredentialSecretAdded',
+    data: { id: 'one', secret: { secretId: 's', createdAt: 0 }, retired: [] },
+  };
+  const disabled: DomainEvent = {
+    type: 'CredentialChanged',
+    data: { id: 'one', changes: { enabled: false } },
+  };
+
+  it.each(['native', 'emqx', 'cybus'] as const)(
+    'of %s ends when its credential lets nobody in any more, with no right left',
+    async (store) => {
+      const { may, closed } = connect('one', 'pinned', store);
+      policy.answers.delete('one');
+      await change(undefined, disabled);
+      expect([may(), closed]).toEqual([false, ['credential']]);
+    },
+  );
+
+  it.each(['clients', 'tbmq'] as const)('of %s is not ended: nobody is asked', async (store) => {
+    const { may, closed } = connect('one', 'pinned', store);
+    policy.answers.delete('one');
+    await change(undefined, disabled, rotated, removed('one'));
+    expect([may(), closed, policy.asked]).toEqual([true, [], []]);
+  });
+
+  it('keeps its rules when its credential only changes', async () => {
+    const { session, may } = connect('one', 'pinned', 'native');
+    denyFromNow('one', 'pinned');
+    await change(undefined, disabled);
+    expect([may(), session.policyId, policy.asked]).toEqual([true, 'pinned allow', ['one']]);
+  });
+
+  it('ends when the secret that it came in with retires, which it learns when that is replaced', async () => {
+    const { closed } = connect('one', 'pinned', 'native');
+    policy.ends.set('one', 1_000);
+    await change(undefined, rotated);
+    now = 999;
+    await new Promise((resolve) => setTimeout(resolve, SWEEP_INTERVAL_MS + 100));
+    expect(closed).toEqual([]);
+    now = 1_000;
+    await vi.waitFor(() => expect(closed).toEqual(['secret expired']), 5_000);
+  });
+
+  it('may stay for longer when the end is put off', async () => {
+    const { session } = connect('one', 'pinned', 'native');
+    policy.ends.set('one', 1_000);
+    await change(undefined, disabled);
+    expect(session.secretExpiresAt).toBe(1_000);
+    policy.ends.delete('one');
+    await change(undefined, disabled);
+    expect(session.secretExpiresAt).toBeUndefined();
+  });
+
+  it('is asked about by its chain too, and by nothing that its rules alone are made from', async () => {
+    const chain = authChainTagsOf('tcp:default');
+    const { session } = connect('one', 'pinned', 'emqx');
+    expect([...session.tags, ...chain].filter(isProofTag)).toEqual([
+      credentialTag('one'),
+      ...chain,
+    ]);
+    policy.answers.delete('one');
+    await change(undefined, groupEdited);
+    expect(policy.asked).toEqual([]);
+  });
+
+  it('is judged anew where a change beside it is to be applied at once', async () => {
+    const { may } = connect('one', 'pinned', 'native');
+    denyFromNow('one', 'pinned');
+    const commit = (apply: ApplyNow | undefined, ...events: DomainEvent[]): NewCommit => ({
+      commitId: `c${commits++}`,
+      at: 0,
+      actor: { kind: 'system', id: 'test' },
+      ...(apply !== undefined && { apply }),
+      events,
+    });
+    await log.append([commit('live', groupEdited), commit(undefined, disabled)], 0);
+    await vi.waitFor(() => expect(enforced).toBe(2), 5_000);
+    expect(may()).toBe(false);
+  });
+});
 
 describe('a pinned session', () => {
   it('keeps its rights through changes of its group and its credential, and nobody is asked about it', async () => {

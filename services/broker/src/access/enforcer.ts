@@ -1,5 +1,5 @@
 import { OperationalError } from '@sallyport/errors';
-import { affects, type ApplyNow } from '@sallyport/domain';
+import { affects, type ApplyNow, isProofTag } from '@sallyport/domain';
 import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
 import type { PolicyCache, PolicyClient, PolicyStatus } from '@sallyport/policy-client';
 import { attributes as keys, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
@@ -44,8 +44,14 @@ export interface EnforcerOptions {
   readonly onFailure: (failure: OperationalError) => void;
 }
 
-/** A session that a change reaches: its rights are learned anew, and with `kick` it ends if they are others. */
-type Concerned = readonly [LiveSession, ApplyNow];
+/**
+ * How far a change reaches into a session, the least first. `stay`: only whether it may still be there, and until when; its rules
+ * are pinned. `live`: its rules are learned anew. `kick`: and it ends if they are others.
+ */
+type Reach = 'stay' | ApplyNow;
+const REACHES: readonly Reach[] = ['stay', 'live', 'kick'];
+
+type Concerned = readonly [LiveSession, Reach];
 
 /** A commit, and the cache tags that it makes stale: told once, because an import has hundreds. */
 interface Change {
@@ -56,18 +62,25 @@ interface Change {
 function concernedBy(
   changes: readonly Change[],
   sessions: LiveSessions,
-): ReadonlyMap<LiveSession, ApplyNow> {
+): ReadonlyMap<LiveSession, Reach> {
   const tagsOf = (apply: ApplyNow | undefined): ReadonlySet<string> =>
     new Set(changes.filter((one) => one.commit.apply === apply).flatMap((one) => one.tags));
-  const concerned = new Map<LiveSession, ApplyNow>();
-  for (const session of sessions.withTags(tagsOf(undefined))) {
-    concerned.set(session, session.applyMode === 'kick' ? 'kick' : 'live');
+  const concerned = new Map<LiveSession, Reach>();
+  const reach = (session: LiveSession, how: Reach): void => {
+    const before = concerned.get(session);
+    if (before !== undefined && REACHES.indexOf(before) >= REACHES.indexOf(how)) return;
+    concerned.set(session, how);
+  };
+  const ordinary = tagsOf(undefined);
+  for (const session of sessions.withTags(ordinary)) {
+    reach(session, session.applyMode === 'kick' ? 'kick' : 'live');
   }
-  for (const session of sessions.withTags(tagsOf('live'), { pinned: true })) {
-    if (!concerned.has(session)) concerned.set(session, 'live');
+  const ofProof = new Set([...ordinary].filter(isProofTag));
+  for (const session of sessions.withTags(ofProof, { pinned: true })) {
+    if (!session.outlivesCredential) reach(session, 'stay');
   }
-  for (const session of sessions.withTags(tagsOf('kick'), { pinned: true })) {
-    concerned.set(session, 'kick');
+  for (const how of ['live', 'kick'] as const) {
+    for (const session of sessions.withTags(tagsOf(how), { pinned: true })) reach(session, how);
   }
   return concerned;
 }
@@ -75,7 +88,8 @@ function concernedBy(
 /**
  * Follows the log and brings every change to the node's caches and live sessions.
  * INVARIANT: `onEnforced(r)` is called only when no live session is decided by anything older than r, pinned ones apart: those keep
- * the policy that they came in with until a change says that it is to reach them too.
+ * the policy that they came in with until a change says that it is to reach them too. What let them in is looked at all the same,
+ * unless their store says that they outlive it.
  */
 export class Enforcer implements AsyncDisposable {
   readonly #options: EnforcerOptions;
@@ -213,6 +227,10 @@ export class Enforcer implements AsyncDisposable {
       // What changed after this answer is in the queue and will be resolved again.
       if (resolved === undefined || policy === undefined) {
         session.revoke(how === 'kick' ? KICKED : 'credential');
+        continue;
+      }
+      if (how === 'stay') {
+        session.keep(resolved);
         continue;
       }
       const changed = session.policyId !== resolved.policyId;

@@ -1,4 +1,4 @@
-import { isLoginTag, type Revision } from '@sallyport/domain';
+import { isLoginTag, outlivesCredential, type Revision } from '@sallyport/domain';
 import { levelsOf } from '@sallyport/topic';
 import {
   type Admitted,
@@ -89,6 +89,11 @@ export class LiveSession {
     return this.#policy.applyMode;
   }
 
+  /** Whether it is left alone while its rules are pinned, whatever becomes of the credential that let it in. */
+  get outlivesCredential(): boolean {
+    return outlivesCredential(this.principal.store);
+  }
+
   get denyAction(): 'ignore' | 'disconnect' {
     return this.#policy.denyAction;
   }
@@ -104,6 +109,12 @@ export class LiveSession {
     this.#publishVerdicts = undefined;
     this.#receiveVerdicts = undefined;
     this.#publishedTopics = undefined;
+  }
+
+  /** It may stay with the rules that it has, until its credential ends as the credential is now. */
+  keep({ secretExpiresAt }: Resolved): void {
+    const { secretExpiresAt: _before, ...own } = this.#resolved;
+    this.#resolved = secretExpiresAt === undefined ? own : { ...own, secretExpiresAt };
   }
 
   /** The connection is closed; until it is, and for its will, the rights are what they are. */
