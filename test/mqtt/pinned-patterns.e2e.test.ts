@@ -154,6 +154,59 @@ describe.each(PROFILES)('credentials with patterns on the %s profile', (profile)
     expect(last.reasonCode).toBe(ADMINISTRATIVE_ACTION);
   });
 
+  it('do what the access of the credential says, where it says something', async () => {
+    const followed = await add('native', { ...patternsOf('before'), apply: 'live' });
+    const client = await open(followed.name);
+    await patch(followed, { access: patternsOf('after') });
+    expect([await mayPublish(client, 'before'), await mayPublish(client, 'after')]).toEqual([
+      false,
+      true,
+    ]);
+    const kicked = await add('tbmq', { ...patternsOf('before'), apply: 'kick' });
+    const other = await open(kicked.name);
+    await patch(kicked, { access: patternsOf('after') });
+    expect((await other.expect('disconnect')).reasonCode).toBe(ADMINISTRATIVE_ACTION);
+  });
+
+  it('stay as they are with apply=pinned, whatever the access says, until the next CONNECT or change', async () => {
+    const unrestricted = { kind: 'unrestricted' };
+    for (const apply of ['live', 'kick']) {
+      const credential = await add('native', { ...unrestricted, apply });
+      const client = await open(credential.name);
+      const access = { kind: 'patterns', publish: ['only'], subscribe: [], apply };
+      await patch(credential, { access }, '&apply=pinned');
+      expect(await mayPublish(client, 'any')).toBe(true);
+      expect(await mayPublish(await open(credential.name), 'any')).toBe(false);
+      await patch(credential, { attributes: { a: 'b' } }, '&apply=live');
+      expect(await mayPublish(client, 'any')).toBe(false);
+    }
+    const ended = await add('native', unrestricted);
+    const client = await open(ended.name);
+    await patch(ended, { enabled: false }, '&apply=pinned');
+    expect((await client.expect('disconnect')).reasonCode).toBe(NOT_AUTHORIZED);
+  });
+
+  it('are changed by an import that says how and waits until it is so', async () => {
+    const credential = await add('native', patternsOf('before'));
+    const client = await open(credential.name);
+    const importing = async (access: object, query: string) => {
+      const { name } = credential;
+      const row = { name, match: { username: name }, passwordRequired: false, access };
+      const path = `/api/v1/credentials/import?existing=update&wait=enforced${query}`;
+      const answer = await running.api.expect<string>(200, 'POST', path, [row]);
+      expect(answer).toContain('"enforced":true');
+    };
+    await importing(patternsOf('after'), '');
+    expect(await mayPublish(client, 'before')).toBe(true);
+    await importing(patternsOf('later'), '&apply=live');
+    expect([await mayPublish(client, 'before'), await mayPublish(client, 'later')]).toEqual([
+      false,
+      true,
+    ]);
+    await importing(patternsOf('last'), '&apply=kick');
+    expect((await client.expect('disconnect')).reasonCode).toBe(ADMINISTRATIVE_ACTION);
+  });
+
   it('end with a ban, and when their credential is removed with apply=live', async () => {
     const banned = await add('tbmq', patternsOf('a'));
     const client = await open(banned.name);

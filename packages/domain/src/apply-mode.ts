@@ -10,7 +10,7 @@ export const APPLY_MODES = ['pinned', 'live', 'kick'] as const;
 export type ApplyMode = (typeof APPLY_MODES)[number];
 
 /**
- * What changes do to the live sessions of a credential, unless a change says otherwise.
+ * What changes do to the live sessions of a credential, unless a change says otherwise: what its access says, or what is usual.
  * @source compat C3.1 (patterns and mappings; without any of them a TBMQ credential is of that system all the same), C3.4 (groups)
  */
 export function applyModeOf({
@@ -20,6 +20,7 @@ export function applyModeOf({
   readonly store: Store;
   readonly access: AccessSpec;
 }): ApplyMode {
+  if (access.apply !== undefined) return access.apply;
   if (store === 'tbmq') return 'pinned';
   switch (access.kind) {
     case 'patterns':

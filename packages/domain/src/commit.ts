@@ -1,5 +1,6 @@
 import type { Rejection } from '@sallyport/errors';
 import type { AclTableEvent } from './acl-table.ts';
+import type { ApplyMode } from './apply-mode.ts';
 import type { AuthChainEvent } from './auth-chain.ts';
 import type { BanEvent } from './ban.ts';
 import type { CredentialEvent } from './credential.ts';
@@ -29,12 +30,6 @@ export type DomainEvent =
   | AuthChainEvent
   | RegistrationEvent;
 
-/**
- * How an administrator wants one change to reach the live sessions that it concerns, whatever their policies say: `live` = they
- * are judged anew, `kick` = they are disconnected.
- */
-export type ApplyNow = 'live' | 'kick';
-
 /** Who caused a commit. */
 export interface Actor {
   readonly kind: 'operator' | 'api_key' | 'system';
@@ -54,8 +49,8 @@ export interface NewCommit {
   readonly traceparent?: string;
   /** Keyed digest of the request, to tell a retry from the reuse of an idempotency key. */
   readonly fingerprint?: string;
-  /** Absent: each session as its policy says. */
-  readonly apply?: ApplyNow;
+  /** How an administrator wants this one change to reach live sessions, whatever their policies say. Absent: each as its policy says. */
+  readonly apply?: ApplyMode;
   readonly events: readonly DomainEvent[];
 }
 

@@ -2,6 +2,7 @@ import { unreachable } from '@sallyport/errors';
 import { parseTopicPattern } from '@sallyport/topic';
 import { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
 import { type CertificateMapping, checkMapping } from './certificate-mapping.ts';
+import type { ApplyMode } from './apply-mode.ts';
 import type { AuthChainReads } from './auth-chain.ts';
 import { checkBelonging, checkMatched, checkProvable } from './chain-checks.ts';
 import { type ChainMember, storedMember } from './chain-member.ts';
@@ -57,7 +58,12 @@ export interface Secret {
 }
 
 /** How a credential itself grants topics; ACL tables are looked at in every case. */
-export type AccessSpec =
+export type AccessSpec = AccessKind & {
+  /** What changes do to live sessions; absent: what is usual for the kind of access and the store (`applyModeOf`). */
+  readonly apply?: ApplyMode;
+};
+
+type AccessKind =
   /** No opinion of its own: the ACL tables decide. */
   | { readonly kind: 'acl' }
   /** Everything but reserved topics. */

@@ -69,7 +69,6 @@ export { APPLY_MODES, type ApplyMode, applyModeOf, outlivesCredential } from './
 export { type BanFacts, BanIndex, type BanRule } from './ban-index.ts';
 export type {
   Actor,
-  ApplyNow,
   Commit,
   Decided,
   DomainEvent,

@@ -75,7 +75,7 @@ test('what is stored is read again, with the revision that the log gave it', () 
 });
 
 test('how a change is to reach live sessions is kept', () => {
-  for (const apply of ['live', 'kick'] as const) {
+  for (const apply of ['pinned', 'live', 'kick'] as const) {
     expect(decodeCommit(encodeCommit({ ...commit, apply }), 7).apply).toBe(apply);
   }
   expect(decodeCommit(encodeCommit(commit), 7)).not.toHaveProperty('apply');

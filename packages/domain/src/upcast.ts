@@ -1,4 +1,5 @@
 import { OperationalError } from '@sallyport/errors';
+import { APPLY_MODES } from './apply-mode.ts';
 import type { Commit, DomainEvent, NewCommit, Revision } from './commit.ts';
 
 /** Version of the record format that this code writes. */
@@ -91,7 +92,7 @@ function recordProblem(record: unknown): string | undefined {
 }
 
 function applyProblem(apply: unknown): string | undefined {
-  if (apply === undefined || apply === 'live' || apply === 'kick') return undefined;
+  if (apply === undefined || APPLY_MODES.some((one) => one === apply)) return undefined;
   return 'what it says of live sessions is not known to this version';
 }
 

@@ -1,7 +1,7 @@
 import { type Context, context } from '@opentelemetry/api';
 import {
   type Actor,
-  type ApplyNow,
+  type ApplyMode,
   type Command,
   type Commit,
   decide,
@@ -34,7 +34,7 @@ export interface CommandMeta {
   readonly reason?: string;
   readonly traceparent?: string;
   readonly fingerprint?: string;
-  readonly apply?: ApplyNow;
+  readonly apply?: ApplyMode;
 }
 
 export type Executed =

@@ -49,6 +49,15 @@ describe('assembling', () => {
     ['no restriction', { kind: 'unrestricted' }, 'native', undefined],
     ['ACL tables', { kind: 'acl' }, 'emqx', undefined],
     ['roles', { kind: 'roles', roles: [], permissions: [] }, 'cybus', undefined],
+    [
+      'patterns that say so',
+      { kind: 'patterns', publish: [], subscribe: [], apply: 'live' },
+      'native',
+      undefined,
+    ],
+    ['groups that say so', { kind: 'groups', apply: 'kick' }, 'clients', 'kick'],
+    ['ACL tables that say so', { kind: 'acl', apply: 'pinned' }, 'emqx', 'pinned'],
+    ['what says so in the store tbmq', { kind: 'unrestricted', apply: 'live' }, 'tbmq', undefined],
   ] as const)('C3: access by %s is bound to the session, or is not', (_, access, store, mode) => {
     const one = { ...credential(access), store };
     const assembled = assemblePolicy({ facts, credential: one, tables: {}, settings });

@@ -153,6 +153,21 @@ describe('resolve', () => {
     expect(answer.results).toEqual([undefined]);
   });
 
+  it('shares none among principals whose live sessions changes do other things to', async () => {
+    const modes = [undefined, 'live', 'pinned', 'kick'] as const;
+    for (const mode of modes) {
+      const access = { kind: 'acl', ...(mode !== undefined && { apply: mode }) } as const;
+      await world.addCredential(`of-${mode}`, 'p', { access });
+    }
+    const principals = await Promise.all(
+      modes.map((mode, index) => principalOf(`${index}`, `of-${mode}`, 'p')),
+    );
+    const { results, policies } = await world.policy.resolve({ principals, minRevision: 0 });
+    const specs = results.map((one) => policies.find((spec) => spec.policyId === one?.policyId));
+    expect(specs.map((spec) => spec?.applyMode)).toEqual([undefined, undefined, 'pinned', 'kick']);
+    expect(policies).toHaveLength(3);
+  });
+
   it('shares one policy among principals with the same rules, and tells the newest rules', async () => {
     await world.addCredential('a', 'p');
     await world.addCredential('b', 'p');

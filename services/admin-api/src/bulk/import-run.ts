@@ -1,4 +1,5 @@
 import {
+  type ApplyMode,
   decide,
   type DomainEvent,
   IMPORT_COMMIT_ROWS_MAX,
@@ -33,6 +34,8 @@ export interface ImportOptions {
   readonly importId: string;
   readonly caller: Pick<Caller, 'kind' | 'id'>;
   readonly reason?: string;
+  /** What the rows do to live sessions, whatever those say themselves. */
+  readonly apply?: ApplyMode | undefined;
   readonly mode: ImportMode;
   readonly existing: Existing;
   readonly dryRun: boolean;
@@ -187,7 +190,7 @@ export class ImportRun {
 
   async #store(chunk: Chunk, mode: ImportMode): Promise<readonly RowResult[]> {
     if (this.#options.dryRun) return this.#foresee(chunk, this.#dry);
-    const { caller, importId, reason } = this.#options;
+    const { caller, importId, reason, apply } = this.#options;
     const command = this.#commandOf(chunk, mode);
     const traceparent = currentTraceparent();
     const executed = await this.#context.ports.executor.execute(command, {
@@ -196,6 +199,7 @@ export class ImportRun {
       actor: { kind: caller.kind, id: caller.id },
       ...(reason === undefined ? {} : { reason }),
       ...(traceparent === undefined ? {} : { traceparent }),
+      ...(apply === undefined ? {} : { apply }),
     });
     if (!executed.ok) throw new RefusedError(executed.rejection);
     // Somebody else brings the same rows at the same time: who is second has nothing to say about them.

@@ -195,11 +195,13 @@ function comparedFields(
     roles = [],
     permissions = [],
     publishPrefix = '',
+    apply,
   }: Partial<typeof sent.access> = sent.access; // The schema lets them be left out.
   const whole: AccessSpec = {
     ...{ kind: 'roles', roles },
     permissions: withKeptPermissionIds(permissions, own) as typeof permissions,
     ...(publishPrefix === '' ? {} : { publishPrefix }),
+    ...(apply === undefined ? {} : { apply }),
   };
   return { ...fields, access: whole };
 }

@@ -1,4 +1,10 @@
-import type { ApplyNow, Command, DomainEvent, Revision } from '@sallyport/domain';
+import {
+  APPLY_MODES,
+  type ApplyMode,
+  type Command,
+  type DomainEvent,
+  type Revision,
+} from '@sallyport/domain';
 import { assert, OperationalError } from '@sallyport/errors';
 import type { Executed } from '@sallyport/event-log';
 import { attributes, currentTraceparent, observe, withSpan } from '@sallyport/telemetry';
@@ -14,6 +20,13 @@ import { RefusedError, refused } from './problems.ts';
 export const WAIT_DEFAULT_MS = 10_000;
 export const WAIT_MAX_MS = 60_000;
 
+/** Query parameters of every write, as they were sent. */
+export interface WriteQuery {
+  readonly wait?: 'enforced';
+  readonly apply?: ApplyMode;
+  readonly timeoutMs?: number;
+}
+
 /** Query parameters of every write. */
 export const writeQuery = {
   wait: Type.Optional(
@@ -22,10 +35,11 @@ export const writeQuery = {
     }),
   ),
   apply: Type.Optional(
-    Type.Enum(['live', 'kick'], {
+    Type.Enum([...APPLY_MODES], {
       description:
-        'Brings this change to all live sessions that it concerns, those too that would keep their rights until they connect again: ' +
-        '`live` judges them anew, `kick` disconnects those whose rights are others now.',
+        'What this change does to all live sessions that it concerns, whatever their access says: `live` judges them anew, `kick` ' +
+        'disconnects those whose rights are others now, `pinned` leaves them the rights that they have until they connect again or ' +
+        'another change reaches them. Who may not be connected any more is not kept by `pinned`, except in the stores `clients` and `tbmq`.',
     }),
   ),
   timeoutMs: defaulted(
@@ -82,7 +96,7 @@ export interface WriteContext {
   readonly caller: Pick<Caller, 'kind' | 'id'>;
   readonly identity: CommitIdentity;
   readonly reason?: string;
-  readonly apply?: ApplyNow;
+  readonly apply?: ApplyMode;
 }
 
 type WritePorts = Pick<
@@ -103,7 +117,7 @@ export class Writer {
     const { caller, commitIdentity: identity } = request;
     assert(caller !== null && identity !== null, 'a write is authenticated and identified');
     const reason = reasonOf(request);
-    const { apply } = request.query as { readonly apply?: ApplyNow }; // Every write has `writeQuery`.
+    const { apply } = request.query as WriteQuery; // Every write has `writeQuery`.
     const context = {
       caller,
       identity,
@@ -179,9 +193,9 @@ export class Writer {
     }
     if (answer.location !== undefined) void reply.header('location', answer.location);
     const body = answer.body === undefined ? undefined : { ...answer.body, revision };
-    const query = request.query as { readonly wait?: 'enforced'; readonly timeoutMs?: number }; // Every write has `writeQuery`.
+    const query = request.query as WriteQuery; // Every write has `writeQuery`.
     if (query.wait === 'enforced') {
-      const pendingNodes = await this.#pendingNodes(revision, query.timeoutMs ?? WAIT_DEFAULT_MS);
+      const pendingNodes = await this.pendingNodes(revision, query.timeoutMs);
       if (pendingNodes !== undefined) {
         // What was made must get through even so: a secret is not told a second time.
         const result = body === undefined ? {} : { result: body };
@@ -193,9 +207,9 @@ export class Writer {
   }
 
   /** Nodes that do not enforce the revision yet; undefined when all do. The write is stored, so no failure gets out. */
-  async #pendingNodes(
+  async pendingNodes(
     revision: Revision,
-    timeoutMs: number,
+    timeoutMs = WAIT_DEFAULT_MS,
   ): Promise<readonly string[] | undefined> {
     const { registry, telemetry } = this.#ports;
     const started = performance.now();

@@ -1,6 +1,6 @@
 import {
   affects,
-  type ApplyNow,
+  type ApplyMode,
   credentialTag,
   type DomainEvent,
   groupTag,
@@ -17,7 +17,7 @@ import {
   type ResolveAnswer,
   type ResolveRequest,
 } from '@sallyport/policy-client';
-import { type ApplyMode, compilePolicy, type PolicySpec } from '@sallyport/rules';
+import { compilePolicy, type PolicySpec } from '@sallyport/rules';
 import { silentLogger } from '@sallyport/telemetry';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BanList } from './ban-list.ts';
@@ -128,7 +128,7 @@ const groupEdited: DomainEvent = {
 const removed = (id: string): DomainEvent => ({ type: 'CredentialRemoved', data: { id } });
 
 let commits = 0;
-async function change(apply: ApplyNow | undefined, ...events: DomainEvent[]): Promise<void> {
+async function change(apply: ApplyMode | undefined, ...events: DomainEvent[]): Promise<void> {
   const commit: NewCommit = {
     commitId: `c${commits++}`,
     at: 0,
@@ -216,7 +216,7 @@ describe('a pinned session of a store whose credentials must be there', () => {
   it('is judged anew where a change beside it is to be applied at once', async () => {
     const { may } = connect('one', 'pinned', 'native');
     denyFromNow('one', 'pinned');
-    const commit = (apply: ApplyNow | undefined, ...events: DomainEvent[]): NewCommit => ({
+    const commit = (apply: ApplyMode | undefined, ...events: DomainEvent[]): NewCommit => ({
       commitId: `c${commits++}`,
       at: 0,
       actor: { kind: 'system', id: 'test' },
@@ -303,7 +303,7 @@ describe('a change that disconnects', () => {
   it('wins over a change beside it that is only to be applied', async () => {
     const { closed } = connect('one', 'live');
     denyFromNow('one', 'live');
-    const commit = (apply: ApplyNow | undefined): NewCommit => ({
+    const commit = (apply: ApplyMode | undefined): NewCommit => ({
       commitId: `c${commits++}`,
       at: 0,
       actor: { kind: 'system', id: 'test' },
@@ -327,6 +327,51 @@ describe('a session that is to be kicked by its own policy', () => {
     policy.answers.set('one', policyOf('kick', 'allow'));
     await change(undefined, groupEdited);
     expect(closed).toEqual(['kicked']);
+  });
+});
+
+describe('a change that leaves live sessions their rights', () => {
+  it.each(['live', 'kick', 'pinned'] as const)(
+    'does so for a %s one, which the next change reaches as ever',
+    async (mode) => {
+      const { session, may, closed } = connect('one', mode, 'native');
+      denyFromNow('one', mode);
+      await change('pinned', groupEdited);
+      expect([may(), closed, policy.asked]).toEqual([true, [], []]);
+      await change('pinned', { type: 'CredentialChanged', data: { id: 'one', changes: {} } });
+      expect([may(), closed, session.policyId]).toEqual([true, [], `${mode} allow`]);
+      await change('live', groupEdited);
+      expect([may(), closed]).toEqual([false, []]);
+    },
+  );
+
+  it('keeps nobody who may not be connected any more', async () => {
+    const { may, closed } = connect('one', 'live', 'native');
+    policy.answers.delete('one');
+    await change('pinned', removed('one'));
+    expect([may(), closed]).toEqual([false, ['credential']]);
+  });
+
+  it('disturbs nobody of a store whose sessions outlive their credentials', async () => {
+    const { may, closed } = connect('one', 'live', 'clients');
+    policy.answers.delete('one');
+    await change('pinned', removed('one'));
+    expect([may(), closed, policy.asked]).toEqual([true, [], []]);
+  });
+
+  it('takes nothing from a change beside it', async () => {
+    const { may } = connect('one', 'live', 'native');
+    denyFromNow('one', 'live');
+    const commit = (apply: ApplyMode | undefined): NewCommit => ({
+      commitId: `c${commits++}`,
+      at: 0,
+      actor: { kind: 'system', id: 'test' },
+      ...(apply !== undefined && { apply }),
+      events: [groupEdited],
+    });
+    await log.append([commit(undefined), commit('pinned')], 0);
+    await vi.waitFor(() => expect(enforced).toBe(2), 5_000);
+    expect(may()).toBe(false);
   });
 });
 

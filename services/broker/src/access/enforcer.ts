@@ -1,5 +1,5 @@
 import { OperationalError } from '@sallyport/errors';
-import { affects, type ApplyNow, isProofTag } from '@sallyport/domain';
+import { affects, type ApplyMode, isProofTag } from '@sallyport/domain';
 import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
 import type { PolicyCache, PolicyClient, PolicyStatus } from '@sallyport/policy-client';
 import { attributes as keys, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
@@ -48,7 +48,7 @@ export interface EnforcerOptions {
  * How far a change reaches into a session, the least first. `stay`: only whether it may still be there, and until when; its rules
  * are pinned. `live`: its rules are learned anew. `kick`: and it ends if they are others.
  */
-type Reach = 'stay' | ApplyNow;
+type Reach = 'stay' | 'live' | 'kick';
 const REACHES: readonly Reach[] = ['stay', 'live', 'kick'];
 
 type Concerned = readonly [LiveSession, Reach];
@@ -63,7 +63,7 @@ function concernedBy(
   changes: readonly Change[],
   sessions: LiveSessions,
 ): ReadonlyMap<LiveSession, Reach> {
-  const tagsOf = (apply: ApplyNow | undefined): ReadonlySet<string> =>
+  const tagsOf = (apply: ApplyMode | undefined): ReadonlySet<string> =>
     new Set(changes.filter((one) => one.commit.apply === apply).flatMap((one) => one.tags));
   const concerned = new Map<LiveSession, Reach>();
   const reach = (session: LiveSession, how: Reach): void => {
@@ -75,7 +75,7 @@ function concernedBy(
   for (const session of sessions.withTags(ordinary)) {
     reach(session, session.applyMode === 'kick' ? 'kick' : 'live');
   }
-  const ofProof = new Set([...ordinary].filter(isProofTag));
+  const ofProof = new Set([...ordinary, ...tagsOf('pinned')].filter(isProofTag));
   for (const session of sessions.withTags(ofProof, { pinned: true })) {
     if (!session.outlivesCredential) reach(session, 'stay');
   }

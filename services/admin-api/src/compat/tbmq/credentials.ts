@@ -153,6 +153,9 @@ async function create(
   return credential;
 }
 
+/** TBMQ knows nothing of it, so its clients leave it as it is. */
+const appliedAs = ({ access: { apply } }: Credential) => (apply === undefined ? {} : { apply });
+
 async function update(
   context: ApiContext,
   request: FastifyRequest,
@@ -171,7 +174,9 @@ async function update(
       match,
       ...(named ? { name: generatedName(match) } : {}),
       // What a client posts back as it got it is left as it is, even where one pattern cannot say it.
-      ...(pattern === patternOf(current.access) ? {} : { access: accessOf(pattern) }),
+      ...(pattern === patternOf(current.access)
+        ? {}
+        : { access: { ...accessOf(pattern), ...appliedAs(current) } }),
       ...(password === undefined ? {} : { passwordRequired: true }),
     };
     const secret = changed ? await passwordSecret(context, id, password, inputs) : undefined;

@@ -9,7 +9,7 @@ import { derivedId, reasonOf } from '../../http/commit-identity.ts';
 import type { ApiContext } from '../../http/context.ts';
 import { callerText } from '../../http/permissions.ts';
 import { RefusedError, refused } from '../../http/problems.ts';
-import type { CommandInputs } from '../../http/write.ts';
+import type { CommandInputs, WriteQuery } from '../../http/write.ts';
 import type { applyQuery } from './schema.ts';
 
 /** Commands of one commit, in bytes, about: some room below the log's limit, because events differ from commands a little. */
@@ -93,7 +93,12 @@ async function carryOut(
     throw refused('commit_too_large', { detail });
   }
   const reason = reasonOf(request);
-  const writeContext = { caller, ...(reason === undefined ? {} : { reason }) };
+  const { apply } = request.query as WriteQuery; // The route's schema has `writeQuery`.
+  const writeContext = {
+    caller,
+    ...(reason === undefined ? {} : { reason }),
+    ...(apply === undefined ? {} : { apply }),
+  };
   const [last, ...others] = [...parts].reverse();
   for (const [index, part] of others.reverse().entries()) {
     // Of the plan too: another plan of the same request, after some parts were made, has other commits.

@@ -260,11 +260,14 @@ describe('diff and apply', () => {
     expect([atomic.status, atomic.body.code]).toEqual([413, 'commit_too_large']);
     expect(world.model.revision).toBe(before);
     const key = { 'idempotency-key': randomUUID() };
-    const applied = planned(await admin.post('/api/v1/config/apply', file, key));
+    const url = '/api/v1/config/apply?apply=pinned';
+    const applied = planned(await admin.post(url, file, key));
     expect(applied).toMatchObject({ create: 1500 });
     expect(applied.commits).toBeGreaterThan(1);
     expect(world.model.revision).toBe(before + applied.commits);
-    const again = await admin.post('/api/v1/config/apply', file, key);
+    const commits = await world.log.read(before, applied.commits);
+    expect(new Set(commits.map((one) => one.apply))).toEqual(new Set(['pinned']));
+    const again = await admin.post(url, file, key);
     expect([again.status, again.headers['idempotency-replayed']]).toEqual([200, 'true']);
     expect(counts(planned(await admin.post('/api/v1/config/diff?prune=true', file)))).toEqual([
       0, 0, 0,

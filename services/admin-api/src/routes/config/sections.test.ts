@@ -68,8 +68,10 @@ const FILE = {
     { name: 'valves', permissions: [] },
   ],
   credentials: [
-    device('desk', withRoles('operators', 'auditors: all')),
-    { name: 'pump', ...pump, access: { kind: 'groups' } },
+    device('desk', {
+      access: { ...withRoles('operators', 'auditors: all').access, apply: 'kick' },
+    }),
+    { name: 'pump', ...pump, access: { kind: 'groups', apply: 'live' } },
     device('pump', { store: 'tbmq' }),
   ],
   groupRules: {

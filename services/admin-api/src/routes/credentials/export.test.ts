@@ -47,7 +47,7 @@ describe('an export', () => {
         match: index % 2 === 0 ? { username: `${text}${p}` } : { clientId: `${text}${p}` },
         password: 'canary-password',
         attributes: { text, 'a.b': 'x' },
-        access: { kind: 'patterns', publish: ['a,"b"/.*'], subscribe: [] },
+        access: { kind: 'patterns', publish: ['a,"b"/.*'], subscribe: [], apply: 'kick' },
       });
       expect(answer.status, answer.text).toBe(201);
     }

@@ -23,6 +23,7 @@ export const CSV_COLUMNS = [
   'access.kind',
   'access.publish',
   'access.subscribe',
+  'access.apply',
   'access',
   'attributes',
   'grants',
@@ -60,7 +61,9 @@ export function csvCells(fields: Exported): readonly string[] {
   const cells = [
     ...[store, kind, name, username, clientId, fingerprint, commonName, parentCommonName],
     ...[fields.enabled, fields.superuser, fields.passwordRequired].map(String),
-    ...(hasColumns ? [access.kind, publish, subscribe, undefined] : emptyThen(3, access)),
+    ...(hasColumns
+      ? [access.kind, publish, subscribe, access.apply, undefined]
+      : emptyThen(4, access)),
     ...[attributes, grants].map((one) =>
       Object.keys(one).length === 0 ? '' : JSON.stringify(one),
     ),

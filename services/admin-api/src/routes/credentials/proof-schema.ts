@@ -18,6 +18,7 @@ import {
 } from '@sallyport/secrets';
 import { Type } from 'typebox';
 import { defaulted, instant, instantSchema } from '../../http/list-query.ts';
+import { applySchema } from './apply-schema.ts';
 
 const closed = { additionalProperties: false };
 
@@ -78,6 +79,7 @@ const mappedPatterns = Type.Array(Type.String({ maxLength: PATTERN_BYTES_MAX }),
 export const mappingSchema = Type.Object(
   {
     kind: Type.Literal('mapping'),
+    apply: applySchema,
     keywordPattern: Type.Optional(
       Type.String({
         maxLength: PATTERN_BYTES_MAX,

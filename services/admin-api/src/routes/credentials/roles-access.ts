@@ -1,12 +1,13 @@
 import {
   type AccessSpec,
+  type ApplyMode,
   CREDENTIAL_ROLES_MAX,
   PUBLISH_PREFIX_BYTES_MAX,
   ROLE_ID_BYTES_MAX,
-  type RolesAccess,
 } from '@sallyport/domain';
 import { type TSchema, Type } from 'typebox';
 import type { CommandInputs } from '../../http/write.ts';
+import { applySchema } from './apply-schema.ts';
 import { permissionsBody, type SentPermission, withIds } from '../roles/schema.ts';
 
 /** Access by roles as it is sent: what is left out is empty, and permissions without an id get one. `role` is how a role is named. */
@@ -18,6 +19,7 @@ export const rolesAccessOf = (role: TSchema) =>
       permissions: Type.Optional(
         permissionsBody('What the credential is granted beside its roles.'),
       ),
+      apply: applySchema,
       publishPrefix: Type.Optional(
         Type.String({
           maxLength: PUBLISH_PREFIX_BYTES_MAX,
@@ -41,6 +43,7 @@ interface SentRolesAccess {
   readonly roles?: readonly string[];
   readonly permissions?: readonly SentPermission[];
   readonly publishPrefix?: string;
+  readonly apply?: ApplyMode;
 }
 
 /** The fields with an access that is whole. */
@@ -55,12 +58,13 @@ export function withWholeAccess<F extends { readonly access?: AccessSpec }>(
 function wholeAccess(
   sent: Extract<AccessSpec, { kind: 'roles' }>,
   inputs: Pick<CommandInputs, 'id'>,
-): RolesAccess {
-  const { roles = [], permissions = [], publishPrefix = '' }: SentRolesAccess = sent; // `rolesAccessSchema` lets more be left out.
+): AccessSpec {
+  const { roles = [], permissions = [], publishPrefix = '', apply }: SentRolesAccess = sent; // `rolesAccessSchema` lets more be left out.
   return {
     kind: 'roles',
     roles,
     permissions: withIds(permissions, inputs),
     ...(publishPrefix === '' ? {} : { publishPrefix }),
+    ...(apply === undefined ? {} : { apply }),
   };
 }

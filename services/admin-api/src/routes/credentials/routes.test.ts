@@ -159,6 +159,30 @@ describe('changing a credential', () => {
     expect(answer.body.attributes).not.toHaveProperty('a');
   });
 
+  it('says what changes do to its live sessions, with any kind of access, or does not say it', async () => {
+    const kinds = [
+      { kind: 'acl' },
+      { kind: 'unrestricted' },
+      { kind: 'patterns', publish: ['a'], subscribe: [] },
+      { kind: 'mapping', entries: [] },
+      { kind: 'groups' },
+      { kind: 'roles', roles: [], permissions: [] },
+    ];
+    for (const access of kinds) {
+      const later = await admin.patch(`${BASE}/${(await added()).id}`, {
+        access: { ...access, apply: 'later' },
+      });
+      expect(later.status, access.kind).toBe(400);
+      const { id } = await added({ access: { ...access, apply: 'kick' } });
+      const url = `${BASE}/${id}`;
+      expect((await admin.get(url)).body.access).toEqual({ ...access, apply: 'kick' });
+      const other = await admin.patch(url, { access: { apply: 'pinned' } });
+      expect(other.body.access).toEqual({ ...access, apply: 'pinned' });
+      const none = await admin.patch(url, { access: { apply: null } });
+      expect(none.body.access).toEqual(access);
+    }
+  });
+
   it('PATCH of the access to another kind replaces it, of the same kind merges it', async () => {
     const access = { kind: 'patterns', publish: ['a/.*'], subscribe: ['b/.*'] };
     const { id } = await added({ access });

@@ -21,6 +21,7 @@ import { SECRET_BYTES_MAX } from '@sallyport/secrets';
 import { type TSchema, Type } from 'typebox';
 import { defaulted, instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
+import { applySchema } from './apply-schema.ts';
 import { rolesAccessSchema } from './roles-access.ts';
 import {
   grantsSchema,
@@ -49,11 +50,11 @@ export const accessSchemaOf = (rolesAccess: TSchema) =>
     description: 'How the credential itself grants topics; ACL lists are looked at in every case.',
     oneOf: [
       Type.Object(
-        { kind: Type.Literal('acl') },
+        { kind: Type.Literal('acl'), apply: applySchema },
         { ...closed, description: 'No opinion of its own: the ACL lists decide.' },
       ),
       Type.Object(
-        { kind: Type.Literal('unrestricted') },
+        { kind: Type.Literal('unrestricted'), apply: applySchema },
         { ...closed, description: 'Everything but reserved topics.' },
       ),
       Type.Object(
@@ -61,21 +62,22 @@ export const accessSchemaOf = (rolesAccess: TSchema) =>
           kind: Type.Literal('patterns'),
           publish: patterns('Topics that may be published to.'),
           subscribe: patterns('Topics that may be subscribed to.'),
+          apply: applySchema,
         },
         {
           ...closed,
           description:
-            'Whole-match regular expressions, in linear time. Bound to a session when it connects: changes reach it when it connects again, unless one is made with `apply`.',
+            'Whole-match regular expressions, in linear time. Bound to a session when it connects, unless `apply` says otherwise.',
         },
       ),
       rolesAccess,
       mappingSchema,
       Type.Object(
-        { kind: Type.Literal('groups') },
+        { kind: Type.Literal('groups'), apply: applySchema },
         {
           ...closed,
           description:
-            'Only what the groups of the connection allow. Changes reach it when it connects again, unless one is made with `apply`.',
+            'Only what the groups of the connection allow. Bound to a session when it connects, unless `apply` says otherwise.',
         },
       ),
     ],

@@ -375,6 +375,50 @@ describe('an import with a key', () => {
   });
 });
 
+describe('live sessions', () => {
+  const commitOf = async ({ summary }: Imported) =>
+    (await world.log.read(Number(summary['revision']) - 1, 1))[0];
+
+  it('are reached as the request says, by every commit of the import', async () => {
+    for (const apply of ['pinned', 'live', 'kick']) {
+      const rows = ndjson(many(randomUUID(), CHUNK_ROWS_MAX + 1));
+      const before = world.model.revision;
+      const answer = await send(rows, NDJSON, { query: `?apply=${apply}` });
+      expect(answer.summary).toMatchObject({ state: 'finished', created: CHUNK_ROWS_MAX + 1 });
+      const commits = await world.log.read(before, 10);
+      expect(commits.map((one) => one.apply)).toEqual([apply, apply]);
+    }
+    const plain = await send(ndjson(many(randomUUID(), 1)), NDJSON);
+    expect(await commitOf(plain)).not.toHaveProperty('apply');
+    expect(plain.summary).not.toHaveProperty('enforced');
+  });
+
+  it.each(['apply=now', 'apply=', 'wait=yes', 'wait=enforced&timeoutMs=60001'])(
+    'are not reached otherwise: %s is refused',
+    async (query) => {
+      const before = world.model.revision;
+      const answer = await send(ndjson(many('never', 1)), NDJSON, { query: `?${query}` });
+      expect([answer.status, world.model.revision]).toEqual([400, before]);
+    },
+  );
+
+  it('are waited for, and the last line names the nodes that are late', async () => {
+    const report = { nodeId: 'late', revision: 0, hash: '', whenStale: 'drop' } as const;
+    const late = await world.registry.join(report);
+    const query = '?wait=enforced&timeoutMs=20';
+    const answer = await send(ndjson(many(randomUUID(), 2)), NDJSON, { query });
+    expect(answer.summary).toMatchObject({ enforced: false, pendingNodes: ['late'], created: 2 });
+    const dry = await send(ndjson(many(randomUUID(), 2)), NDJSON, {
+      query: `${query}&dryRun=true`,
+    });
+    expect(dry.summary).not.toHaveProperty('enforced');
+    await late.leave();
+    const alone = await send(ndjson(many(randomUUID(), 2)), NDJSON, { query });
+    expect(alone.summary).toMatchObject({ enforced: true, created: 2 });
+    expect(alone.summary).not.toHaveProperty('pendingNodes');
+  });
+});
+
 describe('progress', () => {
   it('of an import that nobody knows is not found', async () => {
     const answer = await admin.get(`/api/v1/imports/${randomUUID()}`);

@@ -125,7 +125,7 @@ function registerImport(
       if (running.size >= IMPORTS_RUNNING_MAX) throw refused('too_many_imports');
       const run = runOf(context, { request, reply }, importId, kind);
       running.set(importId, run);
-      const lines = linesOf(run, request, importId, () => running.delete(importId));
+      const lines = linesOf(context, run, { request, importId }, () => running.delete(importId));
       // A client that goes away ends the import behind the commit that is under way, and not before it: until then another
       // request of the same import would come too early.
       reply.raw.once('close', () => void lines.return(undefined));
@@ -170,9 +170,9 @@ function runOf(
 
 /** The lines of the answer. Throws only before the first one. */
 async function* linesOf(
+  context: ApiContext,
   run: ImportRun,
-  request: FastifyRequest,
-  importId: string,
+  { request, importId }: { readonly request: FastifyRequest; readonly importId: string },
   onEnd: () => void,
 ): AsyncGenerator<string> {
   const counts = { created: 0, updated: 0, unchanged: 0, error: 0 };
@@ -197,8 +197,20 @@ async function* linesOf(
   const state = problem === undefined ? run.state : 'stopped';
   const { rowsRead: rows, revision } = run;
   const told = problem === undefined ? {} : { problem };
-  const summary = { importId, state, rows, ...others, failed, revision, ...told };
+  const enforced = await enforcementOf(context, request.query as Query, run); // The route's schema.
+  const summary = { importId, state, rows, ...others, failed, revision, ...enforced, ...told };
   yield `${JSON.stringify({ summary })}\n`;
+}
+
+/** What the last line tells of the nodes, to who wants to wait for them; also of an import that stopped, for its rows are stored. */
+async function enforcementOf(
+  { writer }: ApiContext,
+  { wait, timeoutMs, dryRun }: Query,
+  { revision }: ImportRun,
+) {
+  if (wait === undefined || dryRun) return {};
+  const pendingNodes = await writer.pendingNodes(revision, timeoutMs);
+  return pendingNodes === undefined ? { enforced: true } : { enforced: false, pendingNodes };
 }
 
 function textOf(results: readonly RowResult[]): string {

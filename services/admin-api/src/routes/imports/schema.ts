@@ -3,6 +3,7 @@ import { IMPORT_MODES } from '@sallyport/domain';
 import { Type } from 'typebox';
 import { EXISTING } from '../../bulk/prepared-row.ts';
 import { defaulted, instantSchema } from '../../http/list-query.ts';
+import { writeQuery } from '../../http/write.ts';
 
 const closed = { additionalProperties: false };
 
@@ -23,6 +24,7 @@ export const importQueryOf = (existing: string) =>
           description: existing,
         }),
       ),
+      ...writeQuery,
       dryRun: defaulted(
         Type.Boolean({ default: false, description: 'Tells what would become of the rows.' }),
       ),
@@ -74,6 +76,14 @@ export const importLineSchema = Type.Unsafe<unknown>({
         rows: Type.Integer(),
         ...counts,
         revision: Type.Integer(),
+        enforced: Type.Optional(
+          Type.Boolean({
+            description: 'With `wait=enforced`: whether every live node enforces what was stored.',
+          }),
+        ),
+        pendingNodes: Type.Optional(
+          Type.Array(Type.String(), { description: 'Those that have not said so in time.' }),
+        ),
         problem: Type.Optional(Type.Unsafe<unknown>({ $ref: 'Problem#' })),
       }),
     }),
