@@ -4,10 +4,12 @@ import {
   type AclRule,
   type AclTable,
   type AclTarget,
+  type CredentialMatch,
   DEFAULT_SETTINGS,
   type Group,
   type GroupPermission,
   type GroupRule,
+  mapCertificate,
   type Role,
   type SettingValues,
 } from '@sallyport/domain';
@@ -36,6 +38,10 @@ export interface Expectation {
   readonly retain?: boolean;
   /** For filters: whether it is asked as one of `$share`; false when left out. */
   readonly shared?: boolean;
+  /** Only for `publish`: the topic that it is published under, where that is another; it is what `allowed` speaks of. */
+  readonly publishes?: string;
+  /** Only for `publish`, and of interest over MQTT only: how the topic gets there. */
+  readonly by?: 'alias' | 'will';
 }
 
 /** A row of a table; its rule id is its number, from 1. */
@@ -52,6 +58,8 @@ export interface DecisionCase {
     readonly access?: AccessSpec;
     readonly superuser?: boolean;
     readonly attributes?: Readonly<Record<string, string>>;
+    /** How it is found, where not by the username or else the client id. */
+    readonly match?: CredentialMatch;
   };
   /** Roles that exist; the credential has those that its access names. */
   readonly roles?: readonly Pick<Role, 'id' | 'permissions'>[];
@@ -66,7 +74,12 @@ export interface DecisionCase {
   readonly facts: {
     readonly clientId: string;
     readonly username?: string;
-    readonly certificate?: { readonly commonName?: string; readonly fingerprintSha256?: string };
+    readonly certificate?: {
+      readonly commonName?: string;
+      readonly fingerprintSha256?: string;
+      /** From the certificate itself upwards; just its own when left out. */
+      readonly chainCommonNames?: readonly string[];
+    };
     /** `tcp:default` when left out. */
     readonly listener?: string;
     /** `address:port`; not known when left out. */
@@ -74,7 +87,8 @@ export interface DecisionCase {
   };
   /** Why the control plane does not let it be, where that is so: an older log may hold it all the same. */
   readonly rulesOnly?: string;
-  /** Why it cannot be asked over MQTT, where that is so. */
+  /** Why it cannot be asked over gRPC, or over MQTT, where that is so. Nothing else leaves a case out. */
+  readonly grpc?: string;
   readonly mqtt?: string;
   /** Groups by their ids, and the rules that say who has them; for credentials with access by groups. */
   readonly groups?: {
@@ -99,6 +113,7 @@ const keysOf: Readonly<
     'facts',
     'groups',
     'rulesOnly',
+    'grpc',
     'mqtt',
     'expectations',
   ],
@@ -111,6 +126,8 @@ const keysOf: Readonly<
     'qos',
     'retain',
     'shared',
+    'publishes',
+    'by',
   ],
   row: [
     ...['effect', 'action', 'topicFilter', 'literal', 'any', 'qos', 'retain'],
@@ -121,8 +138,22 @@ const keysOf: Readonly<
   rule: ['matchBy', 'value', 'groups'],
 };
 
+/** A case, with the file that it comes from. */
+export type FiledCase = DecisionCase & { readonly file: string };
+
+/** Why a case is not asked in one of the ways; undefined where it is. */
+export const leftOut = (one: DecisionCase, way: 'grpc' | 'mqtt'): string | undefined =>
+  one.rulesOnly ?? one[way];
+
+/** What finds the credential of a case: a name that no credential can have finds none. */
+export function matchOf({ credential, facts }: DecisionCase): CredentialMatch {
+  const { clientId, username = '' } = facts;
+  const nameable = username !== '' && !username.includes('\u0000');
+  return credential?.match ?? (nameable ? { username } : { clientId });
+}
+
 /** All cases of this folder, each with the file that it comes from. */
-export function loadDecisionCases(): readonly (DecisionCase & { readonly file: string })[] {
+export function loadDecisionCases(): readonly FiledCase[] {
   const files = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.json'));
   return files.sort().flatMap((file) => {
     const text = readFileSync(`${import.meta.dirname}/${file}`, 'utf8');
@@ -173,36 +204,42 @@ export const termsOfExpectation = ({ qos = 0, retain = false, shared }: Expectat
 
 /** What the policy of a case is assembled from. */
 export function policySources(one: DecisionCase): PolicySources {
-  const { clientId, username } = one.facts;
-  const { client, everyone } = one.tables;
+  const facts = factsOf(one.facts);
+  const { access = { kind: 'acl' }, superuser = false } = one.credential ?? {};
+  const mapped = access.kind === 'mapping' && mapCertificate(access, facts.certificate);
   return {
-    facts: factsOf(one.facts),
-    credential: {
-      id: CASE_CREDENTIAL_ID,
-      store: 'native',
-      access: one.credential?.access ?? { kind: 'acl' },
-      superuser: one.credential?.superuser ?? false,
-    },
-    tables: {
-      client: client && tableOf({ kind: 'client', name: clientId }, client),
-      username:
-        one.tables.username &&
-        tableOf({ kind: 'username', name: username ?? '' }, one.tables.username),
-      everyone: everyone && tableOf({ kind: 'everyone' }, everyone),
-    },
+    facts,
+    credential: { id: CASE_CREDENTIAL_ID, store: 'native', access, superuser },
+    ...(mapped && { mapped }),
+    tables: tablesOf(one),
     ...(one.groups && { groups: groupsOf(one, one.groups) }),
     settings: { ...DEFAULT_SETTINGS, ...one.settings },
     roles: one.roles ?? [],
   };
 }
 
+function tablesOf({ facts, tables }: DecisionCase): PolicySources['tables'] {
+  const { clientId, username: name = '' } = facts;
+  const { client, username, everyone } = tables;
+  return {
+    client: client && tableOf({ kind: 'client', name: clientId }, client),
+    username: username && tableOf({ kind: 'username', name }, username),
+    everyone: everyone && tableOf({ kind: 'everyone' }, everyone),
+  };
+}
+
 /** The facts of a case as a connection has them: what it does not say of a certificate does not matter to it. */
 export function factsOf({ certificate, ...known }: DecisionCase['facts']): Facts {
-  const facts = { listener: 'tcp:default', ...known };
-  if (certificate === undefined) return facts;
+  if (certificate === undefined) return { listener: 'tcp:default', ...known };
+  const { commonName } = certificate;
   return {
-    ...facts,
-    certificate: { fingerprintSha256: '00'.repeat(32), chainCommonNames: [], ...certificate },
+    listener: 'ssl:default',
+    ...known,
+    certificate: {
+      fingerprintSha256: '00'.repeat(32),
+      chainCommonNames: commonName === undefined ? [] : [commonName],
+      ...certificate,
+    },
   };
 }
 

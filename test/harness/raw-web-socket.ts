@@ -102,10 +102,12 @@ export class RawWebSocket implements AsyncDisposable {
       /** The value of Sec-WebSocket-Protocol; undefined: no such header. */
       readonly protocols?: string | undefined;
       readonly headers?: Readonly<Record<string, string>>;
+      /** An open connection to ask on, such as one of TLS; a new TCP connection when left out. */
+      readonly socket?: Socket;
     } = {},
   ): Promise<{ readonly webSocket: RawWebSocket; readonly handshake: Handshake }> {
     const { path = '/mqtt', protocols, headers = {} } = request;
-    const socket = connect({ port, host: '127.0.0.1' });
+    const { socket = connect({ port, host: '127.0.0.1' }) } = request;
     const webSocket = new RawWebSocket(socket);
     const key = randomBytes(16).toString('base64');
     const lines = {
@@ -161,8 +163,13 @@ export class RawWebSocket implements AsyncDisposable {
     return found;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Ends the connection without a close frame. */
+  destroy(): void {
     this.#socket.destroy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.destroy();
     await this.closed;
   }
 

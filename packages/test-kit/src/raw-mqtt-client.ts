@@ -1,4 +1,5 @@
-import { type Socket, connect } from 'node:net';
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 import {
   type RawConnect,
   type RawPacket,
@@ -18,9 +19,9 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-/** Bytes in, bytes out over TCP, and nothing by itself: no keep-alive, no acknowledgements, no reconnect. */
+/** Bytes in, bytes out, and nothing by itself: no keep-alive, no acknowledgements, no reconnect. */
 export class RawMqttClient implements AsyncDisposable {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #packets: RawPacket[] = [];
   readonly #waiters: Waiter[] = [];
   #bytes = Buffer.alloc(0);
@@ -28,9 +29,8 @@ export class RawMqttClient implements AsyncDisposable {
   /** Settles when the connection has ended, whoever ended it. */
   readonly closed: Promise<void>;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Duplex) {
     this.#socket = socket;
-    socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => {
       this.#onData(chunk);
     });
@@ -45,10 +45,15 @@ export class RawMqttClient implements AsyncDisposable {
     });
   }
 
-  /** Opens a connection and sends nothing. */
+  /** Over a stream that is open: TLS, WebSocket, or what a test makes of them. */
+  static over(stream: Duplex): RawMqttClient {
+    return new RawMqttClient(stream);
+  }
+
+  /** Opens a TCP connection and sends nothing. */
   static open(port: number, host = '127.0.0.1'): Promise<RawMqttClient> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ port, host });
+      const socket = connect({ port, host, noDelay: true });
       socket.once('error', reject);
       socket.once('connect', () => {
         socket.off('error', reject);

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import { RawMqttClient } from './raw-mqtt-client.ts';
 import { PINGREQ, type RawPacket } from './raw-mqtt.ts';
 import {
@@ -22,7 +23,7 @@ const SILENCE_MS = 120;
 const PACKET_ID_MAX = 65_535;
 
 /**
- * MQTT 5 over TCP: bytes in, bytes out, and nothing by itself. What the server sends is decoded strictly; a packet that breaks the
+ * MQTT 5: bytes in, bytes out, and nothing by itself. What the server sends is decoded strictly; a packet that breaks the
  * standard fails the call that meets it.
  */
 export class RawMqtt5Client implements AsyncDisposable {
@@ -35,7 +36,12 @@ export class RawMqtt5Client implements AsyncDisposable {
     this.#raw = raw;
   }
 
-  /** Opens a connection and sends nothing. */
+  /** Over a stream that is open: TLS, WebSocket, or what a test makes of them. */
+  static over(stream: Duplex): RawMqtt5Client {
+    return new RawMqtt5Client(RawMqttClient.over(stream));
+  }
+
+  /** Opens a TCP connection and sends nothing. */
   static async open(port: number, host = '127.0.0.1'): Promise<RawMqtt5Client> {
     return new RawMqtt5Client(await RawMqttClient.open(port, host));
   }
