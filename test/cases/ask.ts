@@ -5,6 +5,7 @@ import {
   type CompiledPolicy,
   type Decision,
   type Facts,
+  publishedTopic,
 } from '@sallyport/rules';
 import { levelsOf, parseTopicFilter } from '@sallyport/topic';
 import { type Expectation, termsOfExpectation } from './load.ts';
@@ -17,9 +18,11 @@ export function askPolicy(
 ): Decision {
   const { action, topic } = expectation;
   const terms = termsOfExpectation(expectation);
-  if (action === 'publish' || action === 'receive') {
-    return check(policy, facts, action, levelsOf(topic), topic, terms);
+  if (action === 'publish') {
+    const final = publishedTopic(policy, topic) ?? '';
+    return check(policy, facts, action, levelsOf(final), final, terms);
   }
+  if (action === 'receive') return check(policy, facts, action, levelsOf(topic), topic, terms);
   const filter = parseTopicFilter(topic);
   if (!filter.ok) throw new Error(`${topic}: ${filter.problem}`);
   if (action === 'unsubscribe') return checkUnsubscribe(policy, facts, filter.value, terms.shared);

@@ -6,7 +6,7 @@ import {
   RawMqtt5Client,
   removeTempFolders,
 } from '@sallyport/test-kit';
-import { DEFAULT_SETTINGS, parseFingerprint } from '@sallyport/domain';
+import { DEFAULT_SETTINGS, parseFingerprint, type Store } from '@sallyport/domain';
 import {
   CASE_CREDENTIAL_ID,
   type DecisionCase,
@@ -22,7 +22,22 @@ import { type Standalone, startStandalone } from './standalone.ts';
 const PROXY_ADDRESS = '127.0.0.2';
 const NOW_AND_LIVE = '?wait=enforced&apply=live';
 
-type ShownCertificate = NonNullable<DecisionCase['facts']['certificate']>;
+type ShownCertificate = NonNullable<DecisionCase['facts']['certificate']> & {
+  /** Issued by nobody whom the listeners know. */
+  readonly foreign?: true;
+};
+
+/** What a stream is opened by. */
+interface Caller {
+  readonly certificate?: ShownCertificate;
+  readonly peer?: string;
+}
+
+/** How the listeners let somebody in. */
+export interface CaseListeners {
+  readonly stores?: readonly Store[];
+  readonly clientCertificate?: 'none' | 'optional' | 'required';
+}
 
 /** A broker with all its listeners, made by the REST API what a decision case says. */
 export class CaseWorld implements AsyncDisposable {
@@ -50,10 +65,14 @@ export class CaseWorld implements AsyncDisposable {
     this.#ports = ports;
   }
 
-  /** `env`: beside what the listeners need. */
-  static async start(env: Record<string, string> = {}): Promise<CaseWorld> {
+  /** `stores`: those that every listener asks; all of them when left out. */
+  static async start({
+    stores,
+    clientCertificate = 'optional',
+  }: CaseListeners = {}): Promise<CaseWorld> {
     const servers = await CertificateAuthority.create('/CN=Servers');
     const clients = await CertificateAuthority.create('/CN=Plant');
+    const foreign = await CertificateAuthority.create('/CN=Plant');
     const server = await servers.issue({ subject: '/CN=localhost', use: 'server' });
     const [tls = 0, wss = 0] = await freePorts(2);
     const standalone = await startStandalone({
@@ -61,11 +80,14 @@ export class CaseWorld implements AsyncDisposable {
       SALLYPORT_MQTT__WSS__LISTEN: `127.0.0.1:${wss}`,
       SALLYPORT_MQTT__TLS__CERT_FILE: server.certFile,
       SALLYPORT_MQTT__TLS__KEY_FILE: server.keyFile,
-      SALLYPORT_MQTT__TLS__CA_FILE: clients.certFile,
-      SALLYPORT_MQTT__TLS__CLIENT_CERTIFICATE: 'optional',
+      SALLYPORT_MQTT__TLS__CLIENT_CERTIFICATE: clientCertificate,
+      ...(clientCertificate !== 'none' && { SALLYPORT_MQTT__TLS__CA_FILE: clients.certFile }),
       SALLYPORT_MQTT__WS__ORIGINS_ALLOWED: '',
       SALLYPORT_MQTT__PROXY_FROM: PROXY_ADDRESS,
-      ...env,
+      ...(stores && {
+        SALLYPORT_MQTT__TCP__STORES: stores.join(),
+        SALLYPORT_MQTT__TLS__STORES: stores.join(),
+      }),
     });
     const api = await Api.login(standalone.url, 'admin', standalone.adminPassword);
     const ports = {
@@ -74,7 +96,7 @@ export class CaseWorld implements AsyncDisposable {
       'ssl:default': tls,
       'wss:default': wss,
     };
-    return new CaseWorld(api, standalone, { servers, clients }, ports);
+    return new CaseWorld(api, standalone, { servers, clients, foreign }, ports);
   }
 
   /** The credential of the case. */
@@ -124,8 +146,11 @@ export class CaseWorld implements AsyncDisposable {
     { facts }: Pick<DecisionCase, 'facts'>,
     listener = factsOf(facts).listener,
   ): Promise<RawMqtt5Client> {
-    const name = listener as ListenerName; // Opening fails for any other.
-    const { certificate, peer } = facts;
+    return this.openBy(facts, listener as ListenerName); // Opening fails for any other.
+  }
+
+  /** @throws Error when it is not let in, if the client hears of that before it sends anything */
+  async openBy({ certificate, peer }: Caller, name: ListenerName): Promise<RawMqtt5Client> {
     const shown = certificate && (await this.#certificate(certificate));
     const options: StreamOptions = {
       port: this.#ports[name],
@@ -146,9 +171,9 @@ export class CaseWorld implements AsyncDisposable {
     return known;
   }
 
-  async #issue({ commonName, chainCommonNames }: ShownCertificate): Promise<Issued> {
+  async #issue({ commonName, chainCommonNames, foreign }: ShownCertificate): Promise<Issued> {
     const [name = '', ...parents] = chainCommonNames ?? [commonName ?? ''];
-    let authority = this.#authorities.clients;
+    let authority = this.#authorities[foreign === true ? 'foreign' : 'clients'];
     const bundle: string[] = [];
     for (const parent of parents.toReversed()) {
       authority = await CertificateAuthority.create(`/CN=${escaped(parent)}`, authority);
@@ -244,6 +269,7 @@ export class CaseWorld implements AsyncDisposable {
 interface Authorities {
   readonly servers: CertificateAuthority;
   readonly clients: CertificateAuthority;
+  readonly foreign: CertificateAuthority;
 }
 
 const fingerprintOf = ({ cert }: Issued): string =>

@@ -1,4 +1,4 @@
-import type { RawMqtt5Client } from '@sallyport/test-kit';
+import { type RawMqtt5Client, until } from '@sallyport/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type DecisionCase,
@@ -13,6 +13,7 @@ import type { ListenerName } from '../harness/mqtt-streams.ts';
 /** From here on a reason code refuses. */
 const REFUSED_MIN = 0x80;
 const NEAR_MS = 1;
+const ALIAS = 1;
 const OBSERVER = 'the-observer-of-the-cases';
 /** Not sent with the subscription: what earlier cases have retained is nobody's business. */
 const EVERYTHING = { topicFilter: '#', qos: 0, retainHandling: 2 } as const;
@@ -76,10 +77,15 @@ async function published(): Promise<Map<string, string>> {
 /** Publishes; answers whether it was acknowledged, or undefined at QoS 0, which nothing answers. */
 async function publish(
   client: RawMqtt5Client,
-  { topic, qos = 1, retain = false }: Expectation,
+  { topic, qos = 1, retain = false, by }: Expectation,
   payload: string,
 ): Promise<boolean | undefined> {
   const message = { topicName: topic, payload, qos, retain };
+  if (by === 'alias') {
+    const properties = { topicAlias: ALIAS };
+    await client.deliver({ ...message, payload: 'teaches the alias', properties });
+    return (await client.deliver({ ...message, topicName: '', properties })) < REFUSED_MIN;
+  }
   if (qos > 0) return (await client.deliver(message)) < REFUSED_MIN;
   client.publish(message);
   return undefined;
@@ -101,8 +107,8 @@ async function ask(
 async function askAll(client: RawMqtt5Client, expectations: readonly Expectation[]): Promise<void> {
   const sent = new Map<string, Expectation>();
   for (const expectation of expectations) {
-    const { action, allowed } = expectation;
-    if (action === 'receive') continue;
+    const { action, allowed, by } = expectation;
+    if (action === 'receive' || by === 'will') continue;
     const payload = newPayload();
     if (action === 'publish') sent.set(payload, expectation);
     const answer =
@@ -120,6 +126,25 @@ async function askAll(client: RawMqtt5Client, expectations: readonly Expectation
       allowed ? publishes : undefined,
     );
   }
+}
+
+/** A will that may not be published refuses its CONNECT; another one is there when the connection is lost. */
+async function dieWith(
+  one: FiledCase,
+  { topic, allowed, publishes = topic, qos = 0, retain = false }: Expectation,
+): Promise<void> {
+  const { clientId, username } = one.facts;
+  const payload = newPayload();
+  const will = { topicName: topic, payload, qos, retain };
+  const client = await world.open(one);
+  const named = username !== undefined && { username };
+  const { reasonCode } = await client.connect({ clientId, cleanStart: true, will, ...named });
+  expect(reasonCode < REFUSED_MIN, `will: ${topic}`).toBe(allowed);
+  client.destroy();
+  if (!allowed) return;
+  let under: string | undefined;
+  await until(async () => (under ??= (await published()).get(payload)) !== undefined);
+  expect(under).toBe(publishes);
 }
 
 /** Nobody can publish a message under `$…`; what is decided of it is told by `explain` only. */
@@ -191,6 +216,9 @@ async function runCase(one: FiledCase, listener?: ListenerName): Promise<void> {
     await deliver(client, one);
   } finally {
     client.destroy();
+  }
+  for (const expectation of one.expectations) {
+    if (expectation.by === 'will') await dieWith(one, expectation);
   }
 }
 

@@ -14,13 +14,16 @@ import { type CompiledPolicy, compilePolicy } from './compile.ts';
 import { checkSubscribe, checkUnsubscribe } from './coverage.ts';
 import { explain } from './explain.ts';
 import type { Decision, Facts } from './policy-spec.ts';
+import { publishedTopic } from './published-topic.ts';
 
 function ask(policy: CompiledPolicy, facts: Facts, expectation: Expectation): Decision {
   const { action, topic } = expectation;
   const terms = termsOfExpectation(expectation);
-  if (action === 'publish' || action === 'receive') {
-    return check(policy, facts, action, levelsOf(topic), topic, terms);
+  if (action === 'publish') {
+    const final = publishedTopic(policy, topic) ?? '';
+    return check(policy, facts, action, levelsOf(final), final, terms);
   }
+  if (action === 'receive') return check(policy, facts, action, levelsOf(topic), topic, terms);
   const filter = parseTopicFilter(topic);
   if (!filter.ok) throw new Error(`${topic}: ${filter.problem}`);
   if (action === 'unsubscribe') return checkUnsubscribe(policy, facts, filter.value, terms.shared);
@@ -46,6 +49,8 @@ describe.each(cases)('$file: $title', (one) => {
     const decision = ask(policy, facts, expectation);
     expect(decision).toMatchObject(answerOf(expectation));
     const { opinions: _opinions, ...explained } = explain(policy, facts, action, topic, terms);
-    expect(explained).toEqual(decision);
+    const { publishedTopic: published = topic, ...told } = explained;
+    expect(told).toEqual(decision);
+    if (expectation.publishes !== undefined) expect(published).toBe(expectation.publishes);
   });
 });
