@@ -11,6 +11,10 @@ export interface Running extends AsyncDisposable {
   /** TCP ports of all nodes. */
   readonly mqttPorts: readonly number[];
   readonly wsPort: number;
+  /** Of what speaks MQTT: where its metrics are, in the order of the ports. */
+  readonly opsUrls: readonly string[];
+  /** Log lines of what speaks MQTT, so far. */
+  readonly logLines: () => readonly string[];
 }
 
 /** Everything that is tested on one profile is tested on the other. */
@@ -26,6 +30,8 @@ export async function startProfile(
       httpUrl: one.url,
       mqttPorts: [one.mqttPort],
       wsPort: one.wsPort,
+      opsUrls: [one.url],
+      logLines: () => one.process.lines,
       [Symbol.asyncDispose]: () => one[Symbol.asyncDispose](),
     };
   }
@@ -35,6 +41,8 @@ export async function startProfile(
     httpUrl: cluster.httpUrl,
     mqttPorts: cluster.brokers.map((broker) => broker.mqttPort),
     wsPort: cluster.wsPort,
+    opsUrls: cluster.brokers.map((broker) => broker.opsUrl),
+    logLines: () => cluster.brokers.flatMap((broker) => broker.process.lines),
     [Symbol.asyncDispose]: () => cluster.stop(),
   };
 }

@@ -66,7 +66,7 @@ const fingerprintOf = ({ cert }: Issued): string =>
 const unbound = (transport: (typeof TRANSPORTS)[number]): string =>
   transport === 'wss' ? 'in' : '0x87';
 
-interface Secured extends Omit<Running, 'mqttPorts' | 'wsPort'> {
+interface Secured extends Pick<Running, 'api' | 'httpUrl' | typeof Symbol.asyncDispose> {
   readonly ports: Readonly<Record<(typeof TRANSPORTS)[number], number>>;
 }
 

@@ -85,8 +85,16 @@ export const metricFacts = {
   'sallyport.flapping.blocks': {
     kind: 'counter',
     unit: '{block}',
-    description: 'Pairs of client id and source that were blocked because they connected too often',
-    labels: [],
+    description:
+      'Pairs of a source and a client id, or a credential, that were blocked because they connected too often',
+    labels: ['kind'],
+  },
+  'sallyport.guessing.delays': {
+    kind: 'counter',
+    unit: '{delay}',
+    description:
+      'Delays after failed logins: of a user name or client id (name) from one source, or of all that comes from a source',
+    labels: ['kind'],
   },
   'sallyport.deliveries': {
     kind: 'counter',

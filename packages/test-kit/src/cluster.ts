@@ -95,13 +95,16 @@ const HOST = '127.0.0.1';
 const SERVICE_READY_TIMEOUT_MS = 60_000;
 const BALANCER_READY_TIMEOUT_MS = 10_000;
 
-/** Environment of a broker whose clients all come from one machine, as many and as fast as they like, and publish as they like. */
+/** Environment of a broker whose clients all come from one machine, as many, as fast and as wrong as they like, and publish as they like. */
 export const NO_CONNECT_RATES: Readonly<Record<string, string>> = {
   SALLYPORT_MQTT__CONNECTS_PER_SOURCE_PER_SECOND: '0',
   SALLYPORT_MQTT__ACCEPTS_PER_SECOND: '0',
   SALLYPORT_MQTT__UNAUTHENTICATED_PERCENT_MAX: '100',
   SALLYPORT_MQTT__CONNECTS_PER_CREDENTIAL_PER_SECOND: '0',
   SALLYPORT_MQTT__FLAPPING__CONNECTS_MAX: '0',
+  SALLYPORT_MQTT__FLAPPING__CREDENTIAL_CONNECTS_MAX: '0',
+  SALLYPORT_MQTT__GUESSING__FAILURES_MAX: '0',
+  SALLYPORT_MQTT__GUESSING__SOURCE_FAILURES_MAX: '0',
   SALLYPORT_MQTT__LIMITS__PUBLISHES_PER_SECOND: '0',
 };
 

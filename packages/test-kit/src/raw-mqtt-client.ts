@@ -50,10 +50,11 @@ export class RawMqttClient implements AsyncDisposable {
     return new RawMqttClient(stream);
   }
 
-  /** Opens a TCP connection and sends nothing. */
-  static open(port: number, host = '127.0.0.1'): Promise<RawMqttClient> {
+  /** Opens a TCP connection and sends nothing. `localAddress`: where it comes from; the system decides when it is left out. */
+  static open(port: number, host = '127.0.0.1', localAddress?: string): Promise<RawMqttClient> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ port, host, noDelay: true });
+      const from = localAddress !== undefined && { localAddress };
+      const socket = connect({ port, host, noDelay: true, ...from });
       socket.once('error', reject);
       socket.once('connect', () => {
         socket.off('error', reject);

@@ -41,9 +41,13 @@ export class RawMqtt5Client implements AsyncDisposable {
     return new RawMqtt5Client(RawMqttClient.over(stream));
   }
 
-  /** Opens a TCP connection and sends nothing. */
-  static async open(port: number, host = '127.0.0.1'): Promise<RawMqtt5Client> {
-    return new RawMqtt5Client(await RawMqttClient.open(port, host));
+  /** Opens a TCP connection and sends nothing; as `RawMqttClient`. */
+  static async open(
+    port: number,
+    host = '127.0.0.1',
+    localAddress?: string,
+  ): Promise<RawMqtt5Client> {
+    return new RawMqtt5Client(await RawMqttClient.open(port, host, localAddress));
   }
 
   /** Settles when the connection has ended, whoever ended it. */

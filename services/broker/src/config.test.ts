@@ -33,6 +33,24 @@ describe('the configuration of a broker node', () => {
     ['mqtt.tcp.listen', mqtt({ TCP__LISTEN: 'off', WS__LISTEN: 'off' })],
     ['mqtt.proxyFrom', mqtt({ PROXY_FROM: '10.0.0.0/33' })],
     ['mqtt.proxyFrom', mqtt({ PROXY_FROM: 'balancer.example' })],
+    ['mqtt.flapping.exempt', mqtt({ FLAPPING__EXEMPT: 'gateway.example' })],
+    ['mqtt.guessing.exempt', mqtt({ GUESSING__EXEMPT: '10.0.0.0/33' })],
+    [
+      'mqtt.guessing.delaySeconds',
+      mqtt({ GUESSING__DELAY_SECONDS: '11', GUESSING__DELAY_SECONDS_MAX: '10' }),
+    ],
+    ['SALLYPORT_MQTT__GUESSING__FAILURES_MAX', mqtt({ GUESSING__FAILURES_MAX: '100001' })],
+    [
+      'SALLYPORT_MQTT__GUESSING__SOURCE_FAILURES_MAX',
+      mqtt({ GUESSING__SOURCE_FAILURES_MAX: '1000001' }),
+    ],
+    ['SALLYPORT_MQTT__GUESSING__DELAY_SECONDS', mqtt({ GUESSING__DELAY_SECONDS: '0' })],
+    ['SALLYPORT_MQTT__GUESSING__DELAY_SECONDS_MAX', mqtt({ GUESSING__DELAY_SECONDS_MAX: '86401' })],
+    ['SALLYPORT_MQTT__GUESSING__FORGET_SECONDS', mqtt({ GUESSING__FORGET_SECONDS: '604801' })],
+    [
+      'SALLYPORT_MQTT__FLAPPING__CREDENTIAL_CONNECTS_MAX',
+      mqtt({ FLAPPING__CREDENTIAL_CONNECTS_MAX: '100001' }),
+    ],
     ['nats.password', { SALLYPORT_NATS__USER: 'broker' }],
     ['policy.keyFile', { SALLYPORT_POLICY__CERT_FILE: 'client.pem' }],
     ['SALLYPORT_NODE__ID', { SALLYPORT_NODE__ID: 'a node' }],
@@ -55,6 +73,34 @@ describe('the configuration of a broker node', () => {
     ['SALLYPORT_ENFORCEMENT__WHEN_STALE', { SALLYPORT_ENFORCEMENT__WHEN_STALE: 'ignore' }],
   ] as [string, Env][])('refuses to start and names %s', (key, env) => {
     expect(() => load(env)).toThrow(`${key}: `);
+  });
+
+  it('slows down who guesses, and blocks who flaps, unless it is told otherwise', () => {
+    const { guessing, flapping } = load({}).mqtt;
+    expect(guessing).toEqual({
+      failuresMax: 5,
+      sourceFailuresMax: 100,
+      delaySeconds: 1,
+      delaySecondsMax: 300,
+      forgetSeconds: 900,
+      exempt: [],
+    });
+    expect(flapping).toMatchObject({
+      connectsMax: 15,
+      credentialConnectsMax: 15,
+      windowSeconds: 60,
+    });
+    const most = mqtt({
+      GUESSING__FAILURES_MAX: '100000',
+      GUESSING__SOURCE_FAILURES_MAX: '1000000',
+      GUESSING__DELAY_SECONDS: '3600',
+      GUESSING__DELAY_SECONDS_MAX: '86400',
+      GUESSING__FORGET_SECONDS: '604800',
+      GUESSING__EXEMPT: '10.0.0.0/8,2001:db8::/32',
+    });
+    expect(load(most).mqtt.guessing.delaySecondsMax).toBe(86_400);
+    const equal = mqtt({ GUESSING__DELAY_SECONDS: '10', GUESSING__DELAY_SECONDS_MAX: '10' });
+    expect(load(equal).mqtt.guessing.delaySeconds).toBe(10);
   });
 
   it.each([

@@ -229,6 +229,12 @@ const limits = {
 const count = (description: string, standard: number, minimum: number, maximum: number) =>
   Type.Integer({ description, default: standard, minimum, maximum });
 
+const exemptAddresses = (what: string) =>
+  Type.Array(Type.String({ description: 'address or CIDR' }), {
+    description: `Addresses that are never ${what}, such as that of a gateway.`,
+    default: [],
+  });
+
 /** What becomes of a client that connects again and again. */
 const flappingSection = Type.Object({
   connectsMax: count(
@@ -237,12 +243,47 @@ const flappingSection = Type.Object({
     0,
     100_000,
   ),
-  windowSeconds: count('The window of connectsMax.', 60, 1, 86_400),
+  credentialConnectsMax: count(
+    'Connections of one credential from one address, under any client ids, that end within windowSeconds and lasted no longer; the next ' +
+      'connect blocks the pair. Those that stay do not count. 0 blocks nobody.',
+    15,
+    0,
+    100_000,
+  ),
+  windowSeconds: count('The window of connectsMax and credentialConnectsMax.', 60, 1, 86_400),
   blockSeconds: count('How long the pair is blocked.', 300, 1, 86_400),
-  exempt: Type.Array(Type.String({ description: 'address or CIDR' }), {
-    description: 'Addresses that are never blocked, such as that of a gateway.',
-    default: [],
-  }),
+  exempt: exemptAddresses('blocked'),
+});
+
+/** What becomes of a client that tries secrets. */
+const guessingSection = Type.Object({
+  failuresMax: count(
+    'Failed logins under one user name, and under one client id, from one address (IPv6: one /64), each with another password. From the ' +
+      'next one on the pair is refused unseen for a while. A login that succeeds forgets them. 0 delays no pair.',
+    5,
+    0,
+    100_000,
+  ),
+  sourceFailuresMax: count(
+    'The same from one address under whatever names; a login that succeeds forgets none. 0 delays no address.',
+    100,
+    0,
+    1_000_000,
+  ),
+  delaySeconds: count(
+    'How long the first failure too many is waited for; each further one doubles it.',
+    1,
+    1,
+    3600,
+  ),
+  delaySecondsMax: count('The longest delay.', 300, 1, 86_400),
+  forgetSeconds: count(
+    'All failures are forgotten when there was none for this long after the last delay.',
+    900,
+    1,
+    604_800,
+  ),
+  exempt: exemptAddresses('delayed'),
 });
 
 /** The listeners of a node and the limits of its connections; the standalone profile has the same section. */
@@ -335,6 +376,7 @@ export const mqttSection = Type.Object({
     'all connections from one address (IPv6: one /64) to this node together',
   ),
   flapping: flappingSection,
+  guessing: guessingSection,
   lastUsedSeconds: count(
     'How often the node stores which secrets were used; as much of it is lost when the process is killed. 0 notes nothing.',
     60,
@@ -459,9 +501,16 @@ export function checkMqttConfig(config: MqttConfig): readonly ConfigProblem[] {
       problems.push({ key: 'mqtt.proxyFrom', problem: `${from} is no address and no CIDR` });
     }
   }
-  for (const exempt of config.flapping.exempt) {
-    if (isAddressOrCidr(exempt)) continue;
-    problems.push({ key: 'mqtt.flapping.exempt', problem: `${exempt} is no address and no CIDR` });
+  for (const section of ['flapping', 'guessing'] as const) {
+    for (const exempt of config[section].exempt) {
+      if (isAddressOrCidr(exempt)) continue;
+      const key = `mqtt.${section}.exempt`;
+      problems.push({ key, problem: `${exempt} is no address and no CIDR` });
+    }
+  }
+  if (config.guessing.delaySeconds > config.guessing.delaySecondsMax) {
+    const problem = 'is more than mqtt.guessing.delaySecondsMax';
+    problems.push({ key: 'mqtt.guessing.delaySeconds', problem });
   }
   if (config.limits.connectPacketBytesMax > config.limits.packetBytesMax) {
     const problem = 'is more than mqtt.limits.packetBytesMax';

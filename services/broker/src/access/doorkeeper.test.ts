@@ -1,10 +1,10 @@
 import type { BanRule, DomainEvent } from '@sallyport/domain';
-import { ANONYMOUS_ID } from '@sallyport/policy-client';
+import { ANONYMOUS_ID, type Principal } from '@sallyport/policy-client';
+import type { Facts } from '@sallyport/rules';
 import { describe, expect, it } from 'vitest';
+import { openDoor } from '../../test-support/open-door.ts';
 import { RateLimit } from '../listeners/rate-limit.ts';
 import { BanList } from './ban-list.ts';
-import { Doorkeeper } from './doorkeeper.ts';
-import { Flapping } from './flapping.ts';
 import { RefusedAttempts } from './refused-attempts.ts';
 
 const thief: BanRule = { id: '1', kind: 'client_id', value: 'thief' };
@@ -15,22 +15,24 @@ function setUp(bans: readonly BanRule[] = [], connectsMax = 0) {
   const clock = (): number => now;
   const list = new BanList({ revision: 10, bans }, clock);
   const refused = new RefusedAttempts({ entriesMax: 10, keepMs: 1000, clock });
-  const door = new Doorkeeper({
+  const door = openDoor({
+    clock,
     bans: list,
-    flapping: new Flapping({
-      connectsMax,
-      windowMs: 1000,
-      blockMs: 1000,
-      isExempt: () => false,
-      onBlocked: () => undefined,
-      clock,
-    }),
+    flapping: { connectsMax, windowMs: 1000, blockMs: 1000 },
+    credentialFlapping: { connectsMax, windowMs: 1000, blockMs: 1000 },
+    guessing: { failuresMax: 2, delayMs: 1000, delayMsMax: 1000, forgetMs: 1000 },
     credentialRate: new RateLimit({ perSecond: 1, burst: 2, keysMax: 10, clock }),
     refused,
   });
+  const proven = (changes: Partial<Facts> = {}, credentialId = 'k'): Principal => ({
+    credentialId,
+    store: 'native',
+    secretId: 's',
+    facts: { clientId: 'c', listener: 'tcp:default', peer: '192.0.2.1:5', ...changes },
+  });
   const asked = (clientId: string, peer = '192.0.2.1:5', username?: string) =>
     door.objection({ clientId, peer, username, listener: 'tcp:default' })?.reason;
-  return { list, door, refused, asked, pass: (ms: number) => (now += ms) };
+  return { list, door, refused, asked, proven, pass: (ms: number) => (now += ms) };
 }
 
 describe('Doorkeeper', () => {
@@ -55,23 +57,61 @@ describe('Doorkeeper', () => {
   });
 
   it('does not count those as one who have no credential; a ban meets them', () => {
-    const { door } = setUp([thief]);
-    const nobody = { credentialId: ANONYMOUS_ID, clientId: 'c', peer: '192.0.2.1:5' };
-    for (let index = 0; index < 5; index++) expect(door.lastObjection(nobody)).toBeUndefined();
-    expect(door.lastObjection({ ...nobody, clientId: 'thief' })?.verdict).toBe('banned');
+    const { door, proven } = setUp([thief], 2);
+    const nobody = proven({}, ANONYMOUS_ID);
+    for (let index = 0; index < 5; index++) {
+      expect(door.lastObjection(nobody)).toBeUndefined();
+      door.ended(nobody, 1);
+    }
+    expect(door.lastObjection(proven({ clientId: 'thief' }, ANONYMOUS_ID))?.verdict).toBe('banned');
   });
 
   it('objects again once it is known who it is: to a ban that came meanwhile, and to a credential that is too fast', () => {
-    const { door, list } = setUp();
-    const proven = { credentialId: 'k', clientId: 'c', username: 'late', peer: '192.0.2.1:5' };
-    expect(door.lastObjection(proven)).toBeUndefined();
-    expect(door.lastObjection(proven)).toBeUndefined();
-    expect(door.lastObjection(proven)?.reason).toBe('credential_rate');
-    expect(door.lastObjection({ ...proven, credentialId: 'other' })).toBeUndefined();
+    const { door, list, proven } = setUp();
+    const late = proven({ username: 'late' });
+    expect(door.lastObjection(late)).toBeUndefined();
+    expect(door.lastObjection(late)).toBeUndefined();
+    expect(door.lastObjection(late)?.reason).toBe('credential_rate');
+    expect(door.lastObjection(proven({ username: 'late' }, 'other'))).toBeUndefined();
     const data = { id: '9', kind: 'username', value: 'late', by: 'test' } as const;
     expect(list.apply({ revision: 11, events: [{ type: 'BanAdded', data }] })).toBe(true);
-    expect(door.lastObjection(proven)?.verdict).toBe('banned');
-    expect(door.isBanned(proven)).toBe(true);
+    expect(door.lastObjection(late)?.verdict).toBe('banned');
+    expect(door.isBanned(late.facts)).toBe(true);
+  });
+
+  it('objects to who guesses, and not to who has the secret, nor to the same name from elsewhere (threat I5)', () => {
+    const { door, asked, proven } = setUp();
+    const guess = (password: string): void => {
+      const caller = { clientId: password, username: 'pump', peer: '192.0.2.1:5' };
+      door.unproven(caller, Buffer.from(password));
+    };
+    for (const password of ['1', '2']) guess(password);
+    expect(door.lastObjection(proven({ username: 'pump' }))).toBeUndefined();
+    for (const password of ['1', '2']) guess(password);
+    expect(asked('new', '192.0.2.1:6', 'pump')).toBeUndefined();
+    guess('3');
+    expect(asked('new', '192.0.2.1:7', 'pump')).toBe('guessing');
+    expect(asked('new', '192.0.2.2:7', 'pump')).toBeUndefined();
+    expect(asked('new', '192.0.2.1:7', 'other')).toBeUndefined();
+  });
+
+  it('forgets no guess because of somebody who has proven no secret', () => {
+    const { door, asked, proven } = setUp();
+    const caller = { clientId: 'c', username: 'pump', peer: '192.0.2.1:5' };
+    for (const password of ['1', '2', '3']) door.unproven(caller, Buffer.from(password));
+    const { secretId: _none, ...without } = proven({ username: 'pump' });
+    expect(door.lastObjection(without)).toBeUndefined();
+    door.lastObjection(proven({ username: 'pump' }, ANONYMOUS_ID));
+    expect(asked('c', '192.0.2.1:5', 'pump')).toBe('guessing');
+  });
+
+  it('blocks a credential from one source whose connections are short, whatever its client ids', () => {
+    const { door, proven } = setUp([], 1);
+    const one = proven({ clientId: 'a' });
+    door.ended(one, 999);
+    expect(door.lastObjection(proven({ clientId: 'b' }))?.reason).toBe('flapping');
+    expect(door.lastObjection(proven({ peer: '192.0.2.2:1' }))).toBeUndefined();
+    expect(door.lastObjection(proven({}, 'other'))).toBeUndefined();
   });
 
   it('keeps where a refused client came from', () => {

@@ -1,14 +1,15 @@
 import { addressOfPeer } from '@sallyport/domain';
-import { ANONYMOUS_ID } from '@sallyport/policy-client';
+import { ANONYMOUS_ID, type Principal } from '@sallyport/policy-client';
 import type { RateLimit } from '../listeners/rate-limit.ts';
 import type { BanList, BanSubject } from './ban-list.ts';
 import type { Flapping } from './flapping.ts';
+import type { Attempt, Guessing } from './guessing.ts';
 import type { RefusedAttempts } from './refused-attempts.ts';
 
 /** Why somebody is sent away whatever they show. */
 export interface Objection {
   readonly verdict: 'banned' | 'rate_exceeded';
-  readonly reason: 'banned' | 'flapping' | 'credential_rate';
+  readonly reason: 'banned' | 'flapping' | 'guessing' | 'credential_rate';
 }
 
 /** A CONNECT, as far as it is judged without a credential. */
@@ -21,7 +22,11 @@ export interface Caller {
 
 export interface DoorkeeperOptions {
   readonly bans: BanList;
+  /** Of client ids. */
   readonly flapping: Flapping;
+  /** Of credentials. */
+  readonly credentialFlapping: Flapping;
+  readonly guessing: Guessing;
   /** Connects of each credential; undefined: as many as they like. */
   readonly credentialRate: RateLimit | undefined;
   readonly refused: RefusedAttempts;
@@ -37,21 +42,44 @@ export class Doorkeeper {
 
   /** Once for each CONNECT, before anything costly. */
   objection(caller: Caller): Objection | undefined {
-    const { bans, flapping } = this.#options;
+    const { bans, flapping, guessing } = this.#options;
     if (bans.find(caller) !== undefined) return { verdict: 'banned', reason: 'banned' };
-    const { clientId, peer } = caller;
-    if (flapping.take(clientId, addressOfPeer(peer) ?? peer)) return undefined;
-    return { verdict: 'rate_exceeded', reason: 'flapping' };
+    const { clientId } = caller;
+    const attempt = attemptOf(caller);
+    if (!flapping.take(clientId, attempt.address)) {
+      return { verdict: 'rate_exceeded', reason: 'flapping' };
+    }
+    if (!guessing.isDelayed(attempt)) return undefined;
+    return { verdict: 'rate_exceeded', reason: 'guessing' };
+  }
+
+  /** It has not proven who it is. `proof`: its password; undefined: one that nobody can compare with others. */
+  unproven(caller: Omit<Caller, 'listener'>, proof: Uint8Array | undefined): void {
+    this.#options.guessing.failed(attemptOf(caller), proof);
   }
 
   /** Once it is proven who it is, and in the same turn of the event loop as the session's place in the index. */
-  lastObjection(proven: { readonly credentialId: string } & BanSubject): Objection | undefined {
-    const { bans, credentialRate } = this.#options;
-    if (bans.find(proven) !== undefined) return { verdict: 'banned', reason: 'banned' };
+  lastObjection({ credentialId, secretId, facts }: Principal): Objection | undefined {
+    const { bans, credentialFlapping, credentialRate, guessing } = this.#options;
+    if (bans.find(facts) !== undefined) return { verdict: 'banned', reason: 'banned' };
     // Those that have no credential do not share one: their sources are what is counted.
-    if (proven.credentialId === ANONYMOUS_ID) return undefined;
-    if (credentialRate?.take(proven.credentialId) !== false) return undefined;
+    if (credentialId === ANONYMOUS_ID) return undefined;
+    const attempt = attemptOf(facts);
+    if (secretId !== undefined) guessing.succeeded(attempt);
+    if (!credentialFlapping.admits(credentialId, attempt.address)) {
+      return { verdict: 'rate_exceeded', reason: 'flapping' };
+    }
+    if (credentialRate?.take(credentialId) !== false) return undefined;
     return { verdict: 'rate_exceeded', reason: 'credential_rate' };
+  }
+
+  /**
+   * Somebody who was let in has gone. Short connections of a credential are counted by their ends, so that a fleet that shares one behind
+   * one address, and stays, does not count as one that comes again and again.
+   */
+  ended({ credentialId, facts }: Principal, livedMs: number): void {
+    if (credentialId === ANONYMOUS_ID) return;
+    this.#options.credentialFlapping.ended(credentialId, attemptOf(facts).address, livedMs);
   }
 
   /** Whether somebody who was let in once is banned now. */
@@ -73,4 +101,12 @@ export class Doorkeeper {
       username,
     });
   }
+}
+
+function attemptOf({
+  clientId,
+  username,
+  peer = '',
+}: Pick<Caller, 'clientId' | 'username'> & { readonly peer?: string | undefined }): Attempt {
+  return { clientId, username, address: addressOfPeer(peer) ?? peer };
 }

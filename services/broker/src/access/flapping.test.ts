@@ -9,7 +9,7 @@ function setUp(changes: Partial<FlappingOptions> = {}) {
     windowMs: 60_000,
     blockMs: 300_000,
     isExempt: (address) => address === '192.0.2.99',
-    onBlocked: ({ clientId, address }) => blocked.push(`${clientId} ${address}`),
+    onBlocked: ({ name, address }) => blocked.push(`${name} ${address}`),
     clock: () => now,
     ...changes,
   });
@@ -75,4 +75,23 @@ it('remembers so many pairs and not one more', () => {
   for (const name of ['__proto__', 'constructor', 'x']) take(1, name);
   expect(flapping.pairs).toBe(3);
   expect(take(1)).toBe(1);
+});
+
+it('counts nothing by being asked, and connections that ended within the window when they end', () => {
+  const { flapping, pass } = setUp();
+  const ended = (times: number, livedMs: number): void => {
+    for (let index = 0; index < times; index++) flapping.ended('k', '192.0.2.1', livedMs);
+  };
+  const admits = (address = '192.0.2.1'): boolean => flapping.admits('k', address);
+  expect(Array.from({ length: 100 }, () => admits())).not.toContain(false);
+  ended(100, 60_000);
+  expect(flapping.pairs).toBe(0);
+  ended(14, 59_999);
+  expect(admits()).toBe(true);
+  ended(1, 0);
+  expect([admits(), admits('192.0.2.2')]).toEqual([false, true]);
+  pass(299_999);
+  expect(admits()).toBe(false);
+  pass(1);
+  expect(admits()).toBe(true);
 });

@@ -1,4 +1,5 @@
 import { networkOf } from '../listeners/source-address.ts';
+import { RecentMap } from './recent-map.ts';
 
 /** Pairs that are remembered: some 4 MiB. Of more, the one that has been quiet longest is forgotten. */
 export const FLAPPING_PAIRS_MAX = 16_384;
@@ -11,7 +12,7 @@ export interface FlappingOptions {
   /** Whether an address is left alone; it is canonical. */
   readonly isExempt: (address: string) => boolean;
   /** Once for each block. */
-  readonly onBlocked: (pair: { readonly clientId: string; readonly address: string }) => void;
+  readonly onBlocked: (pair: { readonly name: string; readonly address: string }) => void;
   readonly pairsMax?: number;
   /** Milliseconds that never go back. */
   readonly clock?: () => number;
@@ -25,19 +26,17 @@ interface Pair {
 }
 
 /**
- * Blocks who connects again and again: a client id from one source (IPv6: one /64). Never a client id by itself, so that nobody can
- * lock out a device by using its name from somewhere else. What is tried during a block does not make it longer.
+ * Blocks who connects again and again: a client id, or a credential, from one source (IPv6: one /64). Never a name by itself, so that
+ * nobody can lock out a device by using its name from somewhere else. What is tried during a block does not make it longer.
  */
 export class Flapping {
   readonly #options: FlappingOptions;
-  readonly #pairsMax: number;
+  readonly #pairs: RecentMap<Pair>;
   readonly #clock: () => number;
-  /** The pair that came last stands last. */
-  readonly #pairs = new Map<string, Pair>();
 
   constructor(options: FlappingOptions) {
     this.#options = options;
-    this.#pairsMax = options.pairsMax ?? FLAPPING_PAIRS_MAX;
+    this.#pairs = new RecentMap(options.pairsMax ?? FLAPPING_PAIRS_MAX);
     this.#clock = options.clock ?? (() => performance.now());
   }
 
@@ -46,34 +45,47 @@ export class Flapping {
   }
 
   /** Counts a CONNECT; false when it must be refused. `address` is canonical. O(1). */
-  take(clientId: string, address: string): boolean {
-    const { connectsMax, windowMs, blockMs, isExempt, onBlocked } = this.#options;
-    if (connectsMax === 0 || isExempt(address)) return true;
+  take(name: string, address: string): boolean {
+    if (!this.admits(name, address)) return false;
+    this.count(name, address);
+    return true;
+  }
+
+  /** Whether one more connect is not too many; counts nothing. O(1). */
+  admits(name: string, address: string): boolean {
+    const { connectsMax, windowMs, blockMs, onBlocked } = this.#options;
+    const pair = this.#pairs.get(keyOf(name, address));
+    if (pair === undefined) return true;
     const now = this.#clock();
-    // A client id has no NUL.
-    const key = `${networkOf(address)}\0${clientId}`;
-    const pair = this.#touched(key, now);
     if (pair.blockedUntil > now) return false;
+    if (pair.blockedUntil > 0 || now - pair.since >= windowMs) return true;
+    if (pair.connects < connectsMax) return true;
+    pair.blockedUntil = now + blockMs;
+    onBlocked({ name, address });
+    return false;
+  }
+
+  /** Counts a connect that was let in. O(1). */
+  count(name: string, address: string): void {
+    const { connectsMax, windowMs, isExempt } = this.#options;
+    if (connectsMax === 0 || isExempt(address)) return;
+    const now = this.#clock();
+    const create = (): Pair => ({ since: now, connects: 0, blockedUntil: 0 });
+    const pair = this.#pairs.touched(keyOf(name, address), create);
+    if (pair.blockedUntil > now) return;
     if (pair.blockedUntil > 0 || now - pair.since >= windowMs) {
       pair.since = now;
       pair.connects = 0;
       pair.blockedUntil = 0;
     }
     pair.connects += 1;
-    if (pair.connects <= connectsMax) return true;
-    pair.blockedUntil = now + blockMs;
-    onBlocked({ clientId, address });
-    return false;
   }
 
-  #touched(key: string, now: number): Pair {
-    const pair = this.#pairs.get(key) ?? { since: now, connects: 0, blockedUntil: 0 };
-    this.#pairs.delete(key);
-    this.#pairs.set(key, pair);
-    if (this.#pairs.size > this.#pairsMax) {
-      const oldest = this.#pairs.keys().next();
-      if (oldest.done !== true) this.#pairs.delete(oldest.value);
-    }
-    return pair;
+  /** Counts a connection that has ended as if it came only now, when it did not outlive the window. */
+  ended(name: string, address: string, livedMs: number): void {
+    if (livedMs < this.#options.windowMs) this.count(name, address);
   }
 }
+
+/** Neither a client id nor the id of a credential has a NUL. */
+const keyOf = (name: string, address: string): string => `${networkOf(address)}\0${name}`;

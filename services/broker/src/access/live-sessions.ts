@@ -36,6 +36,8 @@ const REVOKED: Decision = { allowed: false, ruleId: 'revoked' };
 /** One connection's rights. Every decision is synchronous and in memory. */
 export class LiveSession {
   readonly principal: Principal;
+  /** On the clock of `performance.now()`. */
+  #beganAt = performance.now();
   readonly #close: (reason: string) => void;
   #resolved: Resolved;
   #policy: CompiledPolicy;
@@ -55,6 +57,17 @@ export class LiveSession {
     this.#facts = decidingFacts(admitted.principal, admitted.resolved);
     this.#revision = admitted.revision;
     this.#close = close;
+  }
+
+  /** Of the connection, on the clock of `performance.now()`. */
+  get beganAt(): number {
+    return this.#beganAt;
+  }
+
+  /** It takes the place of one of the same connection, whose end is not the connection's. */
+  renew(former: LiveSession): void {
+    this.#beganAt = former.#beganAt;
+    former.#beganAt = -Infinity;
   }
 
   /** What it is judged by: what is known of the connection, and attributes that its policy looks at. */

@@ -5,6 +5,7 @@ import { blockListOf, familyOf } from '../listeners/start-listener.ts';
 import type { BanList } from './ban-list.ts';
 import { Doorkeeper } from './doorkeeper.ts';
 import { Flapping } from './flapping.ts';
+import { Guessing } from './guessing.ts';
 import { RefusedAttempts } from './refused-attempts.ts';
 
 /** Credentials whose rate is remembered. */
@@ -37,22 +38,56 @@ export function createDoorkeeper(
           keysMax: CREDENTIALS_MAX,
           clock: monotonic,
         });
-  const flapping = flappingOf(config, logger);
-  return { door: new Doorkeeper({ bans, flapping, credentialRate, refused }), refused };
+  const door = new Doorkeeper({
+    bans,
+    flapping: flappingOf(config, 'client', logger),
+    credentialFlapping: flappingOf(config, 'credential', logger),
+    guessing: guessingOf(config, logger),
+    credentialRate,
+    refused,
+  });
+  return { door, refused };
 }
 
-function flappingOf({ flapping }: MqttConfig, logger: Pick<LogThrottle, 'warn'>): Flapping {
-  const { connectsMax, windowSeconds, blockSeconds, exempt } = flapping;
+/** Whether an address is one of those in the configuration. */
+function exemptionOf(exempt: readonly string[]): (address: string) => boolean {
   const exempted = blockListOf(exempt);
+  return (address) => exempt.length > 0 && exempted.check(address, familyOf(address));
+}
+
+function flappingOf(
+  { flapping }: MqttConfig,
+  of: 'client' | 'credential',
+  logger: Pick<LogThrottle, 'warn'>,
+): Flapping {
+  const { connectsMax, credentialConnectsMax, windowSeconds, blockSeconds, exempt } = flapping;
   return new Flapping({
-    connectsMax,
+    connectsMax: of === 'client' ? connectsMax : credentialConnectsMax,
     windowMs: windowSeconds * 1000,
     blockMs: blockSeconds * 1000,
-    isExempt: (address) => exempt.length > 0 && exempted.check(address, familyOf(address)),
-    onBlocked: ({ clientId, address }) => {
-      count('sallyport.flapping.blocks', {});
-      const fields = { clientId, address, blockSeconds };
-      logger.warn('flapping', fields, 'a client connects again and again, and is blocked');
+    isExempt: exemptionOf(exempt),
+    onBlocked: ({ name, address }) => {
+      count('sallyport.flapping.blocks', { kind: of });
+      const who = of === 'client' ? { clientId: name } : { credentialId: name };
+      const fields = { ...who, address, blockSeconds };
+      logger.warn(`flapping ${of}`, fields, `a ${of} connects again and again, and is blocked`);
+    },
+  });
+}
+
+function guessingOf({ guessing }: MqttConfig, logger: Pick<LogThrottle, 'warn'>): Guessing {
+  const { failuresMax, sourceFailuresMax, exempt } = guessing;
+  return new Guessing({
+    failuresMax,
+    sourceFailuresMax,
+    delayMs: guessing.delaySeconds * 1000,
+    delayMsMax: guessing.delaySecondsMax * 1000,
+    forgetMs: guessing.forgetSeconds * 1000,
+    isExempt: exemptionOf(exempt),
+    onDelayed: ({ of, delayMs, ...fields }) => {
+      count('sallyport.guessing.delays', { kind: of });
+      const told = { ...fields, delaySeconds: delayMs / 1000 };
+      logger.warn(`guessing ${of}`, told, `secrets are guessed: the ${of} must wait`);
     },
   });
 }

@@ -1,7 +1,13 @@
 import { errorFacts, OperationalError } from '@sallyport/errors';
 import { NAME_BYTES_MAX } from '@sallyport/domain';
 import type { ConnectRefusal } from '@sallyport/mqtt-session';
-import type { Admission, Admitted, ConnectProof, PolicyCache } from '@sallyport/policy-client';
+import type {
+  Admission,
+  Admitted,
+  ConnectProof,
+  PolicyCache,
+  RefusalReason,
+} from '@sallyport/policy-client';
 import { type Facts, PLAIN_TERMS, type Terms } from '@sallyport/rules';
 import { attributes, count, type LogThrottle, withSpan } from '@sallyport/telemetry';
 import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
@@ -135,11 +141,29 @@ async function decideLater(
     return refused(verdict === 'not_authorized' ? verdict : 'server_unavailable', code);
   }
   if (!admission.ok) {
-    const verdict = admission.reason === 'banned' ? 'banned' : 'not_authorized';
-    return refused(verdict, admission.reason, 'policy');
+    const { reason } = admission;
+    if (request.password !== undefined && isGuess(reason)) {
+      context.door.unproven(request, request.password);
+    }
+    const verdict = reason === 'banned' ? 'banned' : 'not_authorized';
+    return refused(verdict, reason, 'policy');
   }
   return enter(context, request, admission.admitted, admission.source, close);
 }
+
+/**
+ * Whether a refusal answers a proof that somebody may have tried by chance. Also of a credential that is closed: whoever guesses must not
+ * see that it is there.
+ */
+export const isGuess = (reason: RefusalReason): boolean => GUESSES.has(reason);
+
+const GUESSES: ReadonlySet<RefusalReason> = new Set([
+  'unknown_client',
+  'wrong_secret',
+  'disabled',
+  'not_valid_now',
+  'certificate',
+]);
 
 /** What a connection is judged by, on every listener and for every way of logging in. */
 export function factsOf(
@@ -183,8 +207,7 @@ export function enter(
   source: Outcome['source'],
   close: (reason: string) => void,
 ): Outcome {
-  const { credentialId, facts } = admitted.principal;
-  const objection = context.door.lastObjection({ credentialId, ...facts });
+  const objection = context.door.lastObjection(admitted.principal);
   if (objection !== undefined) return refused(objection.verdict, objection.reason, source);
   const session = new LiveSession(admitted, close);
   if (request.willTopic !== undefined) {

@@ -5,11 +5,8 @@ import type { PolicySpec } from '@sallyport/rules';
 import type { SessionRecord } from '@sallyport/session-store';
 import { createLogThrottle, silentLogger } from '@sallyport/telemetry';
 import { expect, it } from 'vitest';
-import { BanList } from '../access/ban-list.ts';
-import { Doorkeeper } from '../access/doorkeeper.ts';
-import { Flapping } from '../access/flapping.ts';
 import { LiveSessions } from '../access/live-sessions.ts';
-import { RefusedAttempts } from '../access/refused-attempts.ts';
+import { banListOf, openDoor } from '../../test-support/open-door.ts';
 import { BrokerHooks } from './broker-hooks.ts';
 
 const ALLOW: PolicySpec = {
@@ -46,18 +43,7 @@ async function mayPublishStored(bans: readonly BanRule[]): Promise<[boolean, num
     policy,
     sessions: new LiveSessions(),
     uses: { note: () => undefined },
-    door: new Doorkeeper({
-      bans: new BanList({ revision: 0, bans }, clock),
-      flapping: new Flapping({
-        connectsMax: 0,
-        windowMs: 1,
-        blockMs: 1,
-        isExempt: () => false,
-        onBlocked: () => undefined,
-      }),
-      credentialRate: undefined,
-      refused: new RefusedAttempts({ entriesMax: 1, keepMs: 1, clock }),
-    }),
+    door: openDoor({ clock, bans: banListOf(bans, clock) }),
     staleness: () => undefined,
     logger,
     deniedPublish: () => undefined,

@@ -112,7 +112,11 @@ export class BrokerHooks implements MqttHooks {
   }
 
   ended(_client: MqttClient, rights: SessionRights): void {
-    if (rights instanceof ClientRights) this.#options.sessions.remove(rights.session);
+    if (!(rights instanceof ClientRights)) return;
+    const { sessions, door } = this.#options;
+    const { session } = rights;
+    sessions.remove(session);
+    door.ended(session.principal, performance.now() - session.beganAt);
   }
 
   /** Nobody's rights, when they cannot be learned. */

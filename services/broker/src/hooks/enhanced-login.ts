@@ -16,7 +16,7 @@ import { count } from '@sallyport/telemetry';
 import type { Objection } from '../access/doorkeeper.ts';
 import type { LiveSession } from '../access/live-sessions.ts';
 import type { ClientCertificate } from '../listeners/client-certificate.ts';
-import { type AuthenticateContext, enter, factsOf, refusalOf } from './authenticate.ts';
+import { type AuthenticateContext, enter, factsOf, isGuess, refusalOf } from './authenticate.ts';
 
 const CHANGED_MEANWHILE = 'the policy has changed meanwhile';
 
@@ -66,6 +66,10 @@ export class EnhancedLogin implements EnhancedAuthentication {
       const step = await this.#exchange.step(data);
       if (step.outcome === 'continue') return step;
       if (step.outcome === 'refused') {
+        const { clientId, username, origin } = this.#options.request;
+        const { peer } = origin;
+        // The proof is another each time, so that a wrong one is never the same again.
+        if (isGuess(step.reason)) context.door.unproven({ clientId, username, peer }, undefined);
         return this.#refused(step.reason === 'banned' ? 'banned' : 'not_authorized', step.reason);
       }
       const { admitted } = step.admission;
@@ -108,6 +112,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
     if (answer.session === undefined) {
       return this.#refused(refusalOf(answer.verdict), reason ?? answer.verdict);
     }
+    if (current !== undefined) answer.session.renew(current);
     count('sallyport.connects', { outcome: 'accept', source: 'policy' });
     const verdict = accept(answer.session);
     return { outcome: 'done', verdict, ...(data !== undefined && { data }) };
