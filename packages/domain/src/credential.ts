@@ -8,6 +8,7 @@ import { checkBelonging, checkMatched, checkProvable } from './chain-checks.ts';
 import { type ChainMember, storedMember } from './chain-member.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import { withPartRevisions } from './credential-parts.ts';
+import { knownText } from './known-text.ts';
 import { checkRolesAccess, type RolesAccess, rolesOf, withoutRole } from './roles-access.ts';
 import { checkGrants, type Grant, grantsOf, needsSecret } from './grants.ts';
 import { type CredentialRehash, type ImportedAlgorithm, rehashed } from './rehash.ts';
@@ -245,6 +246,23 @@ function evolveChange(state: Credential, event: ChangeEvent, context: EventConte
   }
 }
 
+/** The JSON text of what `evolveCredential` makes of an addition; put together where the text of the addition is known. */
+export function addedText(
+  event: Extract<CredentialEvent, { type: 'CredentialAdded' }>,
+  context: EventContext,
+): string {
+  const known = knownText(event.data);
+  if (known === undefined) return JSON.stringify(evolveCredential(undefined, event, context));
+  const { at, revision } = context;
+  const own = {
+    createdAt: at,
+    createdRevision: revision,
+    updatedAt: at,
+    updatedRevision: revision,
+  };
+  return `${JSON.stringify(own).slice(0, -1)},${known.slice(1)}`;
+}
+
 /** Whether the secret still opens its credential at this time. */
 export function isLive(secret: Secret, at: number): boolean {
   return secret.expiresAt === undefined || at < secret.expiresAt;
@@ -355,10 +373,17 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
   checkProvable(problems, added.chain, added.secrets);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   if (reads.credential(added.id) !== undefined) return reject('credential_exists');
+  return (
+    checkUnique(reads, added, added) ?? accept({ type: 'CredentialAdded', data: asStored(added) })
+  );
+}
+
+/** As it was given when nothing of it is stored in another way: then its text is known too. */
+function asStored(added: NewCredential): NewCredential {
+  if (added.chain === undefined) return added;
   const { chain: wanted, ...fields } = added;
   const chain = storedMember(wanted);
-  const data = chain === undefined ? fields : { ...fields, chain };
-  return checkUnique(reads, added, added) ?? accept({ type: 'CredentialAdded', data });
+  return chain === undefined ? fields : { ...fields, chain };
 }
 
 interface CredentialChange {
@@ -503,9 +528,11 @@ function checkPasswordMatch(problems: Problems, match: CredentialMatch): void {
   }
   if (username !== undefined) problems.text('/match/username', username);
   if (clientId !== undefined) problems.text('/match/clientId', clientId);
-  for (const [name, value] of Object.entries({ fingerprint, commonName, parentCommonName })) {
-    if (value !== undefined) problems.add(`/match/${name}`, 'is for the kind certificate only');
-  }
+  const refuse = (name: keyof CredentialMatch): void =>
+    problems.add(`/match/${name}`, 'is for the kind certificate only');
+  if (fingerprint !== undefined) refuse('fingerprint');
+  if (commonName !== undefined) refuse('commonName');
+  if (parentCommonName !== undefined) refuse('parentCommonName');
 }
 
 function checkCertificateMatch(problems: Problems, match: CredentialMatch): void {

@@ -37,6 +37,7 @@ export function needsSecret(credential: HasGrants): boolean {
 
 export function checkGrants(problems: Problems, credential: HasGrants): void {
   const { kind, grants = [], match } = credential;
+  if (grants.length === 0) return;
   if (new Set(grants.map((one) => one.method)).size < grants.length) {
     problems.add('/grants', 'must name each method once');
   }
@@ -45,7 +46,7 @@ export function checkGrants(problems: Problems, credential: HasGrants): void {
     const detail = 'is needed, because the Common Name of the certificate must equal it';
     problems.add('/match/username', detail);
   }
-  if (kind === 'certificate' && grants.length > 0) {
+  if (kind === 'certificate') {
     const certificate = grants.find((one) => one.method === 'certificate');
     // A certificate is what finds it: nobody comes as far as a password without one.
     if (certificate?.required !== true) {

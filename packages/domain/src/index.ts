@@ -78,6 +78,7 @@ export type {
 } from './commit.ts';
 export {
   type AccessSpec,
+  addedText,
   ATTRIBUTES_MAX,
   type Credential,
   type CredentialCommand,
@@ -285,6 +286,7 @@ export {
   type SettingValues,
   UNSET_SETTINGS,
 } from './setting.ts';
+export { credentialOfText } from './known-text.ts';
 export { NAME_BYTES_MAX } from './text.ts';
 export {
   AUTHORITIES_BYTES_MAX,

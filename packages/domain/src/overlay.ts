@@ -357,10 +357,9 @@ export class Overlay implements DecisionReads {
 type In = { readonly store: Store; readonly chain?: ChainMember | undefined };
 
 // No realm with a colon behind it is the beginning of another one.
-const nameOf = ({ name, ...where }: In & { readonly name: string }): string =>
-  `${realmOf(where)}:${name}`;
-const loginOf = ({ match, ...where }: In & { readonly match: CredentialMatch }): string =>
-  `${realmOf(where)}:${loginKey(match)}`;
+const nameOf = (one: In & { readonly name: string }): string => `${realmOf(one)}:${one.name}`;
+const loginOf = (one: In & { readonly match: CredentialMatch }): string =>
+  `${realmOf(one)}:${loginKey(one.match)}`;
 
 const countOf = (object: unknown): number => (object === undefined ? 0 : 1);
 const countOfPattern = (ban: Ban | undefined): number =>

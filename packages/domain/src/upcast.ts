@@ -1,6 +1,7 @@
 import { OperationalError } from '@sallyport/errors';
 import { APPLY_MODES } from './apply-mode.ts';
 import type { Commit, DomainEvent, NewCommit, Revision } from './commit.ts';
+import { textOfCredential } from './known-text.ts';
 
 /** Version of the record format that this code writes. */
 export const RECORD_VERSION = 1;
@@ -54,7 +55,20 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */
 export function encodeCommit(commit: NewCommit): string {
-  return JSON.stringify({ v: RECORD_VERSION, ...commit });
+  const { events, ...head } = commit;
+  const text = JSON.stringify({ v: RECORD_VERSION, ...head });
+  return `${text.slice(0, -1)},"events":[${eventTexts(events)}]}`;
+}
+
+function eventTexts(events: readonly DomainEvent[]): string {
+  let texts = '';
+  for (const event of events) texts += `${texts === '' ? '' : ','}${textOf(event)}`;
+  return texts;
+}
+
+function textOf(event: DomainEvent): string {
+  if (event.type !== 'CredentialAdded') return JSON.stringify(event);
+  return `{"type":"CredentialAdded","data":${textOfCredential(event.data)}}`;
 }
 
 /**

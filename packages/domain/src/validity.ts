@@ -20,6 +20,7 @@ export function isValidAt({ validity = {} }: HasValidity, at: number): boolean {
 
 export function checkValidity(problems: Problems, { validity = {} }: HasValidity): void {
   const { from, until } = validity;
+  if (from === undefined && until === undefined) return;
   for (const [side, time] of Object.entries({ from, until })) {
     if (time !== undefined && !(Number.isSafeInteger(time) && time >= 0)) {
       problems.add(`/validity/${side}`, 'must be a time in milliseconds since 1970');

@@ -74,8 +74,18 @@ function isControl(code: number): boolean {
   );
 }
 
+/** Nearly every name is: told without taking it apart into characters. */
+function isPlainAscii(text: string): boolean {
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    if (unit < 0x20 || unit >= 0x7f) return false;
+  }
+  return true;
+}
+
 /** The first problem of `text` as an MQTT string of ours, or undefined. @source MQTT-3.1.1 [MQTT-1.5.3-1] [MQTT-1.5.3-2] */
 export function textProblem(text: string): 'control_character' | 'lone_surrogate' | undefined {
+  if (isPlainAscii(text)) return undefined;
   for (const character of text) {
     const code = character.codePointAt(0) ?? 0;
     if (isControl(code)) return 'control_character';
