@@ -1,6 +1,8 @@
 import type { Credential, ImportedAlgorithm } from '@sallyport/domain';
 import type { Database, Statement } from './sqlite.ts';
 
+type HasSecrets = Pick<Credential, 'secrets'>;
+
 /** How many secrets are still kept as somebody else hashed them; kept with every commit, so that asking costs nothing. */
 export class ImportedSecretCounts {
   readonly #add: Statement;
@@ -15,12 +17,12 @@ export class ImportedSecretCounts {
   }
 
   /** A credential was `before` and is `next` now. */
-  replace(before: Credential | undefined, next: Credential | undefined): void {
+  replace(before: HasSecrets | undefined, next: HasSecrets | undefined): void {
     this.#count(before, -1);
     this.#count(next, 1);
   }
 
-  #count(credential: Credential | undefined, by: 1 | -1): void {
+  #count(credential: HasSecrets | undefined, by: 1 | -1): void {
     for (const { imported } of credential?.secrets ?? []) {
       if (imported === undefined) continue;
       this.#changes.set(imported, (this.#changes.get(imported) ?? 0) + by);

@@ -4,6 +4,7 @@ import {
   type AclTableEvent,
   type AclTarget,
   aclTargetKey,
+  addedText,
   type AuthChain,
   type AuthChainEvent,
   type ApiKey,
@@ -83,10 +84,28 @@ export const nameKey = (name: string): string => name.toLowerCase();
 /** Most roles that are kept parsed. */
 export const ROLES_KEPT_MAX = 1000;
 
-const ADD_CREDENTIAL = 'INSERT INTO credentials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)';
+/** Credentials that one statement adds: what the driver does for each statement costs as much as a row. */
+const ADDED_TOGETHER = 20;
+const ROW = '(?, ?, ?, ?, ?, ?, ?, ?, ?)';
+const ADD_CREDENTIAL = `INSERT INTO credentials VALUES ${ROW}`;
+// OR FAIL: the whole transaction is taken back when it fails, so that SQLite need not keep for each statement how to take it back.
+const ADD_CREDENTIALS = `INSERT OR FAIL INTO credentials VALUES ${Array<string>(ADDED_TOGETHER).fill(ROW).join()}`;
 const PUT_CREDENTIAL = `${ADD_CREDENTIAL}
   ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key,
     login_key = excluded.login_key, updated_at = excluded.updated_at, doc = excluded.doc`;
+
+type CredentialAdded = Extract<CredentialEvent, { type: 'CredentialAdded' }>;
+
+function byRealm(added: readonly NewCredential[]): ReadonlyMap<string, readonly NewCredential[]> {
+  const realms = new Map<string, NewCredential[]>();
+  for (const one of added) {
+    const realm = realmOf(one);
+    const members = realms.get(realm);
+    if (members === undefined) realms.set(realm, [one]);
+    else members.push(one);
+  }
+  return realms;
+}
 
 /** The aggregates in SQLite: each row holds the state that the domain's `evolve` gave, and columns to find it by. */
 export class Tables implements DecisionReads {
@@ -161,7 +180,16 @@ export class Tables implements DecisionReads {
   }
 
   apply(commit: Commit): void {
-    for (const event of commit.events) this.#applyEvent(event, commit);
+    let added: CredentialAdded[] = [];
+    for (const event of commit.events) {
+      if (event.type === 'CredentialAdded') added.push(event);
+      else {
+        if (added.length > 0) this.#addCredentials(added, commit);
+        added = [];
+        this.#applyEvent(event, commit);
+      }
+    }
+    this.#addCredentials(added, commit);
     this.#imported.write();
     this.#run('INSERT OR IGNORE INTO commits VALUES (?, ?)', commit.commitId, commit.revision);
   }
@@ -225,12 +253,34 @@ export class Tables implements DecisionReads {
     }
   }
 
+  /**
+   * What is new has no state before it, and is put into the table many rows at a time: an import has a million. To add one that
+   * is there is a fault of the log, and costs less than to be ready for it.
+   */
+  #addCredentials(events: readonly CredentialAdded[], context: EventContext): void {
+    for (let start = 0; start < events.length;) {
+      const count = events.length - start < ADDED_TOGETHER ? 1 : ADDED_TOGETHER;
+      const values: (string | number)[] = [];
+      for (const event of events.slice(start, start + count)) {
+        const { id, store, chain, name, match } = event.data;
+        values.push(id, store, memberKey(chain), name, nameKey(name), loginKey(match));
+        values.push(context.at, context.at, addedText(event, context));
+      }
+      this.#run(count === 1 ? ADD_CREDENTIAL : ADD_CREDENTIALS, ...values);
+      start += count;
+    }
+    for (const { data } of events) {
+      this.#credentials.drop(data.id);
+      this.#imported.replace(undefined, data);
+      this.#putCredentialRoles(data.id, [], rolesOf(data.access));
+    }
+  }
+
   #applyCredential(event: CredentialEvent, id: string, context: EventContext): void {
-    // What is new has no state before it; a lookup for each of a million would be a tenth of their fold.
-    const before = event.type === 'CredentialAdded' ? undefined : this.credential(id);
+    const before = this.credential(id);
     const next = evolveCredential(before, event, context);
     this.#imported.replace(before, next);
-    this.#putCredential(id, next, event.type === 'CredentialAdded');
+    this.#putCredential(id, next);
     this.#putCredentialRoles(id, rolesOf(before?.access), rolesOf(next?.access));
   }
 
@@ -262,15 +312,14 @@ export class Tables implements DecisionReads {
     );
   }
 
-  /** To add one that is there is a fault of the log, and costs less than to be ready for it. */
-  #putCredential(id: string, next: Credential | undefined, added: boolean): void {
+  #putCredential(id: string, next: Credential | undefined): void {
     this.#credentials.drop(id);
     if (next === undefined) {
       this.#run('DELETE FROM credentials WHERE id = ?', id);
       return;
     }
     this.#run(
-      added ? ADD_CREDENTIAL : PUT_CREDENTIAL,
+      PUT_CREDENTIAL,
       id,
       next.store,
       memberKey(next.chain),
@@ -506,34 +555,44 @@ export class Tables implements DecisionReads {
   }
 
   takenBy(added: readonly NewCredential[]): TakenIdentities {
-    const found = (sql: string, keys: readonly unknown[]): Map<string, string> => {
-      const rows = this.#prepared(sql).all(JSON.stringify(keys)) as { key: string; id: string }[]; // The columns of every `sql` below.
-      return new Map(rows.map(({ key, id }) => [key, id]));
-    };
-    const keyed = (key: string, condition: string): string =>
-      `SELECT ${key} AS key, c.id AS id FROM json_each(?) j JOIN credentials c ON ${condition}`;
-    const where = 'c.store = j.value ->> 1 AND c.chain = j.value ->> 2';
-    const keysOf = (text: (one: NewCredential) => string) =>
-      added.map((one) => [
-        `${realmOf(one)}:${text(one)}`,
-        one.store,
-        memberKey(one.chain),
-        text(one),
-      ]);
-    return {
-      ids: found(
-        keyed('j.value', 'c.id = j.value'),
-        added.map((one) => one.id),
-      ),
-      names: found(
-        keyed('j.value ->> 0', `${where} AND c.name = j.value ->> 3`),
-        keysOf((one) => one.name),
-      ),
-      logins: found(
-        keyed('j.value ->> 0', `${where} AND c.login_key = j.value ->> 3`),
-        keysOf((one) => loginKey(one.match)),
-      ),
-    };
+    const names = new Map<string, string>();
+    const logins = new Map<string, string>();
+    for (const [realm, members] of byRealm(added)) {
+      const where = [members[0]?.store ?? '', memberKey(members[0]?.chain)] as const;
+      const find = (into: Map<string, string>, column: string, values: readonly string[]): void => {
+        const sql = `SELECT c.${column} AS key, c.id AS id FROM json_each(?) j CROSS JOIN credentials c
+          ON c.store = ? AND c.chain = ? AND c.${column} = j.value`;
+        for (const { key, id } of this.#found(sql, values, where)) into.set(`${realm}:${key}`, id);
+      };
+      find(
+        names,
+        'name',
+        members.map((one) => one.name),
+      );
+      find(
+        logins,
+        'login_key',
+        members.map((one) => loginKey(one.match)),
+      );
+    }
+    return { ids: this.#takenIds(added.map((one) => one.id)), names, logins };
+  }
+
+  #takenIds(ids: readonly string[]): ReadonlyMap<string, string> {
+    // Ids of an import follow on each other in time, and hardly ever lie on both sides of one that is there.
+    const between = `SELECT id FROM credentials WHERE id BETWEEN
+      (SELECT min(value) FROM json_each(?1)) AND (SELECT max(value) FROM json_each(?1)) LIMIT 1`;
+    if (this.#get(between, JSON.stringify(ids)) === undefined) return new Map();
+    const sql =
+      'SELECT c.id AS key, c.id AS id FROM json_each(?) j CROSS JOIN credentials c ON c.id = j.value';
+    return new Map(this.#found(sql, ids).map(({ key, id }) => [key, id]));
+  }
+
+  #found(sql: string, values: readonly string[], more: readonly string[] = []) {
+    return this.#prepared(sql).all(JSON.stringify(values), ...more) as {
+      key: string;
+      id: string;
+    }[]; // The columns of every caller's SQL.
   }
 
   aclTable(target: AclTarget): AclTable | undefined {
