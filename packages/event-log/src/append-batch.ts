@@ -7,17 +7,17 @@ export interface ExclusiveStore {
   head(): Revision;
   revisionOf(commitId: string): Revision | undefined;
   /** Stores at head + 1, which it returns. */
-  put(commitId: string, text: string): Revision;
+  put(encoded: EncodedCommit): Revision;
 }
 
 export interface EncodedCommit {
-  readonly commitId: string;
+  readonly commit: NewCommit;
   readonly text: string;
 }
 
 /** Encodes all before anything is stored, so that a commit that is too large leaves no half of its batch behind. */
 export function encodeBatch(commits: readonly NewCommit[]): readonly EncodedCommit[] {
-  return commits.map((commit) => ({ commitId: commit.commitId, text: encodeForLog(commit) }));
+  return commits.map((commit) => ({ commit, text: encodeForLog(commit) }));
 }
 
 /**
@@ -35,12 +35,12 @@ export function appendBatch(
 ): readonly AppendResult[] {
   let due = expected;
   let conflict: AppendResult | undefined;
-  return batch.map(({ commitId, text }) => {
+  return batch.map((encoded) => {
     if (conflict !== undefined) return conflict;
-    const first = store.revisionOf(commitId);
+    const first = store.revisionOf(encoded.commit.commitId);
     const head = store.head();
     if (first === undefined && due !== head) return (conflict = { status: 'conflict', head });
-    const revision = first ?? store.put(commitId, text);
+    const revision = first ?? store.put(encoded);
     due = nextExpected(due, revision);
     return { status: 'appended', revision, duplicate: first !== undefined };
   });

@@ -1,6 +1,6 @@
 import type { NewCommit, Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
-import { appendBatch, encodeBatch } from './append-batch.ts';
+import { appendBatch, type EncodedCommit, encodeBatch } from './append-batch.ts';
 import type { AppendResult, EventLog, FollowOptions, RecordedCommit, Tail } from './event-log.ts';
 import { PullTail } from './pull-tail.ts';
 import { decodeRecord, type StoredRecord } from './record.ts';
@@ -29,9 +29,9 @@ export class MemoryEventLog implements EventLog {
     const store = {
       head: () => this.#texts.length,
       revisionOf: (commitId: string) => this.#revisions.get(commitId),
-      put: (commitId: string, text: string) => {
+      put: ({ commit, text }: EncodedCommit) => {
         const revision = this.#texts.push(text);
-        this.#revisions.set(commitId, revision);
+        this.#revisions.set(commit.commitId, revision);
         return revision;
       },
     };

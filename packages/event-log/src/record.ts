@@ -46,6 +46,16 @@ export function encodeForLog(commit: NewCommit): string {
 /** Commits of records that are still held by a log: several tails of one process decode them once. */
 const decoded = new WeakMap<StoredRecord, RecordedCommit>();
 
+/** The record of a commit that was stored just now: whoever reads it gets the commit as it was given, and nothing is decoded. */
+export function storedRecord(
+  { commit, text }: { readonly commit: NewCommit; readonly text: string },
+  revision: Revision,
+): StoredRecord {
+  const record = { revision, text };
+  decoded.set(record, { ...commit, revision, digest: digestOf(text) });
+  return record;
+}
+
 /** @throws OperationalError `log_unreadable` */
 export function decodeRecord(record: StoredRecord): RecordedCommit {
   let commit = decoded.get(record);

@@ -5,7 +5,7 @@ import { OperationalError } from '@sallyport/errors';
 import { appendBatch, type EncodedCommit, encodeBatch } from './append-batch.ts';
 import type { AppendResult, EventLog, FollowOptions, RecordedCommit, Tail } from './event-log.ts';
 import { PullTail } from './pull-tail.ts';
-import { decodeRecord, type StoredRecord } from './record.ts';
+import { decodeRecord, storedRecord, type StoredRecord } from './record.ts';
 
 /** How long a write waits for another process that holds the file. */
 export const BUSY_TIMEOUT_MS = 5_000;
@@ -14,7 +14,7 @@ export const BUSY_TIMEOUT_MS = 5_000;
 export const FOLLOW_POLL_MS = 25;
 
 /** Records that were read last and are kept with their commits, at most `COMMIT_BYTES_MAX` each. */
-export const RECENT_RECORDS_MAX = 16;
+export const RECENT_RECORDS_MAX = 4;
 
 /** Marks the file as a log of this program (`PRAGMA application_id`): "SPEL". */
 const APPLICATION_ID = 0x5350454c;
@@ -57,7 +57,7 @@ class SqliteEventLog implements EventLog {
   readonly #listeners = new Set<() => void>();
   readonly #tails = new Set<Tail>();
   #pending: PendingAppend[] = [];
-  /** By their revision: each tail of this process reads the same records, and a commit is decoded once for a record. */
+  /** By their revision: each tail of this process reads the same records, and a commit is decoded once for a record, or never when it is our own. */
   readonly #recent = new Map<Revision, StoredRecord>();
   #closed = false;
 
@@ -139,6 +139,7 @@ class SqliteEventLog implements EventLog {
 
   #transaction(pending: readonly PendingAppend[]): (readonly AppendResult[])[] {
     const statements = this.#statements;
+    const stored: StoredRecord[] = [];
     this.#database.exec('BEGIN IMMEDIATE');
     try {
       const store = {
@@ -147,14 +148,16 @@ class SqliteEventLog implements EventLog {
           const row = statements.find.get(commitId) as { revision: number } | undefined; // The column of the statement.
           return row?.revision;
         },
-        put: (commitId: string, text: string) => {
+        put: (encoded: EncodedCommit) => {
           const revision = this.#head() + 1;
-          statements.insert.run(revision, commitId, text);
+          statements.insert.run(revision, encoded.commit.commitId, encoded.text);
+          stored.push(storedRecord(encoded, revision));
           return revision;
         },
       };
       const results = pending.map((one) => appendBatch(store, one.batch, one.expected));
       this.#database.exec('COMMIT');
+      for (const record of stored) this.#remember(record);
       return results;
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
@@ -178,20 +181,41 @@ class SqliteEventLog implements EventLog {
   }
 
   #records(after: Revision, limit: number): StoredRecord[] {
-    // The columns of the statement.
-    const rows = guarded('read', () => this.#statements.read.all(after, limit) as StoredRecord[]);
-    return rows.map((row) => this.#known(row));
+    return guarded('read', () => {
+      const known = this.#knownAfter(after, limit);
+      // The columns of the statement.
+      if (known.length > 0) return known;
+      const rows = this.#statements.read.all(after, limit) as StoredRecord[];
+      return rows.map((row) => this.#known(row));
+    });
+  }
+
+  /** What is there right behind a revision and was read or written a moment ago: it need not be read again, a commit never changes. */
+  #knownAfter(after: Revision, limit: number): StoredRecord[] {
+    if (!this.#recent.has(after + 1)) return [];
+    const found = this.#statements.revisions.all(after, Math.min(limit, RECENT_RECORDS_MAX));
+    const records: StoredRecord[] = [];
+    for (const { revision } of found as { revision: Revision }[]) {
+      const record = this.#recent.get(revision);
+      if (record === undefined || revision !== after + records.length + 1) break;
+      records.push(record);
+    }
+    return records;
   }
 
   #known(row: StoredRecord): StoredRecord {
     const known = this.#recent.get(row.revision);
     if (known?.text === row.text) return known;
-    this.#recent.set(row.revision, row);
+    this.#remember(row);
+    return row;
+  }
+
+  #remember(record: StoredRecord): void {
+    this.#recent.set(record.revision, record);
     const oldest = this.#recent.keys().next();
     if (this.#recent.size > RECENT_RECORDS_MAX && oldest.done !== true) {
       this.#recent.delete(oldest.value);
     }
-    return row;
   }
 
   #assertOpen(): void {
@@ -207,6 +231,9 @@ function prepare(database: DatabaseSyncInstance) {
     head: database.prepare('SELECT coalesce(max(revision), 0) AS head FROM commits'),
     find: database.prepare('SELECT revision FROM commits WHERE commit_id = ?'),
     insert: database.prepare('INSERT INTO commits (revision, commit_id, record) VALUES (?, ?, ?)'),
+    revisions: database.prepare(
+      'SELECT revision FROM commits WHERE revision > ? ORDER BY revision LIMIT ?',
+    ),
     read: database.prepare(
       'SELECT revision, record AS text FROM commits WHERE revision > ? ORDER BY revision LIMIT ?',
     ),
