@@ -164,6 +164,50 @@ describe('The JetStream log on one server', () => {
       expect((await jsm.streams.info(streamName)).state.consumer_count).toBe(0);
     });
 
+    it('takes its own commits as they were acknowledged, without asking for them', async () => {
+      await using reader = new Reader(log, 0);
+      await log.append([commitOf('first')], 0);
+      await reader.count(1);
+      await reader.confirmed();
+      const asked: unknown[] = [];
+      const spy = connection.subscribe(`$JS.API.STREAM.MSG.GET.${streamName}`, {
+        callback: (_error, message) => asked.push(message.json()),
+      });
+      await connection.flush();
+      for (let head = 1; head <= 5; head++) {
+        await log.append([commitOf(`own-${head}`, { reason: 'ö' })], head);
+        await reader.count(head + 1);
+      }
+      spy.unsubscribe();
+      // The record before them may have been compared meanwhile.
+      expect(asked.filter((one) => JSON.stringify(one) !== '{"seq":1}')).toEqual([]);
+      expect(reader.revisions).toEqual([1, 2, 3, 4, 5, 6]);
+      const [read] = await log.read(3, 1);
+      expect(reader.commits[3]).toEqual(read);
+    });
+
+    it('finds that its own commits went to a stream in the place of the one that was read', async () => {
+      const name = nextName();
+      const prefix = `prefix.${name}`;
+      const options = { connection, streamName: name, subjectPrefix: prefix, replicas: 1 };
+      await using own = await openJetStreamEventLog({ ...options, createStream: true });
+      await own.append(commitsOf('a', 2), 0);
+      await using reader = new Reader(own, 0);
+      await reader.count(2);
+      await reader.confirmed();
+      const { config } = await jsm.streams.info(name);
+      const { republish: _feed, ...silent } = config;
+      await jsm.streams.delete(name);
+      await jsm.streams.add(silent);
+      const js = jetstream(connection);
+      for (const one of commitsOf('other', 2)) {
+        await js.publish(`${prefix}.raw.x`, encodeCommit(one));
+      }
+      await own.append([commitOf('own')], 2);
+      const failure = await reader.failed;
+      expect(failure.code).toBe('log_diverged');
+    });
+
     it('believes nothing that is said on its feed', async () => {
       await using reader = new Reader(log, 0);
       await log.append(commitsOf('a', 2), 0);

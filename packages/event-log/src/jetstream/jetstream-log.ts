@@ -3,7 +3,7 @@ import type { NatsConnection } from '@nats-io/nats-core';
 import type { NewCommit, Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import type { AppendResult, EventLog, FollowOptions, RecordedCommit, Tail } from '../event-log.ts';
-import { decodeRecord } from '../record.ts';
+import { decodeRecord, encodeForLog, storedRecord } from '../record.ts';
 import { JetStreamAppender } from './append.ts';
 import { openNatsConnection } from './connection.ts';
 import { DEFAULT_SUBJECT_PREFIX, feedSubjectOf, type JetStreamLogOptions } from './options.ts';
@@ -46,7 +46,7 @@ class JetStreamEventLog implements EventLog {
   readonly #streamName: string;
   readonly #subjectPrefix: string;
   readonly #appender: JetStreamAppender;
-  readonly #tails = new Set<Tail>();
+  readonly #tails = new Set<JetStreamTail>();
   #closed = false;
 
   constructor(opened: {
@@ -76,7 +76,14 @@ class JetStreamEventLog implements EventLog {
     expected: Revision,
   ): Promise<readonly AppendResult[]> {
     this.#assertOpen();
-    return this.#appender.append(commits, expected);
+    const results = await this.#appender.append(commits, expected);
+    const stored = commits.flatMap((commit, index) => {
+      const result = results[index];
+      if (result?.status !== 'appended' || result.duplicate) return [];
+      return [storedRecord({ commit, text: encodeForLog(commit) }, result.revision)];
+    });
+    for (const tail of this.#tails) tail.offer(stored);
+    return results;
   }
 
   async read(after: Revision, limit: number): Promise<readonly RecordedCommit[]> {
@@ -102,7 +109,7 @@ class JetStreamEventLog implements EventLog {
 
   follow(options: FollowOptions): Tail {
     this.#assertOpen();
-    const tail: Tail = new JetStreamTail({
+    const tail: JetStreamTail = new JetStreamTail({
       connection: this.#connection,
       jsm: this.#tailJsm,
       streamName: this.#streamName,

@@ -35,6 +35,13 @@ export class JetStreamTail implements Tail {
   #last: RecordedCommit | undefined;
   #confirmedAt = -Infinity;
   #delivering: Promise<void> = Promise.resolve();
+  /** While records are read and handed over, commits of our own are not taken. */
+  #advancing = false;
+  /** While commits of our own are handed over. */
+  #offered: Promise<void> | undefined;
+  /** The newest record that was read before commits of our own were taken without reading them, and when that was checked. */
+  #anchor: RecordedCommit | undefined;
+  #anchoredAt = 0;
   #stopped = false;
   #told = false;
   #wake: (() => void) | undefined;
@@ -76,6 +83,21 @@ export class JetStreamTail implements Tail {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop();
     await this.#delivering;
+  }
+
+  /**
+   * Takes commits that the server has just said to have stored for us, in order, instead of asking for them again. INVARIANT:
+   * only right behind what is known, on the connection on which that was verified; anything else is read as ever.
+   */
+  offer(records: readonly StoredRecord[]): void {
+    const next = records.findIndex((one) => one.revision === this.#position + 1);
+    if (next === -1 || this.#stopped || this.#advancing || this.#offered !== undefined) return;
+    if (this.#verifiedAs !== this.#connectedAs()) return;
+    const run = records.slice(next);
+    if (run.some((one, index) => one.revision !== this.#position + 1 + index)) return;
+    if (this.#anchor === undefined) this.#anchoredAt = performance.now();
+    this.#anchor ??= this.#last;
+    this.#offered = this.#deliver(run).finally(() => (this.#offered = undefined));
   }
 
   #fail(failure: OperationalError): void {
@@ -128,16 +150,46 @@ export class JetStreamTail implements Tail {
   async #look(): Promise<void> {
     const lookedAt = performance.now();
     const connectedAs = this.#connectedAs();
+    // Commits of our own may come meanwhile.
+    const known = this.#position;
     const head = (await this.#jsm.streams.info(this.#streamName)).state.last_seq;
-    if (head < this.#position) {
-      this.#doubt(truncated(head, this.#position));
+    if (head < known) {
+      this.#doubt(truncated(head, known));
       return;
     }
-    while (this.#position < head || this.#verifiedAs !== connectedAs) {
-      if (!(await this.#advance(head, connectedAs))) return;
+    if (!(await this.#anchored())) return;
+    for (;;) {
+      while (this.#offered !== undefined) await this.#offered;
+      if (this.#position >= head && this.#verifiedAs === connectedAs) break;
+      this.#advancing = true;
+      const advanced = await this.#advance(head, connectedAs).finally(
+        () => (this.#advancing = false),
+      );
+      if (!advanced) return;
     }
     this.#doubtfulLooks = 0;
     if (!this.#isStopped() && this.#connectedAs() === connectedAs) this.#confirmedAt = lookedAt;
+  }
+
+  /** Whether the record is still there behind which commits of our own were taken; looked at now and then. */
+  async #anchored(): Promise<boolean> {
+    const anchor = this.#anchor;
+    if (anchor === undefined || performance.now() - this.#anchoredAt < LOOK_INTERVAL_MS)
+      return true;
+    const { revision } = anchor;
+    const [record] = await this.#records({ from: revision, to: revision });
+    if (record === undefined) {
+      this.#doubt(new OperationalError('log_unreadable', `revision ${revision} is missing`));
+      return false;
+    }
+    followingOn(anchor, [record]);
+    this.#anchor = undefined;
+    return true;
+  }
+
+  #records(range: { readonly from: Revision; readonly to: Revision }) {
+    const source = { connection: this.#connection, jsm: this.#jsm, streamName: this.#streamName };
+    return readRecords(source, range);
   }
 
   /**
@@ -148,8 +200,7 @@ export class JetStreamTail implements Tail {
     const last = this.#last;
     const from = last?.revision ?? this.#position + 1;
     const to = Math.min(head, from + READS_IN_FLIGHT_MAX - 1);
-    const source = { connection: this.#connection, jsm: this.#jsm, streamName: this.#streamName };
-    const records = await readRecords(source, { from, to });
+    const records = await this.#records({ from, to });
     if (this.#isStopped() || this.#connectedAs() !== connectedAs) return false;
     const following = last === undefined ? records : followingOn(last, records);
     if (following !== undefined) await this.#deliver(following);
