@@ -31,6 +31,7 @@ import { OperationalError } from '@sallyport/errors';
 import { MemoryEventLog, nextHash } from '@sallyport/event-log';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { PIECE_ROWS } from './pieces.ts';
 import { FOLD_COMMITS_MAX, FOLD_EVENTS_MAX, ReadModel, SNAPSHOTS_MAX } from './index.ts';
 import { DatabaseSync } from './sqlite.ts';
 import { SORTED_HOLDERS_MAX } from './sqlite-lists.ts';
@@ -301,10 +302,12 @@ describe('the pages of a list', () => {
     await model.waitFor(names.length + 2, 5_000);
     const all = names.map((_, index) => model.reads.credential(`id-${index}`)).filter(isDefined);
     expect(all).toHaveLength(names.length);
+    // Of the same time by their names, of the same name the one that was added first.
+    const named = (one: Credential) => [one.name.toLowerCase(), one.store, one.createdRevision];
     const keysOf = {
-      name: (one: Credential) => [one.name.toLowerCase(), one.id],
-      createdAt: (one: Credential) => [one.createdAt, one.id],
-      updatedAt: (one: Credential) => [one.updatedAt, one.id],
+      name: named,
+      createdAt: (one: Credential) => [one.createdAt, ...named(one)],
+      updatedAt: (one: Credential) => [one.updatedAt, ...named(one)],
     } as const;
     for (const sort of ['name', 'createdAt', 'updatedAt'] as const) {
       const sorted = [...all].sort((a, b) => compare(keysOf[sort](a), keysOf[sort](b)));
@@ -498,10 +501,13 @@ describe('roles', () => {
 
   it('have the same pages of credentials, whether they are sorted or walked to', async () => {
     const ids = Array.from({ length: SORTED_HOLDERS_MAX + 2 }, (_, index) => `c${index}`);
+    // Between quotes the id of one role has another place too: where two others stand side by side.
+    const odd = ',';
     const holders = ids.map((id, index) =>
-      holder(id, ...(index === 0 ? [] : ['many']), ...(index < 2 ? [] : ['few'])),
+      holder(id, ...(index === 0 ? ['x', 'y'] : ['many', odd]), ...(index < 2 ? [] : ['few'])),
     );
-    await append(commitOf('1', role('many', 'many'), role('few', 'few')));
+    const roles = ['many', odd, 'few', 'x', 'y'];
+    await append(commitOf('1', ...roles.map((one) => role(one, one))));
     for (let start = 0; start < holders.length; start += 500) {
       await append(commitOf(`from-${start}`, ...holders.slice(start, start + 500)));
     }
@@ -512,8 +518,9 @@ describe('roles', () => {
       return [total, ...items.map(({ id }) => id)];
     };
     expect(page('many')).toEqual([SORTED_HOLDERS_MAX + 1, 'c1', 'c10', 'c100']);
+    expect(page(odd)).toEqual(page('many'));
     expect(page('few')).toEqual([SORTED_HOLDERS_MAX, 'c10', 'c100', 'c1000']);
-    for (const wanted of ['many', 'few']) {
+    for (const wanted of ['many', odd, 'few']) {
       expect(page(wanted, { page: 1 }).slice(1)).not.toEqual(page(wanted).slice(1));
       expect(page(wanted, { search: 'C500' })).toEqual([3, 'c500', 'c5000', 'c5001']);
       expect(page(wanted, { store: 'tbmq' })).toEqual([0]);
@@ -960,6 +967,99 @@ describe('pages', () => {
         }
       }
     }
+  });
+});
+
+describe('pages of a list that is cut into pieces', () => {
+  const COUNT = 3 * PIECE_ROWS + 7;
+  // Sizes that share no factor, so that neither order says anything of the other; names that UTF-16 would sort otherwise than UTF-8.
+  const all = Array.from({ length: COUNT }, (_, index) => ({
+    id: `c${(index * 1_009) % COUNT}`,
+    name: `${index % 500 === 0 ? '\u{1F600}' : index % 501 === 0 ? '\uFF41' : 'Pump'}-${index % 1_201}-${index}`,
+    store: index % 3 === 0 ? ('tbmq' as const) : ('native' as const),
+    at: AT + (index % 17),
+  }));
+
+  async function openFull(): Promise<ReadModel> {
+    for (let at = AT; at < AT + 17; at++) {
+      const events = all
+        .filter((one) => one.at === at)
+        .map(({ id, name, store }) => added(credential(id, { name, store })));
+      await append({ ...commitOf(`at-${at}`, ...events), at });
+    }
+    return openModel();
+  }
+
+  type Wanted = Partial<Parameters<ReadModel['lists']['credentials']>[0]>;
+
+  function compareAll(model: ReadModel, wanted: Wanted): void {
+    const text = wanted.search?.toLowerCase() ?? '';
+    const found = all
+      .filter((one) => one.name.toLowerCase().includes(text))
+      .filter((one) => wanted.store === undefined || one.store === wanted.store);
+    for (const sort of ['name', 'createdAt', 'updatedAt'] as const) {
+      const keys = (one: (typeof all)[number]) => [
+        sort === 'name' ? 0 : one.at,
+        one.name.toLowerCase(),
+      ];
+      const sorted = found.toSorted((a, b) => compare(keys(a), keys(b))).map(({ id }) => id);
+      for (const order of ['asc', 'desc'] as const) {
+        const ids = order === 'asc' ? sorted : sorted.toReversed();
+        for (const [page, pageSize] of [
+          [0, 3],
+          [1, 200],
+          [5, 200],
+          [333, 3],
+          [1_000, 3],
+          [99_999, 1],
+        ] as const) {
+          const request = { ...firstPage, ...wanted, sort, order, page, pageSize };
+          const { items, total } = model.lists.credentials(request);
+          const expected = ids.slice(page * pageSize, (page + 1) * pageSize);
+          expect([total, ...items.map(({ id }) => id)]).toEqual([ids.length, ...expected]);
+        }
+      }
+    }
+  }
+
+  it('are those of the whole list, whatever is searched', async () => {
+    const model = await openFull();
+    for (const search of ['PUMP', '7', '-500-', `-${COUNT - 1}`, '\u{1F600}', 'nothing']) {
+      compareAll(model, { search });
+      compareAll(model, { search, store: 'tbmq' });
+    }
+    compareAll(model, { store: 'native' });
+    compareAll(model, { store: 'emqx' });
+  });
+
+  it('are walked to on an index, and not sorted', async () => {
+    await openModel();
+    const db = new DatabaseSync(path, { readOnly: true });
+    for (const order of ['name_key', 'created_at, name_key', 'updated_at, name_key']) {
+      for (const direction of ['asc', 'desc']) {
+        const columns = `${order}, store, chain, roles, rowid`.split(', ');
+        const by = columns.map((column) => `${column} ${direction}`).join();
+        const sql = `EXPLAIN QUERY PLAN SELECT rowid FROM credentials
+          WHERE instr(name_key, 'a') > 0 AND instr(roles, 'r') > 0 ORDER BY ${by} LIMIT 1`;
+        const plan = JSON.stringify(db.prepare(sql).all());
+        expect(plan).toContain('USING INDEX credentials_by_');
+        expect(plan).not.toContain('TEMP B-TREE');
+      }
+    }
+    db.close();
+  });
+
+  it('are those of the list as it is after a change', async () => {
+    const model = await openFull();
+    const wanted = { ...firstPage, search: 'pump', page: 1 } as const;
+    const before = model.lists.credentials(wanted);
+    const [first] = before.items;
+    if (first === undefined) throw new Error('no item');
+    await append(commitOf('later', { type: 'CredentialRemoved', data: { id: first.id } }));
+    await model.waitFor(18, 5_000);
+    const after = model.lists.credentials(wanted);
+    expect(after.total).toBe(before.total - 1);
+    expect(after.items[0]?.id).toBe(before.items[1]?.id);
   });
 });
 

@@ -22,13 +22,16 @@ CREATE TABLE credentials (
   login_key TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
-  doc TEXT NOT NULL
+  doc TEXT NOT NULL,
+  roles TEXT GENERATED ALWAYS AS (
+    CASE WHEN instr(doc, '"roles"') > 0 AND doc ->> '$.access.kind' = 'roles' THEN doc ->> '$.access.roles' END
+  ) STORED
 );
 CREATE UNIQUE INDEX credentials_login ON credentials (login_key, store, chain);
 CREATE UNIQUE INDEX credentials_name ON credentials (store, chain, name);
-CREATE INDEX credentials_by_name ON credentials (name_key, id, store, chain);
-CREATE INDEX credentials_by_created ON credentials (created_at, id, name_key, store, chain);
-CREATE INDEX credentials_by_updated ON credentials (updated_at, id, name_key, store, chain);
+CREATE INDEX credentials_by_name ON credentials (name_key, store, chain, roles);
+CREATE INDEX credentials_by_created ON credentials (created_at, name_key, store, chain, roles);
+CREATE INDEX credentials_by_updated ON credentials (updated_at, name_key, store, chain, roles);
 CREATE TABLE acl_tables (
   target TEXT PRIMARY KEY,
   target_key TEXT NOT NULL,

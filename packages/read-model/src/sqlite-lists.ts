@@ -25,10 +25,11 @@ import type {
   RegistrationSort,
   RoleSort,
 } from './lists.ts';
+import { type Piece, Pieces } from './pieces.ts';
 import type { Database } from './sqlite.ts';
 import { nameKey } from './tables.ts';
 
-const sortColumns: Readonly<Record<CredentialSort & GroupSort, string>> = {
+const sortColumns: Readonly<Record<RoleSort & GroupSort, string>> = {
   name: 'name_key',
   createdAt: 'created_at',
   updatedAt: 'updated_at',
@@ -47,19 +48,57 @@ const registrationColumns: Readonly<Record<RegistrationSort, string>> = {
   username: 'username_key',
 };
 
+/** A blob, which is above every text and every number. @source sqlite.org/datatype3.html §4.1 */
+const ABOVE_ALL = "x''";
+
+interface CredentialOrder {
+  readonly column: string;
+  readonly index: string;
+  /** All columns of the index, so that it is walked and nothing is sorted. */
+  readonly order: readonly string[];
+}
+
+/** What a list of credentials may be narrowed by, and what tells rows apart that are alike in it. */
+const NARROWING = ['store', 'chain', 'roles', 'rowid'] as const;
+
+const credentialOrders: Readonly<Record<CredentialSort, CredentialOrder>> = {
+  name: {
+    column: 'name_key',
+    index: 'credentials_by_name',
+    order: ['name_key', ...NARROWING],
+  },
+  createdAt: {
+    column: 'created_at',
+    index: 'credentials_by_created',
+    order: ['created_at', 'name_key', ...NARROWING],
+  },
+  updatedAt: {
+    column: 'updated_at',
+    index: 'credentials_by_updated',
+    order: ['updated_at', 'name_key', ...NARROWING],
+  },
+};
+
+interface Condition {
+  readonly sql: string;
+  readonly values: readonly (string | number)[];
+}
+
+/** How a table is walked over in the order of a list. */
+interface Walked {
+  readonly column: string;
+  /** Begins with the column. */
+  readonly index: string;
+}
+
 interface Query {
   readonly table: string;
-  /** The smallest index that has what is searched. */
-  readonly countedBy?: string;
   readonly searched: string;
   /** Columns whose values no two rows share. */
   readonly order: readonly string[];
-  readonly where?: readonly {
-    readonly sql: string;
-    readonly values: readonly (string | number)[];
-  }[];
-  /** How many there are, where that is known already. */
-  readonly total?: number;
+  readonly where?: readonly Condition[];
+  /** Of a table that may have a million rows, of which many are looked at. */
+  readonly walked?: Walked;
 }
 
 /** What a request finds, before it is put in order. */
@@ -76,22 +115,43 @@ interface Range {
   readonly total?: number;
 }
 
+/** How many are found in a piece of a table. */
+interface Counted {
+  readonly piece: Piece;
+  readonly found: number;
+}
+
+const sum = (counted: readonly Counted[]): number =>
+  counted.reduce((total, { found }) => total + found, 0);
+
+const numberOf = (row: unknown): number => (row as { n: number }).n; // The one column that the SQL names.
+
+const by = ({ order }: Query, direction: 'asc' | 'desc'): string =>
+  `ORDER BY ${order.map((column) => `${column} ${direction}`).join(', ')}`;
+
 const opposite = { asc: 'desc', desc: 'asc' } as const;
 
-/** Most numbers of what was found that are kept until the next commit: whoever turns pages asks for the same one again. */
+/** Most searches whose numbers of what was found are kept until the next commit: whoever turns pages asks for the same one again. */
 export const TOTALS_KEPT_MAX = 64;
 
 /** Most credentials of a role that are looked up one by one and sorted. */
 export const SORTED_HOLDERS_MAX = 5000;
 
-/** Few are found by the role, and then sorted; of many some are met soon on a walk in the order that is wanted. */
-function havingRole(holders: number): string {
-  return holders <= SORTED_HOLDERS_MAX
-    ? 'id IN (SELECT credential_id FROM credential_roles WHERE role_id = ?)'
-    : 'EXISTS (SELECT 1 FROM credential_roles WHERE role_id = ? AND credential_id = +credentials.id)';
+/** Of a role that few have: they are found by it, and then sorted. */
+const amongHolders = (role: string): Condition => ({
+  sql: 'id IN (SELECT credential_id FROM credential_roles WHERE role_id = ?)',
+  values: [role],
+});
+
+/** Of a role that many have: they are met on a walk in the order that is wanted. */
+function havingRole(role: string): Condition {
+  const quoted = JSON.stringify(role);
+  // Of such an id, between quotes, an array of texts has no other place than the id's.
+  if (/^"[\w.:-]+"$/.test(quoted)) return { sql: 'instr(roles, ?) > 0', values: [quoted] };
+  return { sql: 'EXISTS (SELECT 1 FROM json_each(roles) WHERE value = ?)', values: [role] };
 }
 
-function belonging(chains: readonly ChainMember[]) {
+function belonging(chains: readonly ChainMember[]): Condition {
   const places = chains.map(() => '?').join(', ');
   return { sql: `store = 'emqx' AND chain IN (${places})`, values: chains.map(memberKey) };
 }
@@ -99,35 +159,36 @@ function belonging(chains: readonly ChainMember[]) {
 /** Lists over the read model's tables. */
 export class SqliteLists implements Lists {
   readonly #db: Database;
-  #totals: { readonly revision: Revision; readonly counts: Map<string, number> };
+  readonly #pieces: Pieces;
+  #kept: { readonly revision: Revision; readonly counts: Map<string, readonly Counted[]> };
 
   constructor(db: Database) {
     this.#db = db;
-    this.#totals = { revision: 0, counts: new Map() };
+    this.#pieces = new Pieces(db, 'credentials');
+    this.#kept = { revision: 0, counts: new Map() };
   }
 
   credentials(request: CredentialPageRequest): Page<Credential> {
-    const { store, role, chains, search = '' } = request;
-    const holders = role === undefined ? 0 : this.#holders(role);
+    const { store, role, chains } = request;
+    const { column, index, order } = credentialOrders[request.sort];
+    const few = role !== undefined && this.#hasFew(role);
     return this.#page<Credential>(request, {
       table: 'credentials',
       searched: 'name_key',
-      order: [sortColumns[request.sort], 'id'],
-      ...(role === undefined && { countedBy: 'credentials_by_name' }),
+      order,
+      ...(!few && { walked: { column, index } }),
       where: [
         ...(store === undefined ? [] : [{ sql: 'store = ?', values: [store] }]),
-        ...(role === undefined ? [] : [{ sql: havingRole(holders), values: [role] }]),
+        ...(role === undefined ? [] : [few ? amongHolders(role) : havingRole(role)]),
         ...(chains === undefined ? [] : [belonging(chains)]),
       ],
-      ...(role !== undefined &&
-        store === undefined &&
-        chains === undefined &&
-        search === '' && { total: holders }),
     });
   }
 
-  #holders(role: string): number {
-    return this.#count('credential_roles WHERE role_id = ?', [role]);
+  /** Whether not more than `SORTED_HOLDERS_MAX` credentials have a role. */
+  #hasFew(role: string): boolean {
+    const some = '(SELECT 1 FROM credential_roles WHERE role_id = ? LIMIT ?)';
+    return this.#count(some, [role, SORTED_HOLDERS_MAX + 1]) <= SORTED_HOLDERS_MAX;
   }
 
   aclTables(request: PageRequest<'target'>): Page<AclTable> {
@@ -211,16 +272,24 @@ export class SqliteLists implements Lists {
       conditions.length === 0 ? '' : `WHERE ${conditions.map((one) => one.sql).join(' AND ')}`;
     const found = { query, where, values: conditions.flatMap((one) => one.values) };
     const offset = request.page * request.pageSize;
-    const { pageSize, order } = request;
+    const { pageSize: limit, order } = request;
+    const pieces =
+      query.walked === undefined || where === '' ? [] : this.#pieces.by(query.walked.column);
+    if (query.walked !== undefined && pieces.length > 0) {
+      const walk = { ...found, walked: query.walked };
+      const counted = this.#countPieces(walk, pieces);
+      const items = this.#itemsOf<T>(walk, order, { offset, limit, counted });
+      return { items, total: sum(counted) };
+    }
     if (offset > 0) {
       const total = this.#total(found);
-      const limit = Math.min(pageSize, total - offset);
-      const items = limit > 0 ? this.#items<T>(found, order, { offset, limit, total }) : [];
+      const left = Math.min(limit, total - offset);
+      const items = left > 0 ? this.#items<T>(found, order, { offset, limit: left, total }) : [];
       return { items, total };
     }
-    const items = this.#items<T>(found, order, { offset, limit: pageSize });
+    const items = this.#items<T>(found, order, { offset, limit });
     // A page that is not full is the last one, so that either the page or the count is cheap.
-    return { items, total: items.length < pageSize ? items.length : this.#total(found) };
+    return { items, total: items.length < limit ? items.length : this.#total(found) };
   }
 
   /** The rows of a page that is not past the end. What lies before it is walked over, or what lies behind it when that is less. */
@@ -229,42 +298,90 @@ export class SqliteLists implements Lists {
     order: 'asc' | 'desc',
     { offset, limit, total = Infinity }: Range,
   ): T[] {
-    const by = (direction: 'asc' | 'desc'): string =>
-      `ORDER BY ${query.order.map((column) => `${column} ${direction}`).join(', ')}`;
     const behind = total - offset - limit;
     const [walked, skipped] = behind < offset ? [opposite[order], behind] : [order, offset];
     // The inner query is answered by an index alone: a search that finds little looks at every row, and rows are large.
     return this.#docs<T>(
       `SELECT doc FROM ${query.table} WHERE rowid IN (
-         SELECT rowid FROM ${query.table} ${where} ${by(walked)} LIMIT ? OFFSET ?
-       ) ${by(order)}`,
+         SELECT rowid FROM ${query.table} ${where} ${by(query, walked)} LIMIT ? OFFSET ?
+       ) ${by(query, order)}`,
       [...values, limit, skipped],
     );
   }
 
+  /** The same, of the pieces that the page lies in. */
+  #itemsOf<T>(
+    { query, where, values, walked }: Found & { readonly walked: Walked },
+    order: 'asc' | 'desc',
+    { offset, limit, counted }: Range & { readonly counted: readonly Counted[] },
+  ): T[] {
+    const items: T[] = [];
+    let skipped = offset;
+    for (const { piece, found } of order === 'asc' ? counted : counted.toReversed()) {
+      if (items.length === limit) break;
+      if (skipped >= found) {
+        skipped -= found;
+        continue;
+      }
+      const sql = `SELECT doc FROM ${query.table} INDEXED BY ${walked.index}
+        ${where} AND ${walked.column} >= ? AND ${walked.column} < coalesce(?, ${ABOVE_ALL})
+        ${by(query, order)} LIMIT ? OFFSET ?`;
+      // Not a row further than what was counted: the walk would go on to the end of the piece.
+      const wanted = Math.min(limit - items.length, found - skipped);
+      const range = [piece.from, piece.to ?? null];
+      items.push(...this.#docs<T>(sql, [...values, ...range, wanted, skipped]));
+      skipped = 0;
+    }
+    return items;
+  }
+
+  /** How many there are in each piece; one walk over all rows. */
+  #countPieces(
+    { query, where, values, walked }: Found & { readonly walked: Walked },
+    pieces: readonly Piece[],
+  ): readonly Counted[] {
+    const { index, column } = walked;
+    const from = `${query.table} INDEXED BY ${index} ${where}`;
+    return this.#remembered(JSON.stringify([from, ...values]), () => {
+      // One statement: a thousand would cost half as much as the walk.
+      const sql = `SELECT (
+          SELECT count(*) FROM ${from}
+            AND ${column} >= piece.value ->> 0 AND ${column} < coalesce(piece.value ->> 1, ${ABOVE_ALL})
+        ) AS n FROM json_each(?) AS piece`;
+      const bounds = pieces.map(({ from, to }) => [from, to]);
+      const counts = this.#db
+        .prepare(sql)
+        .all(...values, JSON.stringify(bounds))
+        .map(numberOf);
+      return pieces.map((piece, place) => ({ piece, found: counts[place] ?? 0 }));
+    });
+  }
+
   #total({ query, where, values }: Found): number {
-    if (query.total !== undefined) return query.total;
-    const from = query.countedBy === undefined ? '' : `INDEXED BY ${query.countedBy}`;
-    const sql = `${query.table} ${from} ${where}`;
+    const sql = `${query.table} ${where}`;
+    const count = () => [{ piece: { from: '' }, found: this.#count(sql, values) }];
+    return sum(this.#remembered(JSON.stringify([sql, ...values]), count));
+  }
+
+  /** What was counted since the last commit, or is now. */
+  #remembered(key: string, count: () => readonly Counted[]): readonly Counted[] {
     const meta: unknown = this.#db.prepare('SELECT revision FROM meta WHERE id = 1').get();
     const { revision } = meta as { readonly revision: Revision }; // The one row of the table.
-    if (this.#totals.revision !== revision || this.#totals.counts.size >= TOTALS_KEPT_MAX) {
-      this.#totals = { revision, counts: new Map() };
+    if (this.#kept.revision !== revision || this.#kept.counts.size >= TOTALS_KEPT_MAX) {
+      this.#kept = { revision, counts: new Map() };
     }
-    const key = JSON.stringify([sql, ...values]);
-    const known = this.#totals.counts.get(key);
+    const known = this.#kept.counts.get(key);
     if (known !== undefined) return known;
-    const total = this.#count(sql, values);
-    this.#totals.counts.set(key, total);
-    return total;
+    const counted = count();
+    this.#kept.counts.set(key, counted);
+    return counted;
   }
 
   #count(from: string, values: readonly (string | number)[]): number {
-    const found: unknown = this.#db.prepare(`SELECT count(*) AS n FROM ${from}`).get(...values);
-    return (found as { n: number }).n; // The one column that the SQL names.
+    return numberOf(this.#db.prepare(`SELECT count(*) AS n FROM ${from}`).get(...values));
   }
 
-  #docs<T>(sql: string, values: readonly (string | number)[]): T[] {
+  #docs<T>(sql: string, values: readonly (string | number | null)[]): T[] {
     const rows = this.#db.prepare(sql).all(...values) as { doc: string }[]; // The one column of every caller's SQL.
     return rows.map((row) => this.#db.parse<T>(row.doc));
   }
