@@ -22,8 +22,12 @@ export interface Standalone extends AsyncDisposable {
 /** The standalone profile as a process of its own, on free ports and a folder that goes away. */
 export async function startStandalone(
   env: Record<string, string> = {},
-  listeners: Pick<ServiceProcessOptions, 'onLine' | 'onUnexpectedExit'> = {},
+  options: Pick<ServiceProcessOptions, 'onLine' | 'onUnexpectedExit'> & {
+    /** Of a disk that the data folder is on. */
+    readonly diskBytes?: number;
+  } = {},
 ): Promise<Standalone> {
+  const { diskBytes, ...listeners } = options;
   const dataDir = tempFolder('standalone');
   const [http = 0, mqtt = 0, ws = 0] = await freePorts(3);
   const adminPassword = randomBytes(12).toString('hex');
@@ -42,6 +46,7 @@ export async function startStandalone(
     },
     ready: { url: `http://127.0.0.1:${http}/readyz` },
     ...listeners,
+    ...(diskBytes !== undefined && { disk: { folder: dataDir, bytes: diskBytes } }),
   });
   return {
     url: `http://127.0.0.1:${http}`,

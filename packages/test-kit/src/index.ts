@@ -92,6 +92,6 @@ export {
   ServerProcess,
   type ServerProcessOptions,
 } from './server-process.ts';
-export { type ServiceProcessOptions, startProcess } from './service-process.ts';
+export { diskPath, type ServiceProcessOptions, startProcess } from './service-process.ts';
 export { removeFolder, removeTempFolders, tempFolder } from './temp-folder.ts';
 export { answers, until } from './until.ts';
