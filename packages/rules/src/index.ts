@@ -6,6 +6,7 @@ export { checkSubscribe, checkUnsubscribe, COVERAGE_STEPS_MAX } from './coverage
 export { CONNECTION_ROWS_MAX, GroupMembership } from './groups.ts';
 export { explain, type Explanation } from './explain.ts';
 export { mayRequest } from './may-request.ts';
+export { policySources, type ReadSources, type SourceReads } from './policy-sources.ts';
 export { publishedTopic } from './published-topic.ts';
 export { asksForAddress, rowsFor, rowsKey } from './row-conditions.ts';
 export type { RoleSource } from './roles-authority.ts';

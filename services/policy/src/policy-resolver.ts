@@ -9,7 +9,6 @@ import {
   type Credential,
   credentialTag,
   type DecisionReads,
-  type Group,
   GROUP_RULES_TAG,
   type GroupRules,
   groupTag,
@@ -17,7 +16,6 @@ import {
   loginKey,
   loginKeysOf,
   loginTag,
-  mapCertificate,
   type MappedPatterns,
   type Role,
   rolesOf,
@@ -33,7 +31,9 @@ import {
   canonicalPolicyText,
   type Facts,
   GroupMembership,
+  policySources,
   type PolicySpec,
+  type ReadSources,
   rowsKey,
 } from '@sallyport/rules';
 import { ANONYMOUS, anonymousIsLetIn } from './anonymous.ts';
@@ -87,25 +87,18 @@ export class PolicyResolver {
   policyOf(credential: Credential, principal: Principal): ResolvedPolicy {
     const { facts } = principal;
     const targets = aclTargetsOf(facts);
-    const tables = {
-      client: this.#reads.aclTable(targets.client),
-      username: targets.username && this.#reads.aclTable(targets.username),
-      everyone: this.#reads.aclTable({ kind: 'everyone' }),
-    };
-    const roleIds = rolesOf(credential.access);
-    const roles = roleIds.map((id) => this.#reads.role(id)).filter((one) => one !== undefined);
-    const membership = this.#groupsOf(credential, facts);
-    const groups = membership?.groups ?? [];
-    const policy = this.#assemble(credential, { tables, roles, groups, facts });
+    const sources = policySources(this.#reads, credential, facts, this.#groupIdsOf);
+    const { tables, groupIds } = sources;
+    const policy = this.#assemble(credential, sources);
     const secretExpiresAt = endOf(credential, principal);
     const expiry = secretExpiresAt === undefined ? {} : { secretExpiresAt };
     const tags = [credentialTag(credential.id), SETTINGS_TAG, aclTag({ kind: 'everyone' })];
     tags.push(aclTag(targets.client), ...loginKeysOf(facts).map(loginTag));
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
-    tags.push(...roleIds.map(roleTag));
+    tags.push(...rolesOf(credential.access).map(roleTag));
     if (credential.store === 'emqx') tags.push(...authChainTagsOf(facts.listener));
-    if (membership !== undefined) tags.push(GROUP_RULES_TAG, ...membership.ids.map(groupTag));
-    const told = groupsTold(membership);
+    if (groupIds !== undefined) tags.push(GROUP_RULES_TAG, ...groupIds.map(groupTag));
+    const told = groupsTold(groupIds);
     const attributes = this.#attributesFor(policy, credential);
     const byAddress = Object.values(tables).some(asksForAddress) && { byAddress: true as const };
     return {
@@ -131,33 +124,17 @@ export class PolicyResolver {
     return entries.length === 0 ? {} : { attributes: Object.fromEntries(entries) };
   }
 
-  /** The groups of a connection; undefined when its credential does not ask for any. */
-  #groupsOf(credential: Credential, facts: Facts): Membership | undefined {
-    if (credential.access.kind !== 'groups') return undefined;
+  readonly #groupIdsOf = (facts: Facts, credentialId: string): readonly string[] => {
     const rules = this.#reads.groupRules();
     if (this.#membership?.of !== rules) {
       this.#membership = { of: rules, compiled: new GroupMembership(rules) };
     }
-    const ids = this.#membership.compiled.groupsOf(facts, credential.id);
-    const groups = ids.map((id) => this.#reads.group(id)).filter((one) => one !== undefined);
-    return { ids, groups };
-  }
+    return this.#membership.compiled.groupsOf(facts, credentialId);
+  };
 
-  #assemble(
-    credential: Credential,
-    parts: {
-      readonly tables: { [K in 'client' | 'username' | 'everyone']: AclTable | undefined };
-      readonly roles: readonly Role[];
-      readonly groups: readonly Group[];
-      readonly facts: Facts;
-    },
-  ): PolicySpec {
-    const { tables, roles, groups, facts } = parts;
+  #assemble(credential: Credential, sources: ReadSources): PolicySpec {
+    const { tables, roles, groups, facts, settings, mapped } = sources;
     const anonymous = credential === ANONYMOUS;
-    const settings = this.#reads.settings();
-    const { access } = credential;
-    const mapped =
-      access.kind === 'mapping' ? mapCertificate(access, facts.certificate) : undefined;
     const key = [
       applyModeOf(credential),
       ownKey(credential, mapped),
@@ -170,20 +147,10 @@ export class PolicyResolver {
     ].join('|');
     const known = this.#assembled.get(key);
     if (known !== undefined) return known;
-    const { client, username, everyone } = tables;
     const assembled = assemblePolicy({
-      credential,
-      facts,
-      mapped,
-      tables: {
-        ...(client && { client }),
-        ...(username && { username }),
-        ...(everyone && { everyone }),
-      },
-      groups,
+      ...sources,
       // Nobody is who they say here: what no rule allows is denied, whatever is usual for others.
       settings: anonymous ? { ...settings, noMatch: 'deny' } : settings,
-      roles,
     });
     const policyId = createHash('sha256')
       .update(canonicalPolicyText(assembled))
@@ -228,13 +195,8 @@ function ownKey(
 const rolesKey = (roles: readonly Role[]): string =>
   JSON.stringify(roles.map(({ id, updatedRevision }) => `${id}@${updatedRevision}`).sort());
 
-interface Membership {
-  readonly ids: readonly string[];
-  readonly groups: readonly Group[];
-}
-
-const groupsTold = (membership: Membership | undefined): Pick<Resolved, 'groups'> =>
-  membership === undefined || membership.ids.length === 0 ? {} : { groups: membership.ids };
+const groupsTold = (ids: readonly string[] = []): Pick<Resolved, 'groups'> =>
+  ids.length === 0 ? {} : { groups: ids };
 
 const partKey = (table: AclTable | undefined): string =>
   table === undefined ? '' : `${JSON.stringify(table.target)}@${table.updatedRevision}`;

@@ -11,9 +11,15 @@ import type {
   ScramFinalAnswer,
   ScramFirstAnswer,
 } from '@sallyport/policy-client';
-import { rolesOf, unboundCertificateOf } from '@sallyport/domain';
+import { unboundCertificateOf } from '@sallyport/domain';
 import type { ReadModel } from '@sallyport/read-model';
-import { assemblePolicy, compilePolicy, explain, GroupMembership } from '@sallyport/rules';
+import {
+  assemblePolicy,
+  compilePolicy,
+  explain,
+  GroupMembership,
+  policySources,
+} from '@sallyport/rules';
 
 /** Explains by the real rules on the read model; the rest of a policy service is of no concern to this API. */
 export class RulesPolicyClient implements PolicyClient {
@@ -31,22 +37,10 @@ export class RulesPolicyClient implements PolicyClient {
     if (!this.available || credential === undefined || revision < request.minRevision) {
       throw new OperationalError('policy_not_ready', 'not at this revision');
     }
-    const tables = {
-      client: reads.aclTable({ kind: 'client', name: facts.clientId }),
-      username:
-        facts.username === undefined
-          ? undefined
-          : reads.aclTable({ kind: 'username', name: facts.username }),
-      everyone: reads.aclTable({ kind: 'everyone' }),
-    };
-    const roles = rolesOf(credential.access)
-      .map((id) => reads.role(id))
-      .filter((one) => one !== undefined);
-    const ids = new GroupMembership(reads.groupRules()).groupsOf(facts, credentialId);
-    const groups = ids.flatMap((id) => reads.group(id) ?? []);
-    const settings = reads.settings();
-    const assembled = assemblePolicy({ credential, facts, tables, roles, groups, settings });
-    const policy = compilePolicy({ policyId: 'test', ...assembled });
+    const sources = policySources(reads, credential, facts, (...asked) =>
+      new GroupMembership(reads.groupRules()).groupsOf(...asked),
+    );
+    const policy = compilePolicy({ policyId: 'test', ...assemblePolicy(sources) });
     const { action, topic, terms } = request;
     const asked = { ...facts, attributes: credential.attributes };
     return { revision, ...explain(policy, asked, action, topic, terms) };

@@ -94,7 +94,8 @@ export interface ExplainedLive {
   /** Of a connection without a credential: the chain that lets it in, as it was at that revision. */
   readonly admittedBy?: AuthChain | undefined;
   readonly connection: object;
-  readonly listener: string;
+  readonly facts: Facts;
+  readonly credentialId: string;
 }
 
 /** What the node of a live session decides for it, and the object that says so, as it was at the session's revision. */
@@ -107,33 +108,38 @@ export async function explainLive(
   const told = await askNode(ports, soughtOf(connection), asked);
   const answer = { ...told.explanation, revision: told.revision };
   const objects = await objectsBehind(ports, past, told, asked.action);
-  return { answer, ...objects, connection: viewOf(told), listener: told.facts.listener };
+  const { facts, credentialId } = told;
+  return { answer, ...objects, connection: viewOf(told), facts, credentialId };
 }
 
 const NOTHING = { credential: undefined, origin: undefined };
 
-const revisionOf = ({ objectRevision, revision = 0 }: Origin): number => objectRevision ?? revision;
+/** Of the newest of the objects that an origin names. */
+const revisionOf = ({ objectRevision, revision = 0, via }: Origin): number =>
+  Math.max(objectRevision ?? revision, via === undefined ? 0 : revisionOf(via));
 
 async function objectsBehind(
-  { model, log }: AdminApiPorts,
+  { model, log, clock }: AdminApiPorts,
   past: PastStates,
   told: ExplainedConnection,
   action: Action,
 ): Promise<Pick<ExplainedLive, 'credential' | 'origin' | 'admittedBy'>> {
   const { credentialId, facts, explanation: answer, revision, tags } = told;
+  const at = clock();
   await model.waitFor(revision, CATCH_UP_MS);
-  if (credentialId === ANONYMOUS_ID) return behindAnonymous({ model, log }, past, told, action);
+  if (credentialId === ANONYMOUS_ID)
+    return behindAnonymous({ model, log, clock }, past, told, action);
   const { reads } = model;
   const credential = reads.credential(credentialId) ?? unboundCertificateOf(credentialId);
   if (credential !== undefined && credential.updatedRevision <= revision) {
-    const origin = originOf({ reads, credential, facts, action, answer });
+    const origin = originOf({ reads, credential, facts, action, answer, at });
     // What is older than the session's policy was the same then.
     if (origin !== undefined && revisionOf(origin) <= revision) return { credential, origin };
   }
   const state = await past.at(log, revision, new Set(tags));
   const then = state?.credential(credentialId) ?? unboundCertificateOf(credentialId);
   if (state === undefined || then === undefined) return NOTHING;
-  const origin = originOf({ reads: state, credential: then, facts, action, answer });
+  const origin = originOf({ reads: state, credential: then, facts, action, answer, at });
   return { credential: then, origin };
 }
 
@@ -141,14 +147,14 @@ type AnonymousReads = Parameters<typeof anonymousOriginOf>[0]['reads'];
 
 /** No revision has a credential for it: a chain lets it in. */
 async function behindAnonymous(
-  { model, log }: Pick<AdminApiPorts, 'model' | 'log'>,
+  { model, log, clock }: Pick<AdminApiPorts, 'model' | 'log' | 'clock'>,
   past: PastStates,
   { facts, explanation: answer, revision, tags }: ExplainedConnection,
   action: Action,
 ): Promise<Pick<ExplainedLive, 'credential' | 'origin' | 'admittedBy'>> {
   const asOf = (reads: AnonymousReads) => ({
     credential: undefined,
-    origin: anonymousOriginOf({ reads, facts, action, answer }),
+    origin: anonymousOriginOf({ reads, facts, action, answer, at: clock() }),
     admittedBy: lettingIn(reads, facts),
   });
   const { origin, admittedBy } = asOf(model.reads);

@@ -4,17 +4,30 @@ import {
   type AuthChain,
   chainInForce,
   type Credential,
+  type CredentialPart,
+  credentialPartRevision,
   type DecisionReads,
+  isLive,
+  isValidAt,
+  needsSecret,
   type Permission,
   type Revision,
 } from '@sallyport/domain';
 import type { EventLog } from '@sallyport/event-log';
 import type { ExplainAnswer } from '@sallyport/policy-client';
-import { aclRuleId, type Action, type Facts } from '@sallyport/rules';
+import { aclRuleId, type Action, type Facts, GroupMembership } from '@sallyport/rules';
 
 /** The object that a decision comes from. */
 export interface Origin {
-  readonly type: 'built_in' | 'credential' | 'role' | 'group' | 'acl' | 'settings' | 'auth_chain';
+  readonly type:
+    | 'built_in'
+    | 'credential'
+    | 'role'
+    | 'group'
+    | 'group_rules'
+    | 'acl'
+    | 'settings'
+    | 'auth_chain';
   /** Under which the API knows it; absent for what is built in. */
   readonly id?: string;
   readonly name?: string;
@@ -24,17 +37,26 @@ export interface Origin {
   readonly position?: number;
   /** Revision that the row, or else the object, is there since as it is; absent for what was never set. */
   readonly revision?: Revision;
-  /** Revision that the whole object is as it is since, where that is another. */
+  /** Revision that the whole object is as it is since; that of a part is no later. */
   readonly objectRevision?: Revision;
+  /** What gives the object to the connection: the assignment of a role, the rule of a group. */
+  readonly via?: Origin;
 }
+
+export type OriginReads = Pick<
+  DecisionReads,
+  'role' | 'group' | 'groupRules' | 'aclTable' | 'settings'
+>;
 
 /** What the search for an origin may look at; all of one revision. */
 export interface OriginSources {
-  readonly reads: Pick<DecisionReads, 'role' | 'group' | 'aclTable' | 'settings'>;
+  readonly reads: OriginReads;
   readonly credential: Credential;
   readonly facts: Facts;
   readonly action: Action;
   readonly answer: Pick<ExplainAnswer, 'ruleId' | 'opinions'>;
+  /** When it was asked, in milliseconds since 1970. */
+  readonly at: number;
 }
 
 /** One for each kind of object that rules come from; the first that knows the rule id answers. */
@@ -106,40 +128,83 @@ function builtIn({
   return unspoken || BUILT_IN.has(ruleId) ? { type: 'built_in' } : undefined;
 }
 
-function ofCredential({ credential, answer: { ruleId } }: OriginSources): Origin | undefined {
-  const origin = credentialOrigin(credential);
-  // The first two speak of the whole credential: it skips the rules, or may not be connected at all.
-  if (ruleId === 'superuser' || ruleId === 'credential') return origin;
-  const { access } = credential;
-  if (ruleId === 'publish_prefix') return { ...origin, row: { ...access } };
-  if (ruleId === 'credential/unrestricted') return { ...origin, row: { ...access } };
-  if (access.kind !== 'patterns') return undefined;
-  for (const direction of ['publish', 'subscribe'] as const) {
-    const position = access[direction].findIndex(
-      (_, index) => ruleId === `credential:${credential.id}/${direction}/${index}`,
-    );
-    if (position >= 0) {
-      return { ...origin, row: { direction, pattern: access[direction][position] }, position };
-    }
+function ofCredential({ credential, at, answer: { ruleId } }: OriginSources): Origin | undefined {
+  const { access, superuser } = credential;
+  if (ruleId === 'superuser') return ofPart(credential, { kind: 'superuser' }, { superuser });
+  // It may not be connected at all.
+  if (ruleId === 'credential') return closedCredential(credential, at);
+  if (ruleId === 'publish_prefix') return ofPart(credential, { kind: 'prefix' }, { ...access });
+  if (ruleId === 'credential/unrestricted') {
+    return ofPart(credential, { kind: 'access' }, { ...access });
   }
-  return undefined;
+  const [, direction, position] = partOf(credential, /^(publish|subscribe)\/(\d+)$/, ruleId);
+  if (access.kind !== 'patterns' || !isDirection(direction)) return undefined;
+  return ofPattern(credential, access, direction, Number(position));
 }
 
-const credentialOrigin = ({ id, name, updatedRevision }: Credential): Origin => ({
-  type: 'credential',
-  id,
-  name,
-  ...(updatedRevision > 0 && { revision: updatedRevision }),
+type Direction = 'publish' | 'subscribe';
+
+const isDirection = (text: string | undefined): text is Direction =>
+  text === 'publish' || text === 'subscribe';
+
+/** What a rule id says of a credential's own part, matched by `form`; empty for other ids. */
+function partOf({ id }: Credential, form: RegExp, ruleId: string): readonly string[] {
+  const prefix = `credential:${id}/`;
+  return ruleId.startsWith(prefix) ? (form.exec(ruleId.slice(prefix.length)) ?? []) : [];
+}
+
+function ofPattern(
+  credential: Credential,
+  access: Record<Direction, readonly string[]>,
+  direction: Direction,
+  position: number,
+): Origin | undefined {
+  const pattern = access[direction][position];
+  if (pattern === undefined) return undefined;
+  const part = { kind: 'pattern', direction, pattern } as const;
+  return { ...ofPart(credential, part, { direction, pattern }), position };
+}
+
+function closedCredential(credential: Credential, at: number): Origin {
+  const { enabled, validity, secrets } = credential;
+  if (!enabled) return ofPart(credential, { kind: 'enabled' }, { enabled });
+  if (!isValidAt(credential, at)) {
+    return ofPart(credential, { kind: 'validity' }, { validity: { ...validity } });
+  }
+  if (needsSecret(credential) && !secrets.some((one) => isLive(one, at))) {
+    return ofPart(credential, { kind: 'secrets' }, { secretsLive: 0 });
+  }
+  return credentialOrigin(credential, credential.updatedRevision);
+}
+
+const credentialOrigin = (
+  { id, name, updatedRevision }: Credential,
+  revision: Revision,
+): Origin => ({ type: 'credential', id, name, ...dated(revision, updatedRevision) });
+
+/** What was never set is of no revision. */
+const dated = (revision: Revision, objectRevision: Revision) =>
+  revision === 0 ? {} : { revision, objectRevision };
+
+const ofPart = (
+  credential: Credential,
+  part: CredentialPart,
+  row: Origin['row'] & object,
+): Origin => ({
+  ...credentialOrigin(credential, credentialPartRevision(credential, part)),
+  row,
 });
 
 function ofMapping({ credential, answer: { ruleId } }: OriginSources): Origin | undefined {
   const { access } = credential;
   if (access.kind !== 'mapping') return undefined;
-  const position = access.entries.findIndex((_, index) =>
-    ruleId.startsWith(`credential:${credential.id}/entries/${index}/`),
-  );
-  const row = access.entries[position];
-  return row && { ...credentialOrigin(credential), row: { ...row }, position };
+  const form = /^entries\/(\d+)\/(publish|subscribe)\/(\d+)$/;
+  const [, position, direction, index] = partOf(credential, form, ruleId);
+  const row = access.entries[Number(position)];
+  if (row === undefined || !isDirection(direction)) return undefined;
+  const pattern = row[direction][Number(index)] ?? '';
+  const part = { kind: 'entry', key: row.key, direction, pattern } as const;
+  return { ...ofPart(credential, part, { ...row }), position: Number(position) };
 }
 
 /** A permission of one of the roles, or of the credential itself. */
@@ -147,12 +212,26 @@ function ofRoles({ reads, credential, answer: { ruleId } }: OriginSources): Orig
   const { access } = credential;
   if (access.kind !== 'roles') return undefined;
   const own = positionOf(access.permissions, `credential:${credential.id}/permission/`, ruleId);
-  if (own !== undefined) return { ...credentialOrigin(credential), ...own };
+  if (own !== undefined) {
+    const part = { kind: 'permission', permission: own.row } as const;
+    return { ...ofPart(credential, part, { ...own.row }), position: own.position };
+  }
   for (const id of access.roles) {
     const role = reads.role(id);
     const found = role && positionOf(role.permissions, `role:${id}/`, ruleId);
     if (role === undefined || found === undefined) continue;
-    return { type: 'role', id, name: role.name, ...found, revision: role.updatedRevision };
+    const { name, updatedRevision, permissionRevisions } = role;
+    const revision = permissionRevisions[found.position] ?? updatedRevision;
+    const via = ofPart(credential, { kind: 'role', roleId: id }, { role: id });
+    return {
+      type: 'role',
+      id,
+      name,
+      ...found,
+      row: { ...found.row },
+      ...dated(revision, updatedRevision),
+      via,
+    };
   }
   return undefined;
 }
@@ -161,20 +240,49 @@ function positionOf(
   permissions: readonly Permission[],
   prefix: string,
   ruleId: string,
-): Pick<Origin, 'row' | 'position'> | undefined {
+): { readonly row: Permission; readonly position: number } | undefined {
   const position = permissions.findIndex(({ id }) => ruleId === `${prefix}${id}`);
   const row = permissions[position];
-  return row && { row: { ...row }, position };
+  return row && { row, position };
 }
 
-function ofGroup({ reads, answer: { ruleId } }: OriginSources): Origin | undefined {
-  const [, id, index] = /^group:(.+)\/(\d+)$/s.exec(ruleId) ?? [];
+function ofGroup(sources: OriginSources): Origin | undefined {
+  const { reads, answer } = sources;
+  const [, id, index] = /^group:(.+)\/(\d+)$/s.exec(answer.ruleId) ?? [];
   const group = id === undefined ? undefined : reads.group(id);
   const position = Number(index);
   const row = group?.permissions[position];
   if (group === undefined || row === undefined) return undefined;
-  const { name, updatedRevision: revision } = group;
-  return { type: 'group', id: group.id, name, row: { ...row }, position, revision };
+  const { name, updatedRevision, permissionRevisions } = group;
+  const revision = permissionRevisions[position] ?? updatedRevision;
+  const via = ofMembership(sources, group.id);
+  return {
+    ...{ type: 'group', id: group.id, name, row: { ...row }, position },
+    ...dated(revision, updatedRevision),
+    ...(via && { via }),
+  };
+}
+
+/** Of the rules that give somebody a group the one that does it for longest. */
+function ofMembership(
+  { reads, facts, credential }: OriginSources,
+  groupId: string,
+): Origin | undefined {
+  const { rules, givenRevisions, updatedRevision } = reads.groupRules();
+  const giving = rules.flatMap((rule, position) => {
+    const index = rule.groups.indexOf(groupId);
+    const revision = givenRevisions[position]?.[index];
+    if (revision === undefined) return [];
+    const given = new GroupMembership({ rules: [rule] }).groupsOf(facts, credential.id);
+    return given.length === 0 ? [] : [{ rule, position, revision }];
+  });
+  const [oldest] = giving.sort((a, b) => a.revision - b.revision);
+  if (oldest === undefined) return undefined;
+  const { rule, position, revision } = oldest;
+  return {
+    ...{ type: 'group_rules', id: 'group-rules', row: { ...rule }, position },
+    ...dated(revision, updatedRevision),
+  };
 }
 
 function ofAclTable({
@@ -207,9 +315,9 @@ function ofDefault({ reads, credential, answer }: OriginSources): Origin | undef
   if (answer.ruleId !== 'default') return undefined;
   // What is not of the tables is the credential's own: its patterns, roles or groups.
   const closed = answer.opinions.some((one) => one.authority !== 'acl' && one.verdict === 'deny');
-  if (closed) return { ...credentialOrigin(credential), row: { ...credential.access } };
-  const { noMatch, updatedRevision } = reads.settings();
-  const revision = updatedRevision === 0 ? {} : { revision: updatedRevision };
+  if (closed) return ofPart(credential, { kind: 'access' }, { ...credential.access });
+  const { noMatch, updatedRevision, valueRevisions } = reads.settings();
+  const revision = dated(valueRevisions.noMatch ?? 0, updatedRevision);
   return { type: 'settings', id: 'settings', row: { noMatch }, ...revision };
 }
 

@@ -1,10 +1,13 @@
 import { affects, MemoryState, type Revision } from '@sallyport/domain';
-import type { EventLog } from '@sallyport/event-log';
+import type { EventLog, RecordedCommit } from '@sallyport/event-log';
 
 /** Commits that are looked through for a state of the past: a second or two of work. Of a longer past nothing is told. */
 export const PAST_COMMITS_MAX = 100_000;
 
 const COMMITS_PER_READ = 500;
+
+/** Told of a state after each commit that changed it; the objects that it answers with stay what they are. */
+export type PastVisitor = (state: MemoryState, commit: RecordedCommit) => void;
 
 /**
  * Objects as they were at a revision, as far as they bear one of the tags; undefined when the log up to there is too long. Reads the
@@ -14,6 +17,7 @@ export async function stateAt(
   log: Pick<EventLog, 'read'>,
   revision: Revision,
   tags: ReadonlySet<string>,
+  visit?: PastVisitor,
 ): Promise<MemoryState | undefined> {
   if (revision > PAST_COMMITS_MAX) return undefined;
   const state = new MemoryState();
@@ -24,7 +28,9 @@ export async function stateAt(
     for (const commit of commits) {
       // All events of an object that changed what it says bear its tag.
       const events = commit.events.filter((one) => affects(one).some((tag) => tags.has(tag)));
-      if (events.length > 0) state.apply({ ...commit, events });
+      if (events.length === 0) continue;
+      state.apply({ ...commit, events });
+      visit?.(state, commit);
     }
     after = last.revision;
     await new Promise((resolve) => setImmediate(resolve));
@@ -37,10 +43,11 @@ export class PastStates {
   #last: Promise<unknown> = Promise.resolve();
 
   at(...args: Parameters<typeof stateAt>): ReturnType<typeof stateAt> {
-    const asked = this.#last.then(
-      () => stateAt(...args),
-      () => stateAt(...args),
-    );
+    return this.alone(() => stateAt(...args));
+  }
+
+  alone<T>(look: () => Promise<T>): Promise<T> {
+    const asked = this.#last.then(look, look);
     this.#last = asked;
     return asked;
   }

@@ -186,6 +186,200 @@ describe('POST /explain', () => {
     });
   });
 
+  it('names the event of just the part that decides, not a later one of its object', async () => {
+    const [own, more] = ['own', 'more'].map((id) => ({
+      ...{ id, context: 'mqtt', resource: id, operation: 'write' },
+    }));
+    const permission = { id: 'p', context: 'mqtt', resource: 'a', operation: 'write' };
+    const role = await admin.post('/api/v1/roles', {
+      name: 'dated role',
+      permissions: [permission],
+    });
+    const access = { kind: 'roles', roles: [], permissions: [own] };
+    const holder = await credential({ access });
+    const url = `/api/v1/credentials/${holder.id}`;
+    const patch = async (to: string, body: object): Promise<number> => {
+      const answer = await admin.patch(to, body);
+      expect(answer.status, answer.text).toBe(200);
+      return answer.body.revision;
+    };
+    const assigned = await patch(url, { access: { ...access, roles: [role.body.id] } });
+    const added = await patch(url, {
+      access: { ...access, roles: [role.body.id], permissions: [more, own] },
+    });
+    await patch(url, { name: randomUUID() });
+    await patch(`/api/v1/roles/${role.body.id}`, { name: 'renamed' });
+    expect((await ask(holder.id, {})).body).toMatchObject({
+      origin: {
+        type: 'role',
+        name: 'renamed',
+        row: permission,
+        revision: role.body.revision,
+        via: {
+          type: 'credential',
+          id: holder.id,
+          row: { role: role.body.id },
+          event: { revision: assigned, actor: { kind: 'operator' } },
+        },
+      },
+      event: { revision: role.body.revision },
+    });
+    for (const [topic, revision] of [
+      ['own', holder.revision],
+      ['more', added],
+    ] as const) {
+      expect((await ask(holder.id, { topic })).body, topic).toMatchObject({
+        origin: { type: 'credential', row: { id: topic } },
+        event: { revision },
+      });
+    }
+    const superuser = await patch(url, { superuser: true });
+    await patch(url, { name: randomUUID() });
+    expect((await ask(holder.id, { topic: 'x' })).body).toMatchObject({
+      ruleId: 'superuser',
+      origin: { row: { superuser: true } },
+      event: { revision: superuser },
+    });
+  });
+
+  it('names the pattern, the entry and the prefix by the event that brought just that', async () => {
+    const patterns = (publish: string[]) => ({
+      access: { kind: 'patterns', publish, subscribe: [] },
+    });
+    const { id, revision } = await credential(patterns(['a']));
+    const url = `/api/v1/credentials/${id}`;
+    const second = await admin.patch(url, patterns(['b', 'a']));
+    await admin.patch(url, { name: randomUUID() });
+    expect((await ask(id, {})).body).toMatchObject({
+      origin: { position: 1 },
+      event: { revision },
+    });
+    expect((await ask(id, { topic: 'b' })).body.event.revision).toBe(second.body.revision);
+    const prefix = { kind: 'roles', roles: [], permissions: [], publishPrefix: 'p'.repeat(1000) };
+    const prefixed = await credential({ access: prefix });
+    await admin.patch(`/api/v1/credentials/${prefixed.id}`, { name: randomUUID() });
+    expect((await ask(prefixed.id, { topic: 't'.repeat(1000) })).body).toMatchObject({
+      allowed: false,
+      ruleId: 'publish_prefix',
+      origin: { type: 'credential', id: prefixed.id },
+      event: { revision: prefixed.revision },
+    });
+  });
+
+  it('names the row of a group, and of the rules that give the group the one that does it for longest', async () => {
+    const rows = (...topics: string[]) =>
+      topics.map((topic) => ({ permission: 'allow', action: 'publish', topic }));
+    const fields = { name: 'dated', description: '', permissions: rows('a') };
+    const group = await admin.post('/api/v1/groups', fields);
+    const groupId: string = group.body.id;
+    const member = await credential({ access: { kind: 'groups' } });
+    const give = async (...rules: object[]): Promise<number> => {
+      const answer = await admin.put('/api/v1/group-rules', { rules });
+      expect(answer.status, answer.text).toBe(200);
+      return Number(answer.headers['sallyport-revision']);
+    };
+    const rule = { id: 'r', matchBy: 'credential', value: member.id, groups: [groupId] };
+    const given = await give(rule);
+    await give({ id: 'any', matchBy: 'client_id', value: '*', groups: [groupId] }, rule);
+    const url = `/api/v1/groups/${groupId}`;
+    const replaced = await admin.put(url, { ...fields, permissions: rows('b', 'a') });
+    expect(replaced.status, replaced.text).toBe(200);
+    expect((await ask(member.id, {})).body).toMatchObject({
+      allowed: true,
+      origin: {
+        type: 'group',
+        id: groupId,
+        position: 1,
+        via: { type: 'group_rules', position: 1, row: { id: 'r' }, event: { revision: given } },
+      },
+      event: { revision: group.body.revision },
+    });
+    const newest = await ask(member.id, { topic: 'b' });
+    expect(newest.body.event.revision).toBe(Number(replaced.headers['sallyport-revision']));
+    await give();
+    await admin.delete(url);
+  });
+
+  it('of what no rule allows tells nothing more where it was never allowed', async () => {
+    const { id } = await credential();
+    const { body } = await ask(id, { topic: 'never' });
+    expect(body).toMatchObject({ allowed: false, ruleId: 'default' });
+    expect(body).not.toHaveProperty('taken');
+  });
+
+  it('names the event that took a right, and what had given it', async () => {
+    const permission = { id: 'p', context: 'mqtt', resource: 'a', operation: 'write' };
+    const role = await admin.post('/api/v1/roles', { name: 'taken', permissions: [permission] });
+    const access = { kind: 'roles', roles: [role.body.id], permissions: [] };
+    const holder = await credential({ access });
+    const url = `/api/v1/credentials/${holder.id}`;
+    const revisionOf = (answer: { headers: Record<string, unknown> }) =>
+      Number(answer.headers['sallyport-revision']);
+
+    const emptied = await admin.patch(`/api/v1/roles/${role.body.id}`, { permissions: [] });
+    await admin.patch(url, { name: randomUUID() });
+    const byRole = await ask(holder.id, {});
+    expect(byRole.body).toMatchObject({
+      allowed: false,
+      ruleId: 'default',
+      origin: { type: 'credential', id: holder.id },
+      event: { revision: revisionOf(emptied) },
+      taken: {
+        ruleId: `role:${role.body.id}/p`,
+        revision: revisionOf(emptied),
+        origin: {
+          type: 'role',
+          id: role.body.id,
+          row: permission,
+          via: { row: { role: role.body.id } },
+        },
+      },
+    });
+
+    const filled = await admin.patch(`/api/v1/roles/${role.body.id}`, {
+      permissions: [permission],
+    });
+    expect(filled.status).toBe(200);
+    const unassigned = await admin.patch(url, { access: { ...access, roles: [] } });
+    const byAssignment = await ask(holder.id, {});
+    expect(byAssignment.body).toMatchObject({
+      event: { revision: revisionOf(unassigned) },
+      taken: { origin: { type: 'role', row: permission } },
+    });
+  });
+
+  it('names the event that took a group, a row of a table, and the rights of a superuser', async () => {
+    const permissions = [{ permission: 'allow', action: 'publish', topic: 'a' }];
+    const fields = { name: 'left', description: '', permissions };
+    const group = await admin.post('/api/v1/groups', fields);
+    const member = await credential({ access: { kind: 'groups' } });
+    const rules = [{ matchBy: 'credential', value: member.id, groups: [group.body.id] }];
+    expect((await admin.put('/api/v1/group-rules', { rules })).status).toBe(200);
+    expect((await ask(member.id, {})).body.allowed).toBe(true);
+    const left = await admin.put('/api/v1/group-rules', { rules: [] });
+    expect((await ask(member.id, {})).body).toMatchObject({
+      allowed: false,
+      event: { revision: Number(left.headers['sallyport-revision']) },
+      taken: { origin: { type: 'group', id: group.body.id, via: { type: 'group_rules' } } },
+    });
+
+    const { id } = await credential({ superuser: true });
+    const acl = '/api/v1/acl/clients/taken';
+    await admin.put(acl, { rules: [rule('r', 'allow', 'a')] });
+    const demoted = await admin.patch(`/api/v1/credentials/${id}`, { superuser: false });
+    expect((await ask(id, { topic: 'b' })).body).toMatchObject({
+      allowed: false,
+      event: { revision: demoted.body.revision },
+      taken: { ruleId: 'superuser', origin: { row: { superuser: true } } },
+    });
+    const removed = await admin.delete(acl);
+    expect((await ask(id, { clientId: 'taken' })).body).toMatchObject({
+      origin: { type: 'settings' },
+      event: { revision: Number(removed.headers['sallyport-revision']) },
+      taken: { origin: { type: 'acl', id: 'client:taken', row: { ruleId: 'r' } } },
+    });
+  });
+
   it('names what is built in without an event, and the setting with the one that set it', async () => {
     const { id } = await credential();
     const guard = await ask(id, { topic: '$SYS/x' });

@@ -14,18 +14,19 @@ import {
   unboundCertificateOf,
 } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
-import type { ExplainAnswer } from '@sallyport/policy-client';
-import type { Action, Facts, ProofMethod, Terms } from '@sallyport/rules';
+import { ANONYMOUS_ID, type ExplainAnswer } from '@sallyport/policy-client';
+import type { Action, Facts, ProofMethod } from '@sallyport/rules';
 import { parseSubscription, parseTopicName, topicProblemText } from '@sallyport/topic';
 import type { Routes } from '../../http/context.ts';
 import { instant } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import type { AdminApiPorts } from '../../ports.ts';
-import { type ExplainedLive, explainLive } from './live-session.ts';
+import { type Asked, type ExplainedLive, explainLive } from './live-session.ts';
 import { eventOf, type Origin, originOf } from './origin.ts';
 import { PastStates } from './past-state.ts';
 import { emptyQuery, type ExplainBody, explainBody, explanationSchema } from './schema.ts';
+import { mayBeTaken, type PastQuestion, type TakenRight, takenRight } from './taken-right.ts';
 
 /** Most times that an answer and the objects behind it are of two revisions, before the caller has to come again. */
 const ATTEMPTS_MAX = 5;
@@ -57,29 +58,55 @@ export const explainRoutes: Routes = (app, { ports }) => {
         connection === undefined
           ? await explained(ports, { ...supposed, ...asked })
           : await explainLive(ports, past, connection, asked);
-      const { answer, credential, origin } = found;
-      const event = await eventView(ports, origin?.revision);
+      const { answer, credential, origin, facts, credentialId } = found;
+      const taken =
+        credentialId !== ANONYMOUS_ID && mayBeTaken(action, answer)
+          ? await past.alone(() => takenRight(ports.log, pastQuestion(ports, found, asked)))
+          : undefined;
       const admittedBy = 'admittedBy' in found && (await admissionView(ports, found.admittedBy));
       return {
         ...answer,
         opinions: [...answer.opinions],
+        ...(await eventsOf(ports.log, origin, taken)),
         ...('connection' in found && { connection: found.connection }),
         ...(credential && {
           credential: {
             ...stateOf(credential, ports.clock()),
-            ...authenticatorState(ports.model.reads, credential, found.listener),
+            ...authenticatorState(ports.model.reads, credential, facts.listener),
           },
         }),
-        ...(origin && { origin }),
-        ...(event && { event }),
         ...(admittedBy && { admittedBy }),
       };
     },
   );
 };
 
+const pastQuestion = (
+  { clock }: AdminApiPorts,
+  { answer, facts, credentialId }: Pick<Explained, 'answer' | 'facts' | 'credentialId'>,
+  asked: Asked,
+): PastQuestion => ({ ...asked, credentialId, facts, revision: answer.revision, at: clock() });
+
+/** What decided, and who made it so: of a right that is gone whoever took it. @throws OperationalError `log_unavailable` */
+async function eventsOf(
+  log: AdminApiPorts['log'],
+  origin: Origin | undefined,
+  taken: TakenRight | undefined,
+) {
+  const via = origin?.via;
+  const [event, assigned] = await Promise.all([
+    eventView(log, taken?.revision ?? origin?.revision),
+    eventView(log, via?.revision),
+  ]);
+  return {
+    ...(origin && { origin: { ...origin, ...(via && { via: { ...via, event: assigned } }) } }),
+    ...(event && { event }),
+    ...(taken && { taken }),
+  };
+}
+
 /** What made an object as it is since a revision. */
-async function eventView({ log }: Pick<AdminApiPorts, 'log'>, revision: Revision | undefined) {
+async function eventView(log: AdminApiPorts['log'], revision: Revision | undefined) {
   const event = revision === undefined ? undefined : await eventOf(log, revision);
   return event && { ...event, at: instant(event.at) };
 }
@@ -87,7 +114,7 @@ async function eventView({ log }: Pick<AdminApiPorts, 'log'>, revision: Revision
 async function admissionView(ports: AdminApiPorts, chain: AuthChain | undefined) {
   if (chain === undefined) return undefined;
   const { scope, anonymous, updatedRevision } = chain;
-  const event = await eventView(ports, updatedRevision);
+  const event = await eventView(ports.log, updatedRevision);
   const authenticators = chain.authenticators.map((one) => ({
     id: authenticatorId(one),
     enabled: one.enabled,
@@ -95,19 +122,17 @@ async function admissionView(ports: AdminApiPorts, chain: AuthChain | undefined)
   return { type: 'auth_chain', scope, anonymous, authenticators, ...(event && { event }) } as const;
 }
 
-interface Question {
+interface Question extends Asked {
   readonly credentialId: string;
   readonly facts: Facts;
-  readonly action: Action;
-  readonly topic: string;
-  readonly terms: Terms;
 }
 
 interface Explained {
   readonly answer: ExplainAnswer;
   readonly credential: Credential;
   readonly origin: Origin | undefined;
-  readonly listener: string;
+  readonly facts: Facts;
+  readonly credentialId: string;
 }
 
 /** The answer, and the objects that it was made from: both of one revision. @throws OperationalError `policy_not_ready` */
@@ -130,8 +155,9 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
     await model.waitFor(answer.revision, CATCH_UP_MS);
     if (model.revision !== answer.revision || before !== answer.revision) continue;
     const { action } = asked;
-    const origin = originOf({ reads: model.reads, credential, facts, action, answer });
-    return { answer, credential, origin, listener: facts.listener };
+    const at = clock();
+    const origin = originOf({ reads: model.reads, credential, facts, action, answer, at });
+    return { answer, credential, origin, facts, credentialId };
   }
   throw new OperationalError('policy_not_ready', 'the policy changes faster than it is explained');
 }

@@ -86,13 +86,37 @@ export const explainBody = Type.Object(
 
 export type ExplainBody = Static<typeof explainBody>;
 
-const event = {
+const eventFields = {
   revision: Type.Integer(),
   commitId: Type.String(),
   at: instantSchema('When the command was taken.'),
   actor: Type.Object({ kind: Type.String(), id: Type.String() }),
   reason: Type.Optional(Type.String()),
 };
+const eventSchema = Type.Object(eventFields);
+
+const originFields = {
+  type: Type.Enum([
+    'built_in',
+    'credential',
+    'role',
+    'group',
+    'group_rules',
+    'acl',
+    'settings',
+    'auth_chain',
+  ]),
+  id: Type.Optional(Type.String()),
+  name: Type.Optional(Type.String()),
+  row: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  position: Type.Optional(Type.Integer({ description: 'Index of the row in its list.' })),
+  revision: Type.Optional(
+    Type.Integer({ description: 'That the row, or else the object, is there since as it is.' }),
+  ),
+};
+
+const viaText =
+  'What gives the object to the connection: the assignment of a role, or of the rules that give a group the one that does it for longest.';
 
 export const explanationSchema = Type.Object({
   allowed: Type.Boolean(),
@@ -113,13 +137,13 @@ export const explanationSchema = Type.Object({
   origin: Type.Optional(
     Type.Object(
       {
-        type: Type.Enum([
-          ...['built_in', 'credential', 'role', 'group', 'acl', 'settings', 'auth_chain'],
-        ]),
-        id: Type.Optional(Type.String()),
-        name: Type.Optional(Type.String()),
-        row: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
-        position: Type.Optional(Type.Integer({ description: 'Index of the row in its list.' })),
+        ...originFields,
+        via: Type.Optional(
+          Type.Object(
+            { ...originFields, event: Type.Optional(eventSchema) },
+            { description: viaText },
+          ),
+        ),
       },
       {
         description:
@@ -127,11 +151,6 @@ export const explanationSchema = Type.Object({
           'was written before that it is not looked for.',
       },
     ),
-  ),
-  event: Type.Optional(
-    Type.Object(event, {
-      description: 'What made it so; absent for what is built in or was never set.',
-    }),
   ),
   admittedBy: Type.Optional(
     Type.Object(
@@ -142,13 +161,38 @@ export const explanationSchema = Type.Object({
         authenticators: Type.Array(Type.Object({ id: Type.String(), enabled: Type.Boolean() }), {
           description: 'None of them is enabled, or nobody would be let in unproven.',
         }),
-        event: Type.Optional(Type.Object(event, { description: 'What made the chain so.' })),
+        event: Type.Optional(Type.Object(eventFields, { description: 'What made the chain so.' })),
       },
       {
         description:
           'Only for a live session that no credential opens: the chain of authenticators that lets it in, as it was at `revision`.',
       },
     ),
+  ),
+  taken: Type.Optional(
+    Type.Object(
+      {
+        ruleId: Type.String(),
+        origin: Type.Optional(
+          Type.Object({
+            ...originFields,
+            via: Type.Optional(Type.Object(originFields, { description: viaText })),
+          }),
+        ),
+        revision: Type.Integer({ description: 'It is gone since; that of `event`.' }),
+      },
+      {
+        description:
+          'Only of what no rule allows: the rule that allowed it before, as it was. Absent when there was none, or when it was so ' +
+          'long ago that it is not looked for.',
+      },
+    ),
+  ),
+  event: Type.Optional(
+    Type.Object(eventFields, {
+      description:
+        'What made just that part so, or took the right; absent for what is built in or was never set.',
+    }),
   ),
   connection: Type.Optional(
     Type.Object(

@@ -1,0 +1,166 @@
+import {
+  aclTag,
+  type AclTarget,
+  credentialTag,
+  GROUP_RULES_TAG,
+  type GroupRules,
+  groupTag,
+  type Revision,
+  rolesOf,
+  roleTag,
+  SETTINGS_TAG,
+  unboundCertificateOf,
+} from '@sallyport/domain';
+import type { EventLog } from '@sallyport/event-log';
+import type { ExplainAnswer } from '@sallyport/policy-client';
+import {
+  type Action,
+  assemblePolicy,
+  compilePolicy,
+  explain,
+  type Facts,
+  GroupMembership,
+  policySources,
+  type ReadSources,
+  type Terms,
+} from '@sallyport/rules';
+import { type Origin, originOf, type OriginReads } from './origin.ts';
+import { stateAt } from './past-state.ts';
+
+/** States of the past that a question is put to, the newest first. What was taken before is not told. */
+export const PAST_ANSWERS_MAX = 256;
+
+/** A right that was there once: what gave it, and the commit that it is gone since. */
+export interface TakenRight {
+  readonly ruleId: string;
+  /** What gave it, as it was. */
+  readonly origin?: Origin;
+  readonly revision: Revision;
+}
+
+export interface PastQuestion {
+  readonly credentialId: string;
+  readonly facts: Facts;
+  readonly action: Action;
+  readonly topic: string;
+  readonly terms: Terms;
+  /** Nothing later is looked at. */
+  readonly revision: Revision;
+  readonly at: number;
+}
+
+/** Whether an answer may be due to a right that was taken: no rule denies, nothing is built in. */
+export const mayBeTaken = (
+  action: Action,
+  { allowed, ruleId }: Pick<ExplainAnswer, 'allowed' | 'ruleId'>,
+): boolean => !allowed && ruleId === 'default' && action !== 'unsubscribe';
+
+/**
+ * The right that a question was last allowed by, by the rules of the credential that it is about; undefined when it never was, or not
+ * within the bounds. Whether the credential was enabled, and its secrets live, is not looked at. Folds the log once or twice.
+ * @throws OperationalError `log_unavailable`
+ */
+export async function takenRight(
+  log: Pick<EventLog, 'read'>,
+  question: PastQuestion,
+): Promise<TakenRight | undefined> {
+  let tags = baseTags(question);
+  let past = await pastOf(log, question, tags);
+  // Roles and groups are known only once those who have them are: they may be older.
+  if (past.tags.some((one) => !tags.has(one))) {
+    tags = new Set([...tags, ...past.tags]);
+    past = await pastOf(log, question, tags);
+  }
+  return lastGrant(past.moments, question);
+}
+
+async function lastGrant(
+  moments: readonly Moment[],
+  { facts, action, topic, terms, at }: PastQuestion,
+): Promise<TakenRight | undefined> {
+  let since: Revision | undefined;
+  for (const moment of moments.toReversed()) {
+    const { sources } = moment;
+    const { credential } = sources;
+    const policy = compilePolicy({ policyId: 'past', ...assemblePolicy(sources) });
+    const asked = { ...facts, attributes: credential.attributes };
+    const answer = explain(policy, asked, action, topic, terms);
+    if (answer.allowed) {
+      // The rules would allow it now: it is not by them that it is denied.
+      if (since === undefined) return undefined;
+      const origin = originOf({ reads: readsOf(moment), credential, facts, action, answer, at });
+      return { ruleId: answer.ruleId, revision: since, ...(origin && { origin }) };
+    }
+    since = moment.revision;
+    // Compiling a thousand rules takes milliseconds.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return undefined;
+}
+
+/** What the rules were made from after a commit. */
+interface Moment {
+  readonly revision: Revision;
+  readonly sources: ReadSources;
+  readonly groupRules: GroupRules;
+}
+
+interface Past {
+  /** The newest ones, in order. */
+  readonly moments: readonly Moment[];
+  /** Of every role and group that the credential ever had by what was folded. */
+  readonly tags: readonly string[];
+}
+
+async function pastOf(
+  log: Pick<EventLog, 'read'>,
+  { revision, facts, credentialId }: PastQuestion,
+  tags: ReadonlySet<string>,
+): Promise<Past> {
+  const moments: Moment[] = [];
+  const found = new Set<string>();
+  let membership: { readonly of: GroupRules; readonly compiled: GroupMembership } | undefined;
+  const groupIdsOf = (groupRules: GroupRules): readonly string[] => {
+    if (membership?.of !== groupRules) {
+      membership = { of: groupRules, compiled: new GroupMembership(groupRules) };
+    }
+    return membership.compiled.groupsOf(facts, credentialId);
+  };
+  await stateAt(log, revision, tags, (state, commit) => {
+    const credential = state.credential(credentialId) ?? unboundCertificateOf(credentialId);
+    if (credential === undefined) return;
+    const groupRules = state.groupRules();
+    const sources = policySources(state, credential, facts, () => groupIdsOf(groupRules));
+    for (const id of rolesOf(credential.access)) found.add(roleTag(id));
+    for (const id of sources.groupIds ?? []) found.add(groupTag(id));
+    moments.push({ revision: commit.revision, sources, groupRules });
+    if (moments.length > PAST_ANSWERS_MAX) moments.shift();
+  });
+  return { moments, tags: [...found] };
+}
+
+function baseTags({ credentialId, facts: { clientId, username } }: PastQuestion): Set<string> {
+  const targets: readonly AclTarget[] = [
+    { kind: 'client', name: clientId },
+    ...(username === undefined ? [] : [{ kind: 'username', name: username } as const]),
+    { kind: 'everyone' },
+  ];
+  return new Set([
+    credentialTag(credentialId),
+    SETTINGS_TAG,
+    GROUP_RULES_TAG,
+    ...targets.map(aclTag),
+  ]);
+}
+
+/** The objects of a moment, as whoever looks for an origin reads them. */
+function readsOf({ sources, groupRules }: Moment): OriginReads {
+  const { tables, roles, groups } = sources;
+  return {
+    role: (id) => roles.find((one) => one.id === id),
+    group: (id) => groups.find((one) => one.id === id),
+    groupRules: () => groupRules,
+    aclTable: ({ kind }) => tables[kind],
+    settings: () => sources.settings,
+  };
+}
