@@ -1,4 +1,4 @@
-import { RawMqtt5Client } from '@sallyport/test-kit';
+import type { RawMqtt5Client } from '@sallyport/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type ConnectCase,

@@ -214,13 +214,12 @@ interface FilterWalk {
 }
 
 /** The lowest rank of a rule that alone matches every topic of the filter, or its text. */
-const coveringRankOf = (authority: CompiledAuthority, walk: FilterWalk, filter: TopicFilter) =>
-  coveringRank(
-    walk,
-    authority.root,
-    0,
-    patternRank(authority, filter, false, walk.reserved, NO_RANK),
-  );
+function coveringRankOf(authority: CompiledAuthority, walk: FilterWalk, filter: TopicFilter) {
+  const ofText = patternRank(authority, filter, false, walk.reserved, NO_RANK);
+  // Every topic has a first level, so that `+/#` matches all that `#` does.
+  const whole = filter === '#' ? { ...walk, levels: ['+', '#'] } : walk;
+  return coveringRank(whole, authority.root, 0, ofText);
+}
 
 /**
  * The lowest rank of a rule that alone matches every topic of the filter, if lower than `best`. It only saves work: rules of

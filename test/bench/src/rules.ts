@@ -15,7 +15,7 @@ import {
   type PolicySpec,
   type RuleSpec,
 } from '@sallyport/rules';
-import { compareRandomPolicy } from '@sallyport/rules/testing';
+import { compareRandomPolicy, compareRandomWorld } from '@sallyport/rules/testing';
 import { sealingContext } from '@sallyport/secrets';
 import { silentLogger } from '@sallyport/telemetry';
 import { removeFolder, tempFolder } from '@sallyport/test-kit';
@@ -299,12 +299,18 @@ function compareRandom(args: readonly string[]): void {
   const count = numberOf('--random', 2_000);
   const seed = numberOf('--seed', Math.floor(Math.random() * 2 ** 31));
   heading(`rules: ${count} random policies against brute force, from --seed ${seed}`);
-  let differences = 0;
+  measured('differences', differences(count, seed, compareRandomPolicy), 'policies', '≤', 0);
+  heading(`rules: ${count} random worlds of domain objects against the documents' words`);
+  measured('differences', differences(count, seed, compareRandomWorld), 'worlds', '≤', 0);
+}
+
+function differences(count: number, seed: number, compare: (seed: number) => unknown): number {
+  let found = 0;
   for (let index = 0; index < count; index++) {
-    const difference = compareRandomPolicy(seed + index);
+    const difference = compare(seed + index);
     if (difference === undefined) continue;
-    differences += 1;
+    found += 1;
     console.log(JSON.stringify(difference));
   }
-  measured('differences', differences, 'policies', '≤', 0);
+  return found;
 }

@@ -128,7 +128,9 @@ function holdsFilter(rule: RuleSpec, question: PlainQuestion): boolean {
   if (matcher.kind === 'pattern') {
     return (effect === 'deny' || !reserved) && patternMatches(rule, question);
   }
-  return holdsLevels(levelsOf(matcher.filter), levelsOf(filter), { facts, effect, reserved });
+  // Every topic has a first level.
+  const asked = levelsOf(filter === '#' ? '+/#' : filter);
+  return holdsLevels(levelsOf(matcher.filter), asked, { facts, effect, reserved });
 }
 
 function holdsLevels(
