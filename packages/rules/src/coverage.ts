@@ -216,8 +216,9 @@ interface FilterWalk {
 /** The lowest rank of a rule that alone matches every topic of the filter, or its text. */
 function coveringRankOf(authority: CompiledAuthority, walk: FilterWalk, filter: TopicFilter) {
   const ofText = patternRank(authority, filter, false, walk.reserved, NO_RANK);
-  // Every topic has a first level, so that `+/#` matches all that `#` does.
-  const whole = filter === '#' ? { ...walk, levels: ['+', '#'] } : walk;
+  // The parent level of these is no topic: they match no more than the longer ones, which more rules say.
+  const longer = filter === '#' ? '+/#' : filter === '/#' ? '/+/#' : undefined;
+  const whole = longer === undefined ? walk : { ...walk, levels: levelsOf(longer) };
   return coveringRank(whole, authority.root, 0, ofText);
 }
 

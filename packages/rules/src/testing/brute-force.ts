@@ -128,8 +128,12 @@ function holdsFilter(rule: RuleSpec, question: PlainQuestion): boolean {
   if (matcher.kind === 'pattern') {
     return (effect === 'deny' || !reserved) && patternMatches(rule, question);
   }
-  // Every topic has a first level.
-  const asked = levelsOf(filter === '#' ? '+/#' : filter);
+  // The empty text is no topic.
+  const longer = new Map([
+    ['#', '+/#'],
+    ['/#', '/+/#'],
+  ]);
+  const asked = levelsOf(longer.get(filter) ?? filter);
   return holdsLevels(levelsOf(matcher.filter), asked, { facts, effect, reserved });
 }
 

@@ -129,31 +129,21 @@ function ruleFilterMatches(
   topic: string,
   effect: 'allow' | 'deny',
 ): boolean {
-  if (!filter.includes('${')) {
-    return (
-      !(isReserved(topic) && effect === 'allow' && !isReserved(filter)) &&
-      filterMatches(filter, topic)
-    );
-  }
-  const names = split(topic);
   const reserved = isReserved(topic);
-  // Its own text has no reserved level there, whatever the client calls itself.
-  if (reserved && effect === 'allow' && (!isReserved(filter) || filter.startsWith('${'))) {
-    return false;
-  }
-  const levels: string[] = [];
-  for (const [index, level] of split(filter).entries()) {
-    if (!level.startsWith('${')) levels.push(level);
-    else {
-      const value = placeholderValue(world, level);
-      if (value === undefined && effect === 'allow') return false;
-      if (value === undefined) levels.push('+');
-      // A value is compared, and never a wildcard.
-      else if (value === names[index]) levels.push(value);
-      else return false;
-    }
-  }
-  return levelsMatch(levels, names, reserved);
+  // Only a text that is reserved itself opens what is, whatever the client calls itself.
+  const opens = isReserved(filter) && !filter.startsWith('${');
+  if (reserved && effect === 'allow' && !opens) return false;
+  if (!filter.includes('${')) return filterMatches(filter, topic);
+  const names = split(topic);
+  const levels = split(filter).map((level, index) => {
+    if (!level.startsWith('${')) return level;
+    const value = placeholderValue(world, level);
+    if (value === undefined) return effect === 'deny' ? '+' : undefined;
+    // A value is compared, and never a wildcard.
+    return value === names[index] ? value : undefined;
+  });
+  const found = levels.filter((level) => level !== undefined);
+  return found.length === levels.length && levelsMatch(found, names, reserved);
 }
 
 const compiled = new Map<string, RegExp>();
