@@ -27,7 +27,14 @@ export {
   scramKeyBytes,
   type ScramVerifier,
 } from './scram.ts';
-export { DEPLOYMENT_KEY_BYTES, type KeyPurpose, sealingContext, SecretBox } from './secret-box.ts';
+export {
+  DEPLOYMENT_KEY_BYTES,
+  type KeyPurpose,
+  Sealer,
+  type SealingKey,
+  sealingContext,
+  SecretBox,
+} from './secret-box.ts';
 export {
   ARGON2ID,
   HASH_QUEUE_MAX,

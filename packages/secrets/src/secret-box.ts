@@ -30,12 +30,40 @@ export function sealingContext(object: {
   return `${object.kind}:${object.id}`;
 }
 
+/** What seals and opens verifiers, and nothing else that the deployment key is for. May be sent to another thread. */
+export interface SealingKey {
+  readonly key: KeyObject;
+  readonly keyId: string;
+}
+
+/** Seals verifiers, also on a thread that has no need of the deployment key. */
+export class Sealer {
+  readonly #key: KeyObject;
+  readonly #prefix: string;
+  readonly #nonces = new RandomPool();
+
+  constructor({ key, keyId }: SealingKey) {
+    this.#key = key;
+    this.#prefix = `${FORMAT}.${keyId}.`;
+  }
+
+  /** Seals a verifier with AES-256-GCM. `context` names its object; it opens under no other. */
+  seal(plaintext: string, context: string): string {
+    const nonce = this.#nonces.take(NONCE_BYTES);
+    const cipher = createCipheriv('aes-256-gcm', this.#key, nonce);
+    cipher.setAAD(Buffer.from(context));
+    const body = cipher.update(plaintext, 'utf8');
+    const sealed = Buffer.concat([nonce, body, cipher.final(), cipher.getAuthTag()]);
+    return this.#prefix + sealed.toString('base64');
+  }
+}
+
 /** The deployment key, and all that is derived from it. Whoever holds it can read every sealed verifier. */
 export class SecretBox {
   readonly #deploymentKey: Buffer;
   readonly #sealingKey: KeyObject;
   readonly #fingerprintKey: Uint8Array;
-  readonly #nonces = new RandomPool();
+  readonly #sealer: Sealer;
   /** Names the key without telling it; part of everything sealed under it. */
   readonly keyId: string;
 
@@ -53,6 +81,7 @@ export class SecretBox {
     this.#sealingKey = createSecretKey(sealingKey);
     this.#fingerprintKey = this.#derive('fingerprint');
     this.keyId = createHash('sha256').update(sealingKey).digest('hex').slice(0, 8);
+    this.#sealer = new Sealer(this.sealingKey);
   }
 
   /** Reads the base64 text of a configuration. @throws OperationalError `config_invalid` */
@@ -64,14 +93,14 @@ export class SecretBox {
     return new Uint8Array(hkdfSync('sha256', this.#deploymentKey, '', `sallyport/${purpose}`, 32));
   }
 
-  /** Seals a verifier with AES-256-GCM. `context` names its object; it opens under no other. */
+  /** For a `Sealer` on another thread. */
+  get sealingKey(): SealingKey {
+    return { key: this.#sealingKey, keyId: this.keyId };
+  }
+
+  /** As `Sealer` does. */
   seal(plaintext: string, context: string): string {
-    const nonce = this.#nonces.take(NONCE_BYTES);
-    const cipher = createCipheriv('aes-256-gcm', this.#sealingKey, nonce);
-    cipher.setAAD(Buffer.from(context));
-    const body = cipher.update(plaintext, 'utf8');
-    const sealed = Buffer.concat([nonce, body, cipher.final(), cipher.getAuthTag()]);
-    return `${FORMAT}.${this.keyId}.${sealed.toString('base64')}`;
+    return this.#sealer.seal(plaintext, context);
   }
 
   /** @throws OperationalError `sealing_key_mismatch` for another key, another context, or bytes that were changed */

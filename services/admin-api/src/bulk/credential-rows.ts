@@ -1,5 +1,6 @@
 import {
   type Credential,
+  credentialOfText,
   decide,
   isLive,
   type NewCredential,
@@ -8,7 +9,6 @@ import {
 } from '@sallyport/domain';
 import { importedVerifier, type PasswordHash, sealingContext } from '@sallyport/secrets';
 import type { ApiContext } from '../http/context.ts';
-import { createChecker } from '../http/validation.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { checkChosenPassword } from '../passwords.ts';
 import { algorithmFor, createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
@@ -19,21 +19,40 @@ import {
   hasSecret,
   placeholder,
   prepareCredential,
+  readyCredential,
 } from '../routes/credentials/prepare.ts';
-import { createBody } from '../routes/credentials/schema.ts';
 import {
   type Decidable,
   type Existing,
+  failedRow,
   type PreparedRow,
+  preparedInTurns,
   preparedRow,
   type RowPreparer,
 } from './prepared-row.ts';
 import type { RawRow } from './raw-rows.ts';
-
-const check = createChecker(createBody);
+import { check } from './ready-rows.ts';
+import type { RowWorkshop } from './row-workshop.ts';
 
 /** Bytes that a sealed secret, and each of its SCRAM keys, has beyond what was sent, about. */
 const SECRET_BYTES = 240;
+/** Bytes of an event beside its credential. */
+const EVENT_BYTES = 50;
+
+type Made = Decidable & { readonly moreBytes: number };
+
+function secretBytes(body: CreateBody): number {
+  const secrets = hasSecret(body) ? 1 : 0;
+  return (secrets + (body.scram?.length ?? 0)) * SECRET_BYTES;
+}
+
+function readyRow(made: RowFailure | string): PreparedRow {
+  if (typeof made !== 'string') return failedRow(made);
+  return {
+    row: { command: addOf(credentialOfText(made)) },
+    bytes: Buffer.byteLength(made) + EVENT_BYTES,
+  };
+}
 
 /** Makes credentials of rows. What a row says is checked as the body of `POST /credentials` is. */
 export class CredentialRows implements RowPreparer {
@@ -41,51 +60,71 @@ export class CredentialRows implements RowPreparer {
   readonly #existing: Existing;
   /** Whether secrets are only looked at, not made. */
   readonly #dry: boolean;
+  readonly #workshop: RowWorkshop;
 
   constructor(
     context: ApiContext,
-    options: { readonly existing: Existing; readonly dry: boolean },
+    options: {
+      readonly existing: Existing;
+      readonly dry: boolean;
+      readonly workshop: RowWorkshop;
+    },
   ) {
     this.#context = context;
     this.#existing = options.existing;
     this.#dry = options.dry;
+    this.#workshop = options.workshop;
   }
 
-  /** Never throws what the row is to blame for. @throws OperationalError `hash_pool_full` and what else the world says */
-  async prepare(raw: RawRow, inputs: CommandInputs): Promise<PreparedRow> {
-    return preparedRow<CreateBody>(raw, check, async (body) => {
-      const prepared = await this.#prepareBody(body, inputs);
-      const secrets = hasSecret(body) ? 1 : 0;
-      const sealed = secrets + (body.scram?.length ?? 0);
-      return { ...prepared, moreBytes: sealed * SECRET_BYTES };
+  /** Never throws what a row is to blame for. @throws OperationalError `hash_pool_full` and what else the world says */
+  async prepareAll(raw: readonly RawRow[], inputs: CommandInputs): Promise<readonly PreparedRow[]> {
+    // What is there already has to be looked up for the others.
+    const ready = this.#existing === 'refuse' ? await this.#workshop.make(raw, inputs.at) : [];
+    return preparedInTurns(raw, (one, index) => {
+      const made = ready[index] ?? null;
+      return made === null || 'failure' in one ? this.#prepare(one, inputs) : readyRow(made);
     });
   }
 
-  async #prepareBody(body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
+  #prepare(raw: RawRow, inputs: CommandInputs): PreparedRow | Promise<PreparedRow> {
+    return preparedRow<CreateBody>(raw, check, (body) => {
+      if (this.#existing === 'refuse') return this.#added(body, inputs);
+      return this.#kept(this.#existing, body, inputs);
+    });
+  }
+
+  async #kept(existing: 'keep' | 'update', body: CreateBody, inputs: CommandInputs): Promise<Made> {
     checkSecretMembers(body);
     const { reads } = this.#context.ports.model;
-    if (this.#existing === 'refuse') return this.#added(body, inputs);
     const id = reads.credentialIdByName(body.store, body.name, body.chain);
     const present = id === undefined ? undefined : reads.credential(id);
     if (present === undefined) return this.#added(body, inputs);
-    if (this.#existing === 'keep') return { row: { unchanged: present.id } };
-    return this.#changed(present, body, inputs);
+    if (existing === 'keep') return { row: { unchanged: present.id }, moreBytes: 0 };
+    return { ...(await this.#changed(present, body, inputs)), moreBytes: secretBytes(body) };
   }
 
-  async #added(body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
-    const { passwordPolicy } = this.#context.ports;
+  #added(body: CreateBody, inputs: CommandInputs): Made | Promise<Made> {
+    const ready = readyCredential(this.#context.ports.secretBox, body, inputs);
+    return ready === undefined
+      ? this.#hashed(body, inputs)
+      : { row: { command: addOf(ready) }, moreBytes: secretBytes(body) };
+  }
+
+  async #hashed(body: CreateBody, inputs: CommandInputs): Promise<Made> {
+    const moreBytes = secretBytes(body);
     const { password } = body;
     if (password !== undefined) {
-      checkChosenPassword(passwordPolicy, password, 'credential_invalid');
+      checkChosenPassword(this.#context.ports.passwordPolicy, password, 'credential_invalid');
     }
     const slow = password !== undefined || (body.scram?.length ?? 0) > 0;
     const failure = slow ? this.#failureWithout(body, inputs) : undefined;
-    if (failure !== undefined) return { row: { failure } };
+    if (failure !== undefined) return { row: { failure }, moreBytes };
     if (slow && this.#dry)
-      return { row: { command: addOf(placeholder(this.#context, body, inputs)) } };
+      return { row: { command: addOf(placeholder(this.#context, body, inputs)) }, moreBytes };
     const { credential, generated } = await prepareCredential(this.#context, body, inputs);
     return {
       row: { command: addOf(credential) },
+      moreBytes,
       ...(generated === undefined ? {} : { generated }),
     };
   }

@@ -38,14 +38,16 @@ export function resultsOf(
 
 /** Ids of what the rows without a note added, in order. */
 function addedIds(events: readonly DomainEvent[]): readonly string[] {
-  return events.flatMap((event, index) => {
-    if (event.type === 'CredentialAdded') return [event.data.id];
-    if (event.type !== 'AclRuleAdded') return [];
+  const ids: string[] = [];
+  for (const [index, event] of events.entries()) {
+    if (event.type === 'CredentialAdded') ids.push(event.data.id);
+    if (event.type !== 'AclRuleAdded') continue;
     const { ruleId } = event.data.rule;
     const before = events[index - 1];
     const replaced = before?.type === 'AclRuleRemoved' && before.data.ruleId === ruleId;
-    return replaced ? [] : [ruleId];
-  });
+    if (!replaced) ids.push(ruleId);
+  }
+  return ids;
 }
 
 type Created = { readonly row: number; readonly outcome: 'created'; readonly id: string };

@@ -21,12 +21,9 @@ import type { Existing, PreparedRow, RowPreparer } from './prepared-row.ts';
 import { OrderedIds } from './ordered-id.ts';
 import type { RawRow, RawRows } from './raw-rows.ts';
 import { RowBuffer } from './row-buffer.ts';
-import { turn } from './turn.ts';
 
 /** Rows of one commit: few enough that deciding and folding them holds the process for some milliseconds only. */
 export const CHUNK_ROWS_MAX = 400;
-/** Rows that are made ready in one turn of the event loop. */
-const TURN_ROWS = 100;
 /** Bytes of one commit, about: some room below the log's limit, because they are estimated. */
 export const CHUNK_BYTES_MAX = COMMIT_BYTES_MAX - 16 * 1024;
 
@@ -149,7 +146,8 @@ export class ImportRun {
   async #nextChunk(first: number): Promise<Chunk> {
     const raw = await this.#buffer.take(CHUNK_ROWS_MAX);
     const done = await this.#buffer.atEnd();
-    return { first, raw, prepared: await this.#prepare(raw), done };
+    const prepared = await this.#options.preparer.prepareAll(raw, this.#inputs);
+    return { first, raw, prepared, done };
   }
 
   /** Stores the chunk, in two halves when it is too large for one commit. */
@@ -171,21 +169,13 @@ export class ImportRun {
       const detail = `An atomic import has at most ${IMPORT_COMMIT_ROWS_MAX} rows.`;
       throw refused('too_many_rows', { detail });
     }
-    const chunk = { first: this.#first, raw, prepared: await this.#prepare(raw), done: true };
+    const prepared = await this.#options.preparer.prepareAll(raw, this.#inputs);
+    const chunk = { first: this.#first, raw, prepared, done: true };
     const foreseen = this.#foresee(chunk, this.#dry);
     const errors = foreseen.filter((one) => one.outcome === 'error');
     if (errors.length > 0) this.#state = 'refused';
     if (errors.length > 0) yield errors;
     else yield this.#options.dryRun ? foreseen : await this.#store(chunk, 'atomic');
-  }
-
-  async #prepare(raw: readonly RawRow[]): Promise<readonly PreparedRow[]> {
-    const prepared: PreparedRow[] = [];
-    for (const one of raw) {
-      prepared.push(await this.#options.preparer.prepare(one, this.#inputs));
-      if (prepared.length % TURN_ROWS === 0) await turn();
-    }
-    return prepared;
   }
 
   async #store(chunk: Chunk, mode: ImportMode): Promise<readonly RowResult[]> {

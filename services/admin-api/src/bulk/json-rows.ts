@@ -1,20 +1,8 @@
-import { JSON_DEPTH_MAX, parseJson } from '../http/json-body.ts';
-import {
-  failureOf,
-  malformed,
-  type RawRow,
-  type RawRows,
-  ROW_LENGTH_MAX,
-  tooLong,
-} from './raw-rows.ts';
+import { JSON_DEPTH_MAX } from '../http/json-body.ts';
+import { malformed, type RawRow, type RawRows, ROW_LENGTH_MAX, tooLong } from './raw-rows.ts';
 
-function rowOf(text: string): RawRow {
-  try {
-    return { text, value: parseJson(text) };
-  } catch (error) {
-    return { text, failure: failureOf(error) };
-  }
-}
+// Whoever makes the row ready reads it: that may be another thread.
+const rowOf = (text: string): RawRow => ({ text, unread: true });
 
 /** One JSON value a line; lines of white space are no rows. A line that is no JSON is a row that fails. */
 export async function* ndjsonRows(texts: AsyncIterable<string>): RawRows {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ndjsonRows } from './json-rows.ts';
-import { decodedText } from './raw-rows.ts';
+import { decodedText, readRow } from './raw-rows.ts';
 import { RowBuffer } from './row-buffer.ts';
 
 /** More rows than arguments fit on the stack of a call. */
@@ -20,7 +20,8 @@ describe('a body that comes as one chunk of many megabytes', () => {
   it('is taken up row by row, in pieces', async () => {
     const buffer = bufferOf(body);
     const [first] = await buffer.take(1);
-    expect(first).toEqual({ text: '["é"]', value: ['é'] });
+    expect(first).toMatchObject({ text: '["é"]' });
+    expect(first && readRow(first)).toEqual({ value: ['é'] });
     expect(buffer.read).toBeLessThan(ROWS / 10);
     for (let taken = 1; taken < ROWS; taken += 999) {
       const rows = await buffer.take(999);

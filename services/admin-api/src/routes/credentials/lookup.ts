@@ -12,11 +12,11 @@ import {
   type ScramMechanism,
   type Secret,
 } from '@sallyport/domain';
-import { assert } from '@sallyport/errors';
 import {
   BCRYPT_PASSWORD_BYTES_MAX,
   importedVerifier,
   type PasswordHash,
+  type Sealer,
   sealingContext,
 } from '@sallyport/secrets';
 import type { ApiContext } from '../../http/context.ts';
@@ -79,7 +79,10 @@ export async function createSecret(
 ): Promise<{ readonly secret: Secret; readonly generated?: string }> {
   const { credentialId, password, mechanisms, username = '', scramOnly = false } = wanted;
   checkCombination(wanted);
-  if (wanted.passwordHash !== undefined) return importedSecret(ports, wanted, inputs);
+  const { passwordHash } = wanted;
+  if (passwordHash !== undefined) {
+    return { secret: importedSecret(ports.secretBox, { credentialId, passwordHash }, inputs) };
+  }
   if (password !== undefined) checkPassword(ports.passwordPolicy, password, wanted);
   const { secret: text, verifier } = await textOf(ports, wanted);
   const context = sealingContext({ kind: 'credential', id: credentialId });
@@ -107,7 +110,13 @@ async function textOf(
   return { secret: password, verifier };
 }
 
-function checkCombination({ password, passwordHash, mechanisms, scramOnly }: NewSecret): void {
+/** @throws RefusedError `invalid_request` for members that contradict each other */
+export function checkCombination({
+  password,
+  passwordHash,
+  mechanisms,
+  scramOnly,
+}: Pick<NewSecret, 'password' | 'passwordHash' | 'mechanisms' | 'scramOnly'>): void {
   const refuse = (pointer: string, detail: string): Error =>
     refused('invalid_request', { problems: [{ pointer, detail }] });
   if (passwordHash !== undefined && password !== undefined) {
@@ -121,12 +130,15 @@ function checkCombination({ password, passwordHash, mechanisms, scramOnly }: New
   }
 }
 
-function importedSecret(
-  { secretBox }: ApiContext['ports'],
-  { credentialId, passwordHash }: NewSecret,
+/** The secret of a hash that somebody else has kept. @throws RefusedError `credential_invalid` */
+export function importedSecret(
+  box: Pick<Sealer, 'seal'>,
+  {
+    credentialId,
+    passwordHash,
+  }: { readonly credentialId: string; readonly passwordHash: PasswordHash },
   inputs: CommandInputs,
-): { readonly secret: Secret } {
-  assert(passwordHash !== undefined, 'the caller has found one');
+): Secret {
   const parsed = importedVerifier(passwordHash);
   if (!parsed.ok) {
     const pointer = `/passwordHash/${parsed.member}`;
@@ -134,12 +146,10 @@ function importedSecret(
   }
   const context = sealingContext({ kind: 'credential', id: credentialId });
   return {
-    secret: {
-      secretId: inputs.id('secret'),
-      verifier: secretBox.seal(parsed.verifier, context),
-      imported: passwordHash.algorithm,
-      createdAt: inputs.at,
-    },
+    secretId: inputs.id('secret'),
+    verifier: box.seal(parsed.verifier, context),
+    imported: passwordHash.algorithm,
+    createdAt: inputs.at,
   };
 }
 

@@ -173,13 +173,13 @@ export function storedFields<F extends Partial<Written>>(
   } as Omit<F, keyof Written> & { [K in keyof F & keyof Stored]: Stored[K] }; // Each key has got its other form.
 }
 
-function storedMatch(match: CredentialMatch): CredentialMatch {
+export function storedMatch(match: CredentialMatch): CredentialMatch {
   const { fingerprint } = match;
   if (fingerprint === undefined) return match;
   return { ...match, fingerprint: parseFingerprint(fingerprint) ?? fingerprint };
 }
 
-function storedValidity({ from, until }: ValidityView): Validity {
+export function storedValidity({ from, until }: ValidityView): Validity {
   return {
     ...(from !== undefined && { from: Date.parse(from) }),
     ...(until !== undefined && { until: Date.parse(until) }),

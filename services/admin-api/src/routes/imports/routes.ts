@@ -11,6 +11,7 @@ import { ImportRun } from '../../bulk/import-run.ts';
 import { jsonRows, ndjsonRows } from '../../bulk/json-rows.ts';
 import type { RowPreparer } from '../../bulk/prepared-row.ts';
 import { decodedText, type RawRows } from '../../bulk/raw-rows.ts';
+import { RowWorkshop } from '../../bulk/row-workshop.ts';
 import { limitBodyPauses } from '../../http/body-timeout.ts';
 import { derivedId, reasonOf } from '../../http/commit-identity.ts';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
@@ -41,6 +42,12 @@ const mediaTypes: Readonly<
 
 type Query = Static<ReturnType<typeof importQueryOf>>;
 
+/** What all imports of a process share. */
+interface Imports {
+  readonly running: Map<string, ImportRun>;
+  readonly workshop: RowWorkshop;
+}
+
 /** What is imported at one address. */
 interface ImportKind {
   readonly resource: 'credentials' | 'acl';
@@ -53,7 +60,7 @@ interface ImportKind {
   readonly query: ReturnType<typeof importQueryOf>;
   /** Part of what tells one file from another. */
   readonly fingerprinted: string;
-  readonly preparer: (context: ApiContext, query: Query) => RowPreparer;
+  readonly preparer: (context: ApiContext, query: Query, workshop: RowWorkshop) => RowPreparer;
 }
 
 const KINDS: readonly ImportKind[] = [
@@ -65,8 +72,8 @@ const KINDS: readonly ImportKind[] = [
     row: createBody,
     query: importQueryOf('What becomes of a row whose name a credential has already.'),
     fingerprinted: '',
-    preparer: (context, { existing, dryRun: dry }) =>
-      new CredentialRows(context, { existing, dry }),
+    preparer: (context, { existing, dryRun: dry }, workshop) =>
+      new CredentialRows(context, { existing, dry, workshop }),
   },
   {
     resource: 'acl',
@@ -84,6 +91,9 @@ const KINDS: readonly ImportKind[] = [
 
 export const importRoutes: Routes = (app, context) => {
   const running = new Map<string, ImportRun>();
+  const { secretBox, telemetry } = context.ports;
+  const workshop = new RowWorkshop(secretBox.sealingKey, telemetry.logger);
+  app.addHook('onClose', () => workshop[Symbol.asyncDispose]());
   registerProgress(app, context, running);
   // The body goes to the handler as it comes in; in a scope of its own, because parsers are of a scope.
   void app.register((scoped, _options, done) => {
@@ -91,7 +101,7 @@ export const importRoutes: Routes = (app, context) => {
     scoped.addContentTypeParser(Object.keys(mediaTypes), (_request, _payload, parsed) => {
       parsed(null, undefined);
     });
-    for (const kind of KINDS) registerImport(scoped, context, running, kind);
+    for (const kind of KINDS) registerImport(scoped, context, { running, workshop }, kind);
     done();
   });
 };
@@ -99,7 +109,7 @@ export const importRoutes: Routes = (app, context) => {
 function registerImport(
   app: TypedApp,
   context: ApiContext,
-  running: Map<string, ImportRun>,
+  { running, workshop }: Imports,
   kind: ImportKind,
 ): void {
   const { resource, operationId, summary, rows, query } = kind;
@@ -123,7 +133,8 @@ function registerImport(
       const importId = importIdOf(request);
       if (running.has(importId)) throw refused('import_moved');
       if (running.size >= IMPORTS_RUNNING_MAX) throw refused('too_many_imports');
-      const run = runOf(context, { request, reply }, importId, kind);
+      const preparer = kind.preparer(context, request.query, workshop);
+      const run = runOf(context, { request, reply }, { importId, kind, preparer });
       running.set(importId, run);
       const lines = linesOf(context, run, { request, importId }, () => running.delete(importId));
       // A client that goes away ends the import behind the commit that is under way, and not before it: until then another
@@ -146,8 +157,11 @@ function importIdOf({ commitIdentity }: FastifyRequest): string {
 function runOf(
   context: ApiContext,
   { request, reply }: { readonly request: FastifyRequest; readonly reply: FastifyReply },
-  importId: string,
-  { row, fingerprinted, preparer }: ImportKind,
+  {
+    importId,
+    kind: { row, fingerprinted: kind },
+    preparer,
+  }: { readonly importId: string; readonly kind: ImportKind; readonly preparer: RowPreparer },
 ): ImportRun {
   const { caller } = request;
   assert(caller !== null, 'a write is authenticated');
@@ -160,10 +174,9 @@ function runOf(
   pipeline(request.raw, waiting, () => undefined); // A failure destroys `waiting`, and so reaches who reads it.
   limitBodyPauses(request.raw, reply.raw, { heldUp: () => waiting.writableNeedDrain });
   const reason = reasonOf(request);
-  const options = { ...query, importId, caller, rowsMax, kind: fingerprinted };
+  const options = { ...query, importId, caller, rowsMax, kind, preparer };
   return new ImportRun(context, rowsOf(decodedText(waiting, importBytesMax), row), {
     ...options,
-    preparer: preparer(context, query),
     ...(reason === undefined ? {} : { reason }),
   });
 }
