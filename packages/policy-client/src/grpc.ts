@@ -89,6 +89,7 @@ export class GrpcPolicyClient implements PolicyClient {
           'grpc.max_reconnect_backoff_ms': 1_000,
           'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
           'grpc.use_local_subchannel_pool': 1,
+          'grpc.enable_channelz': 0,
         }),
     );
   }

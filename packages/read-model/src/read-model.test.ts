@@ -35,7 +35,7 @@ import { PIECE_ROWS } from './pieces.ts';
 import { FOLD_COMMITS_MAX, FOLD_EVENTS_MAX, ReadModel, SNAPSHOTS_MAX } from './index.ts';
 import { DatabaseSync } from './sqlite.ts';
 import { SORTED_HOLDERS_MAX } from './sqlite-lists.ts';
-import { ROLES_KEPT_MAX } from './tables.ts';
+import { LOGIN_KEYS_TOGETHER, ROLES_KEPT_MAX } from './tables.ts';
 
 const AT = 1_700_000_000_000;
 
@@ -1159,5 +1159,14 @@ describe('lookups at CONNECT', () => {
       model.credentialsByLogin(key).map((one: Credential) => one.id);
     expect(loginKeysOf(both).map(ids)).toEqual([['4'], ['1', '2'], ['3']]);
     expect(ids(loginKey({ username: 'nobody' }))).toEqual([]);
+    expect(model.credentialsByLogin()).toEqual([]);
+    // In the order of the keys, also past those of one statement.
+    const other = Array.from({ length: LOGIN_KEYS_TOGETHER - 2 }, (_, index) =>
+      loginKey({ username: `nobody-${index}` }),
+    );
+    const keys = [loginKey({ clientId: 'c' }), ...other, loginKey({ username: 'u' })];
+    for (const many of [keys, [...keys, loginKey(both)]]) {
+      expect(model.credentialsByLogin(...many).map((one) => one.id)).toEqual(many.flatMap(ids));
+    }
   });
 });

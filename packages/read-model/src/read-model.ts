@@ -235,9 +235,9 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     return this.#file;
   }
 
-  /** Credentials of every store that are found under a login key; one indexed lookup. */
-  credentialsByLogin(key: string): readonly Credential[] {
-    return this.#usable.tables.credentialsByLogin(key);
+  /** Credentials of every store that are found under login keys, in their order; an indexed lookup for each. */
+  credentialsByLogin(...keys: readonly string[]): readonly Credential[] {
+    return this.#usable.tables.credentialsByLogin(...keys);
   }
 
   /** A chain of authenticators; from memory. */

@@ -23,7 +23,7 @@ export type Verified =
   | { readonly ok: false; readonly reason: RefusalReason };
 
 export interface CredentialLookup extends ChainLookup {
-  credentialsByLogin(key: string): readonly Credential[];
+  credentialsByLogin(...keys: readonly string[]): readonly Credential[];
 }
 
 /** Whether a certificate alone gets in where CONNECT has a user name: never, only as that name, or whatever the name is. */
@@ -55,7 +55,7 @@ export function findCandidates(
   }: { readonly facts: Facts; readonly stores?: readonly Store[] | undefined },
   how: ProvenBy,
 ): Candidates {
-  const found = loginKeysOf(facts).flatMap((key) => lookup.credentialsByLogin(key));
+  const found = lookup.credentialsByLogin(...loginKeysOf(facts));
   const parents = new Set<Store>();
   const fitting = found.filter((one) => {
     if (!stores.includes(one.store) || !fits(one, facts)) return false;

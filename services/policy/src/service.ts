@@ -92,9 +92,10 @@ export class PolicyService implements PolicyClient {
       if (this.#ban(request.facts) !== undefined) return { ok: false, revision, reason: 'banned' };
       const verified = await this.#authenticator.verify(request, this.#clock(), request.stores);
       if (!verified.ok) return this.#unproven(request, verified.reason, revision);
-      // Verifying took time: the credential must still be the one that was proven.
+      // Verifying took time: the credential must still be the one that was proven. It is if nothing was folded since.
       const { credential } = verified;
-      const now = this.#resolver.credential(credential.id);
+      const unchanged = this.#model.revision === revision;
+      const now = unchanged ? credential : this.#resolver.credential(credential.id);
       if (now?.updatedRevision !== credential.updatedRevision) continue;
       // The older revision: what changed while the secret was verified must still count as newer than this answer.
       return this.#admission(revision, now, verified);

@@ -20,7 +20,11 @@ export async function startGrpcServer(
   config: PolicyConfig['grpc'],
   logger: Logger,
 ): Promise<RunningGrpcServer> {
-  const server = new Server({ 'grpc.max_receive_message_length': MESSAGE_BYTES_MAX });
+  const server = new Server({
+    'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
+    // Its counters of every call are for a service of channelz, and there is none.
+    'grpc.enable_channelz': 0,
+  });
   const handlers = policyHandlers(policy, {
     token: config.token,
     onError: (error) => logger.error({ err: error }, 'a policy call failed'),

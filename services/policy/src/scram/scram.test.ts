@@ -503,8 +503,8 @@ describe('time', () => {
     let read = 0;
     const { model, box, hasher } = world;
     const lookup = {
-      credentialsByLogin: (key: string) => {
-        const found = model.credentialsByLogin(key);
+      credentialsByLogin: (...keys: readonly string[]) => {
+        const found = model.credentialsByLogin(...keys);
         read += found.length;
         return found;
       },
