@@ -28,6 +28,42 @@ async function expectNothing(node: TestNode): Promise<void> {
   expect(node.kernel.wanted.size).toBe(0);
 }
 
+describe('who leaves', () => {
+  const leave: Readonly<Record<string, (client: TestClient) => void>> = {
+    'with a DISCONNECT': (client) => client.disconnect(),
+    'with the end of its stream': (client) => client.socket.feedEnd(),
+    'with an error': (client) => client.socket.destroy(new Error('reset')),
+  };
+
+  test.each(Object.keys(leave))('is told to where it came from: %s', async (how) => {
+    const node = new TestNode();
+    let left = 0;
+    const origin = { listener: 'tcp:test', peer: '192.0.2.1:1', leaving: () => (left += 1) };
+    const client = node.open(4, { origin });
+    await client.connect();
+    expect(left).toBe(0);
+    leave[how]?.(client);
+    await settle();
+    expect(left).toBeGreaterThan(0);
+    client.drop();
+    await expectNothing(node);
+  });
+
+  test('is not told of whom we send away', async () => {
+    const node = new TestNode();
+    let left = 0;
+    const origin = { listener: 'tcp:test', peer: '192.0.2.1:1', leaving: () => (left += 1) };
+    const client = node.open(4, { origin });
+    await client.connect();
+    client.socket.lingers = true;
+    void client.server.disconnect(reasonCode.administrativeAction);
+    await settle();
+    expect(left).toBe(0);
+    client.drop();
+    await expectNothing(node);
+  });
+});
+
 describe('two connections with one client id', () => {
   test.each(versions)(
     'MQTT %s: [MQTT-3.1.4-3] the newcomer stays, and the other is told',
@@ -500,6 +536,31 @@ describe('with time', () => {
     gate.open();
     await pass(14_000);
     expect(node.engine.sessionCount).toBe(1);
+  });
+
+  test('nor is it when nobody is read for a while', async () => {
+    await node.connect('c', { keepAliveSeconds: 10 });
+    await pass(10_000);
+    node.engine.readsNobody();
+    await pass(60_000);
+    node.engine.readsAll();
+    await pass(5000);
+    expect(node.engine.sessionCount).toBe(1);
+    await pass(500);
+    expect(node.engine.sessionCount).toBe(0);
+  });
+
+  test('what was not read before it was heard last does not count', async () => {
+    const client = await node.connect('c', { keepAliveSeconds: 10 });
+    node.engine.readsNobody();
+    await pass(14_000);
+    node.engine.readsAll();
+    client.send({ type: 'pingreq' });
+    await client.expect('pingresp');
+    await pass(15_000);
+    expect(node.engine.sessionCount).toBe(1);
+    await pass(500);
+    expect(node.engine.sessionCount).toBe(0);
   });
 
   test('a connection that has not come by the deadline is cut, with its CONNECT or without', async () => {

@@ -11,10 +11,10 @@ import { keptProperties } from './connection/inbound.ts';
 import { Flusher } from './connection/output.ts';
 import { DueWork } from './due-work.ts';
 import type {
+  AcceptedClient,
   ConnectedClient,
   ConnectVerdict,
   EngineObserver,
-  MqttClient,
   MqttHooks,
   MqttKernel,
   Origin,
@@ -106,6 +106,9 @@ export class Engine implements AsyncDisposable {
     brokerCounter: this.#kernel.nextCounter(),
   });
   #sweep: NodeJS.Timeout | undefined;
+  /** Milliseconds for which nobody was read, and since when that is so again; 0 = it is not. */
+  #unreadMs = 0;
+  #unreadSince = 0;
   #closing = false;
 
   constructor(options: EngineOptions) {
@@ -155,6 +158,23 @@ export class Engine implements AsyncDisposable {
     return performance.now();
   }
 
+  /** Whoever has the sockets reads nobody for a while: until `readsAll`, what is not heard is no silence of a client's. */
+  readsNobody(): void {
+    if (this.#unreadSince === 0) this.#unreadSince = this.now();
+  }
+
+  /** All are read again. */
+  readsAll(): void {
+    this.#unreadMs = this.unreadMsUntil(this.now());
+    this.#unreadSince = 0;
+  }
+
+  /** For how many milliseconds nobody was read until `now`, since the start. A whole number. */
+  unreadMsUntil(now: number): number {
+    if (this.#unreadSince === 0) return this.#unreadMs;
+    return this.#unreadMs + Math.round(now - this.#unreadSince);
+  }
+
   /** Open connections, those without a CONNECT included. */
   get connectionCount(): number {
     return this.#connections.size;
@@ -176,7 +196,7 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Speaks MQTT on the stream until it ends. */
-  accept(stream: Duplex, origin: Origin): MqttClient {
+  accept(stream: Duplex, origin: Origin): AcceptedClient {
     const connection = new Connection(this, stream, origin);
     this.#connections.add(connection);
     return connection;

@@ -14,6 +14,8 @@ export interface Origin {
   readonly certificate?: unknown;
   /** Told when the CONNECT has been accepted. */
   authenticated?(): void;
+  /** Told when the client leaves: a DISCONNECT, the end of the stream or its failure was read. Perhaps more than once. */
+  leaving?(): void;
 }
 
 /** A CONNECT that is well-formed. */
@@ -41,6 +43,12 @@ export interface MqttClient {
    * its session is done.
    */
   disconnect(reason: ReasonCode): Promise<void>;
+}
+
+/** A connection, as whoever has its socket sees it. */
+export interface AcceptedClient extends MqttClient {
+  /** When something came last, in milliseconds of `performance.now()`; at first when it was accepted. */
+  readonly heardAt: number;
 }
 
 /** A client that is connected. */

@@ -1,7 +1,7 @@
 import { createMemorySessionStore, type SessionStore } from '@sallyport/session-store';
 import type { ProtocolVersion } from '../src/codec/packet.ts';
 import { Engine } from '../src/engine.ts';
-import type { MqttClient } from '../src/hooks.ts';
+import type { MqttClient, Origin } from '../src/hooks.ts';
 import { defaultLimits, type MqttLimits } from '../src/limits.ts';
 import { type Answers, type ConnectOptions, TestClient } from './test-client.ts';
 import { TestHooks, TestObserver } from './test-hooks.ts';
@@ -55,10 +55,11 @@ export class TestNode implements AsyncDisposable {
   /** A connection on which nothing has been sent. */
   open(
     version: ProtocolVersion = 4,
-    options: { answers?: Answers; highWaterMark?: number } = {},
+    options: { answers?: Answers; highWaterMark?: number; origin?: Origin } = {},
   ): TestClient & { readonly server: MqttClient } {
     const client = new TestClient(version, options);
-    const server = this.engine.accept(client.socket, { listener: 'tcp:test', peer: '192.0.2.1:1' });
+    const { origin = { listener: 'tcp:test', peer: '192.0.2.1:1' } } = options;
+    const server = this.engine.accept(client.socket, origin);
     return Object.assign(client, { server });
   }
 

@@ -19,7 +19,7 @@ import {
   withPacketId,
 } from '../codec/index.ts';
 import type { Engine } from '../engine.ts';
-import type { EngineEvent, MqttClient, Origin } from '../hooks.ts';
+import type { AcceptedClient, EngineEvent, Origin } from '../hooks.ts';
 import type { Message } from '../message.ts';
 import type { DeliveryTerms, Line } from '../session/outbound.ts';
 import type { Publication } from '../session/publication.ts';
@@ -59,15 +59,13 @@ export interface Agreement {
 
 const DONE = Promise.resolve();
 
-const ignore = (): void => undefined; // `close` follows.
-
 export type EndKind = 'goodbye' | 'goodbye_with_will' | 'broken' | 'drained';
 
 /**
  * One MQTT connection: bytes in, bytes out. Packets are handled one after the other; one that has to wait for a store holds up those
  * behind it, and in time the socket, but nobody else.
  */
-export class Connection implements MqttClient, Line {
+export class Connection implements AcceptedClient, Line {
   readonly origin: Origin;
   readonly engine: Engine;
   readonly #stream: Duplex;
@@ -81,6 +79,8 @@ export class Connection implements MqttClient, Line {
   #publishRates: readonly PublishRate[] | undefined;
   #reAuthentication: ReAuthentication | undefined;
   #heardAt: number;
+  /** Of `Engine.unreadMsUntil`, at that time. */
+  #heardAtUnreadMs: number;
   /** When the connection must be over or open, in milliseconds of the engine's clock; 0 = no such time. */
   #deadline: number;
   /** By the keep alive, 0 = any. Here, because this is looked at for all connections again and again. */
@@ -100,12 +100,14 @@ export class Connection implements MqttClient, Line {
     this.#output = new Output(stream, engine.flusher, socketBufferBytesMax, () => this.#onRoom());
     this.#handshake = new Handshake(this);
     this.#heardAt = engine.now();
+    this.#heardAtUnreadMs = engine.unreadMsUntil(this.#heardAt);
     this.#deadline = this.#heardAt + engine.limits.connectTimeoutMs;
     stream.on('data', (chunk: Buffer) => this.#onData(chunk));
     stream.on('drain', () => this.#onDrain());
-    stream.on('error', ignore);
+    const left = (): void => this.#onLeft();
+    stream.on('error', left);
+    stream.on('end', left);
     stream.on('close', () => this.#onClose());
-    stream.on('end', () => this.#onClose());
   }
 
   get clientId(): string {
@@ -247,10 +249,20 @@ export class Connection implements MqttClient, Line {
   // What the client sends.
 
   #onData(chunk: Buffer): void {
-    this.#heardAt = this.engine.now();
+    this.#heard();
     if (this.#closed) return;
     this.#decoder.push(chunk);
     this.#process();
+  }
+
+  get heardAt(): number {
+    return this.#heardAt;
+  }
+
+  #heard(): void {
+    const now = this.engine.now();
+    this.#heardAt = now;
+    this.#heardAtUnreadMs = this.engine.unreadMsUntil(now);
   }
 
   #process(): void {
@@ -280,7 +292,7 @@ export class Connection implements MqttClient, Line {
       return;
     }
     // What it has sent meanwhile is still to be read.
-    this.#heardAt = this.engine.now();
+    this.#heard();
     this.#stream.resume();
   }
 
@@ -364,7 +376,7 @@ export class Connection implements MqttClient, Line {
     this.hold();
     const timer = setTimeout(
       () => {
-        this.#heardAt = this.engine.now();
+        this.#heard();
         this.release();
       },
       Math.min(TIMER_MS_MAX, Math.ceil(waitMs)),
@@ -393,6 +405,7 @@ export class Connection implements MqttClient, Line {
   }
 
   #onDisconnect({ code, properties }: DisconnectPacket): void {
+    this.origin.leaving?.();
     const agreed = this.#agreement;
     const expirySeconds = properties?.sessionExpiryInterval;
     if (agreed !== undefined && expirySeconds !== undefined) {
@@ -460,7 +473,9 @@ export class Connection implements MqttClient, Line {
     // What we do not read ourselves is no silence of the client's.
     if (this.#silenceMsMax === 0 || this.#paused) return;
     // MQTT-3.1.1 [MQTT-3.1.2-24], MQTT-5.0 [MQTT-3.1.2-22]
-    if (now - this.#heardAt > this.#silenceMsMax) {
+    if (now - this.#heardAt <= this.#silenceMsMax) return;
+    const unreadMs = this.engine.unreadMsUntil(now) - this.#heardAtUnreadMs;
+    if (now - this.#heardAt - unreadMs > this.#silenceMsMax) {
       void this.disconnect(reasonCode.keepAliveTimeout);
     }
   }
@@ -497,6 +512,12 @@ export class Connection implements MqttClient, Line {
     if (this.#closed) return;
     this.#session?.outboundIfAny?.drained();
     this.#process();
+  }
+
+  /** The end or a failure of the stream, which `close` follows. */
+  #onLeft(): void {
+    this.origin.leaving?.();
+    this.#onClose();
   }
 
   #onClose(): void {
