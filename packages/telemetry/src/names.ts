@@ -28,6 +28,13 @@ export const metricFacts = {
     description: 'Connections closed before a CONNECT was accepted, by reason',
     labels: ['listener', 'reason'],
   },
+  'sallyport.connections.storm_brakes': {
+    kind: 'counter',
+    unit: '{brake}',
+    description:
+      'Times that open connections were not read for a moment, because very many clients left at once',
+    labels: [],
+  },
   'sallyport.tls.certificate.valid_until': {
     kind: 'gauge',
     unit: 's',

@@ -172,6 +172,24 @@ describe('the configuration of a broker node', () => {
       wss: { listen: 'off' },
     });
   });
+
+  it('has limits of what a storm of leaving clients may take', () => {
+    expect(load({}).mqtt.leavingStorm).toEqual({ leavesMin: 100, turnMsMax: 5 });
+    const loadStorm = (key: string, value: string) =>
+      load({ [`SALLYPORT_MQTT__LEAVING_STORM__${key}`]: value }).mqtt.leavingStorm;
+    expect(loadStorm('TURN_MS_MAX', '0').turnMsMax).toBe(0);
+    expect(loadStorm('TURN_MS_MAX', '1000').turnMsMax).toBe(1000);
+    expect(() => loadStorm('TURN_MS_MAX', '1001')).toThrow(
+      'SALLYPORT_MQTT__LEAVING_STORM__TURN_MS_MAX: ',
+    );
+    expect(loadStorm('LEAVES_MIN', '1').leavesMin).toBe(1);
+    expect(() => loadStorm('LEAVES_MIN', '0')).toThrow(
+      'SALLYPORT_MQTT__LEAVING_STORM__LEAVES_MIN: ',
+    );
+    expect(() => loadStorm('LEAVES_MIN', '1000001')).toThrow(
+      'SALLYPORT_MQTT__LEAVING_STORM__LEAVES_MIN: ',
+    );
+  });
 });
 
 describe('the limits of the engine', () => {

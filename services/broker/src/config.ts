@@ -286,6 +286,23 @@ const guessingSection = Type.Object({
   exempt: exemptAddresses('delayed'),
 });
 
+/** When clients leave in such numbers that others are to be looked after in between. */
+const leavingStormSection = Type.Object({
+  leavesMin: count(
+    'Clients that leave in one turn of the event loop before anything is done about it.',
+    100,
+    1,
+    1_000_000,
+  ),
+  turnMsMax: count(
+    'How long they may take of the turn. Then no open connection is read until timers and everybody else have had their turn, and ' +
+      'all are read again in portions that take about as long. 0: it may take as long as it takes.',
+    5,
+    0,
+    1000,
+  ),
+});
+
 /** The listeners of a node and the limits of its connections; the standalone profile has the same section. */
 export const mqttSection = Type.Object({
   tcp: Type.Object({
@@ -377,6 +394,7 @@ export const mqttSection = Type.Object({
   ),
   flapping: flappingSection,
   guessing: guessingSection,
+  leavingStorm: leavingStormSection,
   lastUsedSeconds: count(
     'How often the node stores which secrets were used; as much of it is lost when the process is killed. 0 notes nothing.',
     60,

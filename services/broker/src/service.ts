@@ -229,8 +229,16 @@ export class BrokerNode {
   async #listen(engine: Engine, bans: BanList, door: Doorkeeper): Promise<void> {
     const opened = await openListeners(this.#options.mqtt, {
       onConnection: (connection) => {
-        engine.accept(connection.stream, connection);
+        connection.speaker = engine.accept(connection.stream, connection);
       },
+      onBrake: ({ first, ...fields }) => {
+        count('sallyport.connections.storm_brakes', {});
+        if (!first) return;
+        engine.readsNobody();
+        const message = 'very many clients leave at once: connections are read in portions';
+        this.#throttle.warn('storm brake', fields, message);
+      },
+      onReleased: () => engine.readsAll(),
       onRefused: ({ reason, ...fields }) => {
         count('sallyport.connections.refused', { listener: fields.listener, reason });
         door.refused(fields, reason);

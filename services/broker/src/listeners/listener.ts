@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { OperationalError } from '@sallyport/errors';
 import type { ClientCertificate } from './client-certificate.ts';
 import type { ConnectionGate } from './connection-gate.ts';
+import type { StormBrake } from './storm-brake.ts';
 import type { TlsCredentials, TrustOverride } from './tls-credentials.ts';
 
 export interface ListenerOptions {
@@ -17,6 +18,8 @@ export interface ListenerOptions {
   readonly proxyFrom?: readonly string[];
   /** One for all listeners of the node: counts connections and closes those that are too many. */
   readonly gate: ConnectionGate;
+  /** One for all listeners of the node: leaves their sockets unread for a while when very many clients leave at once. */
+  readonly brake?: StormBrake;
   /** TLS, and client certificates as these say; plain when left out. */
   readonly tls?: TlsCredentials;
   /** MQTT inside WebSocket when given. */
@@ -46,11 +49,20 @@ export interface AcceptedConnection {
   readonly secure: boolean;
   /** What the client showed and our authorities vouch for. A client with a bad certificate does not get here. */
   readonly certificate?: ClientCertificate;
+  /** Whoever speaks with it, to be set by it: those that were heard last come first when nobody can be read for a while. */
+  speaker: Speaker | undefined;
+  /** To be called when the client leaves: a goodbye, an end or a failure was read. More than once does no harm. */
+  leaving(): void;
   /**
    * To be called once the CONNECT is accepted. A connection for which it is not called counts as one without a CONNECT, and is
    * cut `connectTimeoutMs` after it was accepted.
    */
   authenticated(): void;
+}
+
+export interface Speaker {
+  /** When something came last, by `performance.now()`. */
+  readonly heardAt: number;
 }
 
 export interface RunningListener extends AsyncDisposable {

@@ -16,6 +16,7 @@ import { checkMqttConfig, type MqttConfig, mqttSection } from '../config.ts';
 import type { Refusal } from './connection-gate.ts';
 import type { AcceptedConnection, RunningListener } from './listener.ts';
 import { openListeners } from './open-listeners.ts';
+import type { Braked } from './storm-brake.ts';
 
 let authority: CertificateAuthority;
 let server: Issued;
@@ -68,6 +69,8 @@ async function start(config: MqttConfig): Promise<Started> {
   return { accepted, refusals, ports: Object.fromEntries(ports) };
 }
 
+/** Longer than one turn of the event loop may take for those who leave. */
+const STORM_TURN_MS = 10;
 const NAMES = ['tcp:default', 'ssl:default', 'ws:default', 'wss:default'];
 
 test('tells of the certificate of each TLS listener, whether it is of the files or of the log', async () => {
@@ -124,6 +127,24 @@ async function dial(name: string, port = 0, origin?: string): Promise<'open' | '
   ]);
   const grace = new Promise<'open'>((resolve) => setTimeout(() => resolve('open'), 50));
   return first === 'open' ? Promise.race([refused, grace]) : first;
+}
+
+/** Opens what the listener expects; the answer sends bytes. */
+async function dialForBytes(name: string, port: number): Promise<(text: string) => void> {
+  const secure = name === 'ssl:default' || name === 'wss:default';
+  if (name.startsWith('ws')) {
+    const url = `${secure ? 'wss' : 'ws'}://127.0.0.1:${port}/mqtt`;
+    const socket = new WebSocket(url, 'mqtt', { ca: authority.cert });
+    sockets.push({ destroy: () => socket.terminate() });
+    await once(socket, 'open');
+    return (text) => socket.send(Buffer.from(text));
+  }
+  const socket: Socket | TLSSocket = secure
+    ? connectTls({ port, host: '127.0.0.1', ca: authority.cert })
+    : connect(port, '127.0.0.1');
+  sockets.push(socket);
+  await once(socket, secure ? 'secureConnect' : 'connect');
+  return (text) => void socket.write(text);
 }
 
 describe('the listeners of a node', () => {
@@ -183,6 +204,44 @@ describe('the listeners of a node', () => {
       expect(await dial(name, ports[name], 'https://a.example')).toBe('open');
       expect(await dial(name, ports[name])).toBe('open');
     }
+  });
+
+  test('are all left unread in a storm of leaving clients, and lose nothing', async () => {
+    const brakes: Braked[] = [];
+    const accepted: AcceptedConnection[] = [];
+    const heard = new Map<string, string>();
+    let released = false;
+    const listeners = await openListeners(configOf({ LEAVING_STORM__LEAVES_MIN: '2' }), {
+      onConnection: (connection) => {
+        const { listener, stream } = connection;
+        accepted.push(connection);
+        stream.on('data', (chunk: Buffer) => {
+          heard.set(listener, (heard.get(listener) ?? '') + chunk.toString());
+        });
+      },
+      onBrake: (braked) => brakes.push(braked),
+      onReleased: () => (released = true),
+    });
+    open.push(...listeners);
+    const clients = await Promise.all(
+      listeners.map(({ name, address }) => dialForBytes(name, address.port)),
+    );
+    await expect.poll(() => accepted.length).toBe(4);
+    for (const send of clients) send('before ');
+    await expect
+      .poll(() => [...heard.values()].filter((text) => text === 'before ').length)
+      .toBe(4);
+    accepted[0]?.leaving();
+    const started = performance.now();
+    while (performance.now() - started < STORM_TURN_MS);
+    accepted[0]?.leaving();
+    for (const send of clients) send('during ');
+    await expect.poll(() => released).toBe(true);
+    expect(brakes).toEqual([{ sockets: 4, leaves: 2, first: true }]);
+    for (const send of clients) send('after');
+    await expect
+      .poll(() => Object.fromEntries(heard))
+      .toEqual(Object.fromEntries(NAMES.map((name) => [name, 'before during after'])));
   });
 
   test('are all closed when one of them cannot be opened', async () => {

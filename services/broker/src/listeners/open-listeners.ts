@@ -4,12 +4,13 @@ import { listenerNames, type MqttConfig, type Transport, transports } from '../c
 import { ConnectionGate, type Refusal } from './connection-gate.ts';
 import type { AcceptedConnection, ListenerOptions, RunningListener } from './listener.ts';
 import { startListener } from './start-listener.ts';
+import { StormBrake, type StormBrakeOptions } from './storm-brake.ts';
 import { type LoadedCertificate, TlsCredentials, type TrustOverride } from './tls-credentials.ts';
 
 /** A client may put a packet into one message with a few others that are small. */
 const MESSAGE_OVERHEAD_BYTES = 64 * 1024;
 
-export interface ListenerHandlers {
+export interface ListenerHandlers extends Pick<StormBrakeOptions, 'onBrake' | 'onReleased'> {
   readonly onConnection: (connection: AcceptedConnection) => void;
   /** As many as strangers wish: throttle before logging. */
   readonly onRefused?: (refusal: Refusal) => void;
@@ -54,6 +55,15 @@ function gateOf(config: MqttConfig, { onRefused, isBanned }: ListenerHandlers): 
   });
 }
 
+function brakeOf({ leavingStorm }: MqttConfig, handlers: ListenerHandlers): StormBrake {
+  const { onBrake, onReleased } = handlers;
+  return new StormBrake({
+    limits: leavingStorm,
+    ...(onBrake !== undefined && { onBrake }),
+    ...(onReleased !== undefined && { onReleased }),
+  });
+}
+
 async function credentialsOf(
   listener: string,
   { tls }: MqttConfig,
@@ -93,7 +103,8 @@ export async function openListeners(
   const { proxyFrom, limits } = config;
   const { onConnection, onProblem } = handlers;
   const gate = gateOf(config, handlers);
-  const common = { gate, proxyFrom, ...(onProblem !== undefined && { onProblem }) };
+  const brake = brakeOf(config, handlers);
+  const common = { gate, brake, proxyFrom, ...(onProblem !== undefined && { onProblem }) };
   const webSocket = {
     ...(config.ws.originsAllowed !== undefined && { originsAllowed: config.ws.originsAllowed }),
     messageBytesMax: limits.packetBytesMax + MESSAGE_OVERHEAD_BYTES,

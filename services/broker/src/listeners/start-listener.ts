@@ -9,10 +9,13 @@ import type {
   AcceptedConnection,
   ListenerOptions,
   RunningListener,
+  Speaker,
   WebSocketOptions,
 } from './listener.ts';
 import { readProxyHeader } from './read-proxy-header.ts';
+import { readAgain, stopReading } from './socket-reading.ts';
 import { canonicalAddress, peerOf, type Source } from './source-address.ts';
+import type { Brakeable, StormBrake } from './storm-brake.ts';
 import { type Shaking, TlsAcceptor } from './tls-acceptor.ts';
 import type { TrustOverride } from './tls-credentials.ts';
 import { WebSocketAcceptor } from './websocket-acceptor.ts';
@@ -46,21 +49,26 @@ export function blockListOf(entries: readonly string[]): BlockList {
 const ignore = (): void => undefined; // `close` follows, and whoever reads sees it.
 
 /** Everything that a listener keeps of a connection: one object, no timer, no closure. */
-class Connection implements AcceptedConnection, Gated, Shaking {
+class Connection implements AcceptedConnection, Brakeable, Gated, Shaking {
   readonly listener: string;
   readonly secure: boolean;
   readonly #gate: ConnectionGate;
+  readonly #brake: StormBrake | undefined;
   readonly #socket: Socket;
   #refused = false;
+  /** By the brake. */
+  #unread = false;
   stream: Duplex;
   peer: string;
   certificate?: ClientCertificate;
   shakingKey: string | undefined;
+  speaker: Speaker | undefined;
 
   constructor(options: ListenerOptions, socket: Socket, source: Source) {
     this.listener = options.name;
     this.secure = options.tls !== undefined;
     this.#gate = options.gate;
+    this.#brake = options.brake;
     this.#socket = socket;
     this.stream = socket;
     this.peer = peerOf(source);
@@ -68,6 +76,26 @@ class Connection implements AcceptedConnection, Gated, Shaking {
 
   authenticated(): void {
     this.#gate.authenticated(this);
+  }
+
+  leaving(): void {
+    this.#brake?.left();
+  }
+
+  /** Who does not speak yet has its time, and has just come. */
+  get heardAt(): number {
+    return this.speaker?.heardAt ?? Infinity;
+  }
+
+  stopReading(): boolean {
+    if (this.#unread || !stopReading(this.#socket)) return false;
+    this.#unread = true;
+    return true;
+  }
+
+  readAgain(): void {
+    this.#unread = false;
+    readAgain(this.#socket);
   }
 
   expire(): void {
@@ -123,6 +151,7 @@ class Listener implements RunningListener {
     this.#onClose = function onClose() {
       forget(this);
     };
+    options.brake?.add(() => this.#connections.values());
     this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   }
 
