@@ -7,6 +7,7 @@ import { benchMqtt } from './mqtt.ts';
 import { allBoundFigures, allComparisons, allDetails, allFigures } from './report.ts';
 import { benchRules } from './rules.ts';
 import { benchScale, MILLION_OPTION } from './scale.ts';
+import { benchStorm } from './storm.ts';
 
 const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   log: benchLog,
@@ -14,6 +15,7 @@ const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   verdicts: benchVerdicts,
   cluster: benchCluster,
   mqtt: benchMqtt,
+  storm: benchStorm,
   rules: () => benchRules(args),
   scale: () => benchScale({ million: args.includes(MILLION_OPTION) }),
 };

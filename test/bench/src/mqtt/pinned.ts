@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 
 /** One core each, so that a broker never waits for the generator, nor the other way round. */
@@ -26,12 +26,20 @@ export interface Ran {
   readonly result: unknown;
 }
 
+/** Starts a generator on its core. */
+export function spawnPinned(
+  command: string,
+  args: readonly string[],
+  options: { readonly timeout?: number } = {},
+): ChildProcessWithoutNullStreams {
+  // It becomes the command: who is killed is not a wrapper.
+  const pin = ['--cpu-list', String(GENERATOR_CORE), command];
+  return canPin ? spawn('taskset', [...pin, ...args], options) : spawn(command, [...args], options);
+}
+
 /** Runs a generator to its end on its core. @throws Error when it prints no result */
 export function runPinned(command: string, args: readonly string[]): Promise<Ran> {
-  const pin = ['--cpu-list', String(GENERATOR_CORE), command];
-  const child = canPin
-    ? spawn('taskset', [...pin, ...args], { timeout: TIMEOUT_MS })
-    : spawn(command, args, { timeout: TIMEOUT_MS });
+  const child = spawnPinned(command, args, { timeout: TIMEOUT_MS });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));

@@ -1,0 +1,174 @@
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { RawMqttClient, removeFolder, tempFolder } from '@sallyport/test-kit';
+import { Api } from '../../harness/api.ts';
+import { type Standalone, startStandalone } from '../../harness/standalone.ts';
+import type { Party } from './mqtt/generator.ts';
+import { pinBroker, pinning, spawnPinned } from './mqtt/pinned.ts';
+import { Logins, ownTopics, type User } from './mqtt/users.ts';
+import { boundFigure, figure, heading } from './report.ts';
+
+/** Subscribers that connect, and then leave. Client i logs in with line i of the file. */
+export interface HoldJob {
+  readonly port: number;
+  readonly clients: Party;
+  readonly topicFilter: string;
+  /** Handshakes under way at once. */
+  readonly handshakes: number;
+}
+
+const SUBSCRIBERS = 50_000;
+const OPEN_FILES_SPARE = 500;
+const HANDSHAKES = 64;
+const TOPIC = 'dev/u0/storm';
+const ENTRY = fileURLToPath(new URL('load/main.js', import.meta.url));
+const METER = new URL('load/stall-meter.js', import.meta.url).href;
+const PINGREQ = Buffer.from([0xc0, 0]);
+const QUIET_MS = 3000;
+/** How often is looked whether all have gone, and for how long at most. */
+const LOOK_EVERY_MS = 250;
+const GONE_WITHIN_MS = 60_000;
+const STALL_MS_MAX = 50;
+
+/** As many as a process may have open files. */
+function subscribers(): number {
+  const limits = readFileSync('/proc/self/limits', 'utf8');
+  const most = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
+  return Math.min(SUBSCRIBERS, most - OPEN_FILES_SPARE);
+}
+
+const ways = {
+  'are cut': (child: ChildProcessWithoutNullStreams) => void child.kill('SIGKILL'),
+  'say DISCONNECT': (child: ChildProcessWithoutNullStreams) => void child.stdin.write('goodbye\n'),
+};
+
+interface Storm {
+  /** Of a living client's PINGREQ, wall clock. */
+  readonly longestWaitMs: number;
+  /** Of the event loop, processor time. */
+  readonly longestTurnMs: number;
+}
+
+/** What all subscribers of one topic do to the others when they leave at once, with the storm brake and without. */
+export async function benchStorm(): Promise<void> {
+  const count = subscribers();
+  heading(`${count.toLocaleString('en')} subscribers of one topic leave at once; ${pinning}`);
+  for (const turnMsMax of ['0', undefined]) {
+    const brake = turnMsMax === undefined ? 'storm brake' : 'no brake';
+    const meter = new Meter();
+    const env = {
+      NODE_OPTIONS: `--import=${METER}`,
+      SALLYPORT_MQTT__CONNECTIONS_MAX: String(2 * SUBSCRIBERS),
+      ...(turnMsMax !== undefined && { SALLYPORT_MQTT__LEAVING_STORM__TURN_MS_MAX: turnMsMax }),
+    };
+    await using node = await startStandalone(env, { onLine: (line) => meter.heard(line) });
+    pinBroker(node.process.pid ?? 0);
+    const api = await Api.login(node.url, 'admin', node.adminPassword);
+    const rule = { effect: 'allow', action: 'all', topicFilter: ownTopics('u0') } as const;
+    const user = await api.addDevice('u0', [rule]);
+    for (const [how, leave] of Object.entries(ways)) {
+      const { longestWaitMs, longestTurnMs } = await measureStorm({
+        node,
+        user,
+        meter,
+        count,
+        leave,
+      });
+      const name = `longest turn of the event loop, they ${how}, ${brake}`;
+      const limit = STALL_MS_MAX;
+      if (turnMsMax === '0') figure(name, longestTurnMs, 'ms');
+      else boundFigure({ name, value: longestTurnMs, unit: 'ms', bound: '≤', limit });
+      figure('longest wait of a living client meanwhile', longestWaitMs, 'ms');
+    }
+  }
+}
+
+async function measureStorm(options: {
+  readonly node: Standalone;
+  readonly user: User;
+  readonly meter: Meter;
+  readonly count: number;
+  readonly leave: (child: ChildProcessWithoutNullStreams) => void;
+}): Promise<Storm> {
+  const { node, user, meter, count, leave } = options;
+  const folder = tempFolder('bench-storm');
+  const clients = new Logins(folder, [user]).ofOne('subscriber', count);
+  const { mqttPort: port } = node;
+  const job: HoldJob = { port, clients, topicFilter: TOPIC, handshakes: HANDSHAKES };
+  const before = openFiles(node);
+  const child = spawnPinned(process.execPath, [ENTRY, 'hold', JSON.stringify(job)]);
+  const exited = once(child, 'exit');
+  child.stderr.pipe(process.stderr);
+  try {
+    await Promise.race([once(child.stdout, 'data'), exited]);
+    if (openFiles(node) < before + count - OPEN_FILES_SPARE) throw new Error('not all have come');
+    await using living = await RawMqttClient.open(port);
+    await living.connect({ clientId: 'living', ...user });
+    const quietUntil = performance.now() + QUIET_MS;
+    await longestPing(living, () => performance.now() > quietUntil);
+    await meter.longestTurn(node);
+    // It finds all of them gone, however long the system takes to close their sockets; the wait begins when it may.
+    const { pid = 0 } = node.process;
+    process.kill(pid, 'SIGSTOP');
+    leave(child);
+    await exited;
+    process.kill(pid, 'SIGCONT');
+    const longestWaitMs = await longestPing(living, allGone(node, before));
+    return { longestWaitMs, longestTurnMs: await meter.longestTurn(node) };
+  } finally {
+    child.kill('SIGKILL');
+    removeFolder(folder);
+  }
+}
+
+/** Looks now and then. @throws Error when it takes too long */
+function allGone(node: Standalone, before: number): () => boolean {
+  const giveUpAt = performance.now() + GONE_WITHIN_MS;
+  let lookAt = 0;
+  return () => {
+    if (performance.now() < lookAt) return false;
+    lookAt = performance.now() + LOOK_EVERY_MS;
+    if (lookAt > giveUpAt) throw new Error('not all have gone');
+    return openFiles(node) <= before + OPEN_FILES_SPARE;
+  };
+}
+
+/** What load/stall-meter.ts prints. */
+class Meter {
+  readonly #turns: number[] = [];
+
+  heard(line: string): void {
+    const turn = /^{"longestTurnMs":([\d.]+)}$/.exec(line)?.[1];
+    if (turn !== undefined) this.#turns.push(Number(turn));
+  }
+
+  /** The longest turn of the event loop since this was last asked, in milliseconds of processor time. */
+  async longestTurn({ process: { pid = 0 } }: Standalone): Promise<number> {
+    process.kill(pid, 'SIGUSR2');
+    for (;;) {
+      const turn = this.#turns.shift();
+      if (turn !== undefined) return turn;
+      await delay(LOOK_EVERY_MS);
+    }
+  }
+}
+
+function openFiles({ process: { pid } }: Standalone): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
+}
+
+/** Milliseconds from a PINGREQ to its PINGRESP, until `done`; the next one follows a moment later. */
+async function longestPing(client: RawMqttClient, done: () => boolean): Promise<number> {
+  let longest = 0;
+  while (!done()) {
+    const sent = performance.now();
+    client.send(PINGREQ);
+    await client.expect('pingresp', GONE_WITHIN_MS);
+    longest = Math.max(longest, performance.now() - sent);
+    await delay(1);
+  }
+  return longest;
+}
