@@ -171,7 +171,9 @@ describe('The JetStream log on one server', () => {
       await reader.confirmed();
       const asked: unknown[] = [];
       const spy = connection.subscribe(`$JS.API.STREAM.MSG.GET.${streamName}`, {
-        callback: (_error, message) => asked.push(message.json()),
+        callback: (_error, message) => {
+          asked.push(message.json());
+        },
       });
       await connection.flush();
       for (let head = 1; head <= 5; head++) {

@@ -71,7 +71,7 @@ export function judgeWorld(world: RandomWorld): JudgedWorld {
     .groupsOf(facts, credential.id)
     .map((id) => world.groups.find((one) => one.id === id))
     .filter((one) => one !== undefined)
-    .map((one): Group => ({ ...STORED, ...one, updatedRevision: 1 }));
+    .map((one): Group => ({ ...STORED, ...one, updatedRevision: 1, permissionRevisions: [] }));
   const named = facts.username;
   const assembled = assemblePolicy({
     ...{ credential, facts, mapped, groups, settings, roles },

@@ -258,6 +258,7 @@ export function randomWorld(dice: Dice): RandomWorld {
       noMatch: dice.pick(['allow', 'deny'] as const),
       denyAction: 'ignore',
       aclSubscribeMatch: dice.pick(['text', 'containment'] as const),
+      aclEnabled: dice.chance(92),
     },
     patterns: PATTERNS,
   };

@@ -308,6 +308,7 @@ interface NamedRow {
 
 /** The rows that are for this connection, in the order in which they are asked. */
 function rowsOf(world: RandomWorld): readonly NamedRow[] {
+  if (!world.settings.aclEnabled) return [];
   const { clientId, username } = world.facts;
   const { client, username: ofUsername, everyone } = world.tables;
   const lists = [
