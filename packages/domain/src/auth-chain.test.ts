@@ -20,7 +20,13 @@ import {
 import { AUTHENTICATOR_IDS, type ChainMember, memberOf, realmOf } from './chain-member.ts';
 import { moveAuthenticator, orderAuthenticators, parseChainPosition } from './chain-order.ts';
 import type { DomainEvent } from './commit.ts';
-import { BCRYPT_ROUNDS_MAX, DERIVED_KEY_BYTES_MAX, PBKDF2_WORK_MAX } from './hash-algorithm.ts';
+import {
+  BCRYPT_ROUNDS_MAX,
+  BCRYPT_ROUNDS_MIN,
+  DERIVED_KEY_BYTES_MAX,
+  PBKDF2_MD4_WORK_MAX,
+  PBKDF2_WORK_MAX,
+} from './hash-algorithm.ts';
 import { decodeCommit } from './upcast.ts';
 
 const [PASSWORD, SCRAM] = ['password_based:built_in_database', 'scram:built_in_database'] as const;
@@ -95,8 +101,16 @@ describe('ReplaceAuthChain is refused', () => {
       '/mechanism',
     ],
     ['a backend that is not run', { ...anAuthenticator(), backend: 'http' as never }, '/backend'],
-    ['too few rounds', hashed({ name: 'bcrypt', saltRounds: 4 }), '/hash/saltRounds'],
-    ['too many rounds', hashed({ name: 'bcrypt', saltRounds: 11 }), '/hash/saltRounds'],
+    [
+      'too few rounds',
+      hashed({ name: 'bcrypt', saltRounds: BCRYPT_ROUNDS_MIN - 1 }),
+      '/hash/saltRounds',
+    ],
+    [
+      'too many rounds',
+      hashed({ name: 'bcrypt', saltRounds: BCRYPT_ROUNDS_MAX + 1 }),
+      '/hash/saltRounds',
+    ],
     ['half a round', hashed({ name: 'bcrypt', saltRounds: 5.5 }), '/hash/saltRounds'],
     [
       'no iteration',
@@ -106,6 +120,11 @@ describe('ReplaceAuthChain is refused', () => {
     [
       'too many iterations',
       hashed({ name: 'pbkdf2', digest: 'sha256', iterations: PBKDF2_WORK_MAX + 1 }),
+      '/hash/iterations',
+    ],
+    [
+      'too many iterations of MD4',
+      hashed({ name: 'pbkdf2', digest: 'md4', iterations: PBKDF2_MD4_WORK_MAX + 1 }),
       '/hash/iterations',
     ],
     [
@@ -196,6 +215,8 @@ describe('hash algorithms', () => {
     { name: 'plain', saltPosition: 'disable' },
     { name: 'sha256', saltPosition: 'suffix' },
     { name: 'bcrypt', saltRounds: BCRYPT_ROUNDS_MAX },
+    { name: 'bcrypt', saltRounds: BCRYPT_ROUNDS_MIN },
+    { name: 'pbkdf2', digest: 'md4', iterations: PBKDF2_MD4_WORK_MAX },
     { name: 'pbkdf2', digest: 'sha256', iterations: PBKDF2_WORK_MAX, keyBytes: 32 },
     { name: 'pbkdf2', digest: 'sha512', iterations: 1, keyBytes: DERIVED_KEY_BYTES_MAX },
   ] as const)('%j is taken', (hash) => {

@@ -2,6 +2,7 @@ import type { Problems } from './text.ts';
 
 export const SIMPLE_DIGESTS = ['md5', 'sha1', 'sha256', 'sha512'] as const;
 export const PBKDF2_DIGESTS = [
+  'md4',
   'md5',
   'ripemd160',
   'sha1',
@@ -18,6 +19,8 @@ export type SaltPosition = (typeof SALT_POSITIONS)[number];
 
 /** Most PBKDF2 iterations, counted for each block of the derived key: about a second of one thread. */
 export const PBKDF2_WORK_MAX = 1_000_000;
+/** The same with MD4, which is computed here and not by OpenSSL. */
+export const PBKDF2_MD4_WORK_MAX = 100_000;
 /** Longest derived key, in bytes. */
 export const DERIVED_KEY_BYTES_MAX = 512;
 /** Costs of bcrypt, as powers of two, that passwords are hashed with here; what is imported may have others. */
@@ -25,6 +28,7 @@ export const BCRYPT_ROUNDS_MIN = 5;
 export const BCRYPT_ROUNDS_MAX = 10;
 
 export const DIGEST_BYTES: Readonly<Record<SimpleDigest | Pbkdf2Digest, number>> = {
+  md4: 16,
   md5: 16,
   ripemd160: 20,
   sha1: 20,
@@ -65,9 +69,14 @@ export function checkHashAlgorithm(
   if (algorithm.name !== 'pbkdf2') return;
   const { digest, iterations, keyBytes = DIGEST_BYTES[digest] } = algorithm;
   checkWhole(problems, `${pointer}/keyBytes`, keyBytes, 1, DERIVED_KEY_BYTES_MAX);
-  const blocks = Math.max(1, Math.ceil(keyBytes / DIGEST_BYTES[digest]));
-  const most = Math.floor(PBKDF2_WORK_MAX / blocks);
+  const most = pbkdf2IterationsMax(digest, keyBytes);
   checkWhole(problems, `${pointer}/iterations`, iterations, 1, most);
+}
+
+/** Most iterations for a derived key of so many bytes. */
+export function pbkdf2IterationsMax(digest: Pbkdf2Digest, keyBytes: number): number {
+  const blocks = Math.max(1, Math.ceil(keyBytes / DIGEST_BYTES[digest]));
+  return Math.floor((digest === 'md4' ? PBKDF2_MD4_WORK_MAX : PBKDF2_WORK_MAX) / blocks);
 }
 
 function checkWhole(

@@ -1,8 +1,8 @@
-import { createHash, pbkdf2, randomBytes } from 'node:crypto';
-import { promisify } from 'node:util';
+import { createHash, randomBytes } from 'node:crypto';
 import { hash as bcryptHash } from '@node-rs/bcrypt';
 import { DIGEST_BYTES, type HashAlgorithm } from '@sallyport/domain';
 import { assert, unreachable } from '@sallyport/errors';
+import { derivedKey } from './derived-key.ts';
 import { importedVerifier, type PasswordHash } from './imported-hash.ts';
 
 /** Longest password that bcrypt looks at, in bytes; of a longer one it would silently take the beginning. */
@@ -35,7 +35,9 @@ async function hashed(
     }
     case 'pbkdf2': {
       const { digest, iterations, keyBytes = DIGEST_BYTES[digest] } = algorithm;
-      const key = await promisify(pbkdf2)(password, salt, iterations, keyBytes, digest);
+      const options = { digest, iterations, keyBytes };
+      const key = await derivedKey(password, Buffer.from(salt), options);
+      assert(key !== undefined, 'every digest of the domain can be computed');
       return { algorithm: 'pbkdf2', digest, iterations, salt, hash: key.toString('hex') };
     }
     case 'md5':

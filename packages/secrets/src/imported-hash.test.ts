@@ -2,9 +2,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import {
   BCRYPT_COST_MAX,
+  BCRYPT_COST_MIN,
   DERIVED_KEY_BYTES_MAX,
   importedVerifier,
   type PasswordHash,
+  PBKDF2_MD4_WORK_MAX,
   PBKDF2_WORK_MAX,
   SALT_BYTES_MAX,
   SecretBox,
@@ -60,7 +62,7 @@ describe('a hash that is refused', () => {
       'hash',
     ],
     ['bcrypt that costs too much', bcrypt(String(BCRYPT_COST_MAX + 1)), 'hash'],
-    ['bcrypt that costs next to nothing', bcrypt('03'), 'hash'],
+    ['bcrypt that costs next to nothing', bcrypt(`0${BCRYPT_COST_MIN - 1}`), 'hash'],
     ['pbkdf2 without a digest', { algorithm: 'pbkdf2', hash: hex(32), iterations: 1 }, 'digest'],
     [
       'pbkdf2 without iterations',
@@ -82,6 +84,11 @@ describe('a hash that is refused', () => {
     ['an empty key', { ...pbkdf2, hash: '' }, 'hash'],
     ['a key that is too long', { ...pbkdf2, hash: hex(DERIVED_KEY_BYTES_MAX + 1) }, 'hash'],
     ['mosquitto that is none', { algorithm: 'mosquitto', hash: '$5$c2FsdA==$YQ==' }, 'hash'],
+    [
+      'more iterations of MD4, which runs between other things',
+      { ...pbkdf2, digest: 'md4', hash: hex(16), iterations: PBKDF2_MD4_WORK_MAX + 1 },
+      'iterations',
+    ],
     ['mosquitto with a hostile count', mosquitto(PBKDF2_WORK_MAX + 1), 'hash'],
     ['mosquitto with a short digest', { algorithm: 'mosquitto', hash: '$6$c2FsdA==$YQ==' }, 'hash'],
   ] as [string, PasswordHash, string][])('%s', (_, hash, member) => {
@@ -100,10 +107,11 @@ describe('a hash that is refused', () => {
   it('takes each of them at its limit', () => {
     const limits: PasswordHash[] = [
       { ...pbkdf2, hash: hex(32), iterations: PBKDF2_WORK_MAX },
+      { ...pbkdf2, digest: 'md4', hash: hex(16), iterations: PBKDF2_MD4_WORK_MAX },
       { ...pbkdf2, hash: hex(DERIVED_KEY_BYTES_MAX) },
       { algorithm: 'md5', hash: hex(16), salt: 'x'.repeat(SALT_BYTES_MAX) },
-      bcrypt('14'),
-      bcrypt('04'),
+      bcrypt(String(BCRYPT_COST_MAX)),
+      bcrypt(`0${BCRYPT_COST_MIN}`),
       mosquitto(PBKDF2_WORK_MAX),
     ];
     for (const hash of limits) expect(importedVerifier(hash).ok, hash.hash).toBe(true);
@@ -179,6 +187,18 @@ const vectors: [string, PasswordHash, string | Uint8Array][] = [
       iterations: 2,
       salt: 'ATHENA.MIT.EDUraeburn',
       hash: '01dbee7f4a9e243e988b62c73cda935da05378b93244ec8f48a99e61ad799d86',
+    },
+    'password',
+  ],
+  // By OpenSSL with its legacy provider.
+  [
+    'pbkdf2 with MD4',
+    {
+      algorithm: 'pbkdf2',
+      digest: 'md4',
+      iterations: 4096,
+      salt: 'salt',
+      hash: '3fe119f73e5297311b6597423ccb31677de28fd38cdffb435eadbdd9741fb4b8',
     },
     'password',
   ],
@@ -288,6 +308,7 @@ describe('a hash that is taken', () => {
     const slow = costs.filter(([, cost]) => cost === 'slow').map(([name]) => name);
     expect(slow).toEqual([
       'pbkdf2 with SHA-1',
+      'pbkdf2 with MD4',
       'pbkdf2 with SHA-1 and a shorter key',
       'pbkdf2 with SHA-256',
       'pbkdf2 with NUL bytes',

@@ -169,7 +169,7 @@ describe('a hash that somebody else has made', () => {
     ],
     [
       'a digest that we do not have',
-      { algorithm: 'pbkdf2', digest: 'md4', iterations: 1, hash: 'abcd' },
+      { algorithm: 'pbkdf2', digest: 'md2', iterations: 1, hash: 'abcd' },
       '/passwordHash/digest',
       400,
     ],
