@@ -397,7 +397,7 @@ export class Engine implements AsyncDisposable {
       limits: this.limits,
       clock: this.clock,
       renamed: this.#renamed,
-      refused: (orphan, refusedAt) => this.#sharing.refused(orphan, refusedAt),
+      refused: (orphan, refusedAt) => this.#sharing.refused(orphan, session.clientId, refusedAt),
     });
   }
 

@@ -6,12 +6,12 @@ import type { Properties, Qos } from './codec/index.ts';
  */
 export type SharedTarget = readonly [clientId: string, sharedFilter: string, brokerId: string];
 
-/** What travels with a message between nodes beside what its publisher said; never sent to a client. */
+/** What travels with a message between nodes, and through queues, beside what its publisher said; never sent to a client. */
 export interface Routing {
   readonly targets: readonly SharedTarget[];
   /** Only these get it: it was published before, and the member that had it is gone. */
   readonly targetsOnly?: boolean;
-  /** Nodes whose members of the group may not receive it: none of theirs is picked again. */
+  /** Nodes whose members of the group may not receive it, once for each time: none of theirs that is connected is picked again. */
   readonly refusedAt?: readonly string[];
 }
 

@@ -20,6 +20,9 @@ const HELLO_TOPIC = 'hello';
 /** Members that one message tells of: with the longest names there are, it is smaller than what a bus takes. */
 const ANNOUNCED_MAX = 500;
 
+/** A message that so many members may not receive is dropped: more than a cluster has nodes, and it ends. */
+export const REFUSALS_MAX = 32;
+
 /** Stored messages that are handed on at once. */
 const PAGE_LENGTH = 100;
 
@@ -186,12 +189,15 @@ export class Sharing {
 
   /**
    * Gives a message that its member may not receive to one that may: here if there is one, else on a node that has not refused it,
-   * else to a stored session that nobody is connected of. Each node refuses once, so it does not go round.
+   * else to a stored session that nobody is connected of. Each node refuses once what is under way, so it does not go round; who was
+   * not connected may refuse it later, `REFUSALS_MAX` times in all. False when it could not be stored for whoever gets it: a queue
+   * that has it must keep it then.
    * @source MQTT-5.0 §4.8.2: a message goes to one of the members, and not to none because one has lost its right
    */
-  refused(orphan: Orphan, refusedAt: readonly string[]): void {
+  async refused(orphan: Orphan, by: string, refusedAt: readonly string[]): Promise<boolean> {
     const { message, sharedFilter } = orphan;
     const { groups, kernel, observer } = this.#options;
+    if (refusedAt.length >= REFUSALS_MAX) return true;
     const group = groups.get(sharedFilter);
     const here = group?.next((member) => member.kind === 'local' && may(member, message));
     const everywhere = [...refusedAt, kernel.brokerId];
@@ -200,18 +206,25 @@ export class Sharing {
       group?.next((member) => member.kind === 'remote' && !everywhere.includes(member.nodeId));
     const target =
       picked === undefined
-        ? this.#offlineTarget(orphan, group)
+        ? this.#offlineTarget(orphan, group, by)
         : this.#targetOf(picked, sharedFilter);
-    if (target === undefined) return;
+    if (target === undefined) return true;
     const passed = here === undefined ? everywhere : refusedAt;
-    this.#sendOn(orphan, target, passed).catch((error: Error) => observer.problem(error));
+    try {
+      await this.#sendOn(orphan, target, passed);
+      return true;
+    } catch (error) {
+      observer.problem(error as Error); // Of the store's contract.
+      return false;
+    }
   }
 
   #offlineTarget(
     { message, sharedFilter }: Orphan,
     group: ShareGroup<Session> | undefined,
+    by: string,
   ): SharedTarget | undefined {
-    const stored = this.#storedFor(message, undefined).filter(
+    const stored = this.#storedFor(message, by).filter(
       ({ topic, clientId }) => topic === sharedFilter && group?.hasRemote(clientId) !== true,
     );
     const [picked] = this.#pickStored(stored, NO_FILTERS);
@@ -237,9 +250,12 @@ export class Sharing {
       ({ clientId, topic }) => clientId === target[0] && topic === sharedFilter,
     );
     if (subscription !== undefined) {
-      await store.outgoingEnqueueCombi([subscription], again);
+      const kept =
+        refusedAt === undefined || refusedAt.length === 0
+          ? again
+          : { ...again, properties: { ...properties, routing: { targets: [], refusedAt } } };
+      await store.outgoingEnqueueCombi([subscription], kept);
     }
-    // For the way between nodes only: what is stored goes to a client one day.
     const routing = {
       targets: [target],
       targetsOnly: true,

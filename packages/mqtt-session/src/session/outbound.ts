@@ -30,7 +30,7 @@ export interface DeliveryTerms {
   readonly retainAsPublished: boolean;
   readonly identifiers: readonly number[] | undefined;
   readonly sharedFilter?: string | undefined;
-  /** Of a shared message that has come over the bus: nodes whose members may not receive it. */
+  /** Of a shared message: nodes whose members may not receive it. */
   readonly refusedAt?: readonly string[] | undefined;
 }
 
@@ -75,11 +75,11 @@ export interface OutboundOptions {
   readonly clock: () => number;
   /** A retained message as a message of its own: the same may be in the session's queue already. */
   readonly renamed: (message: Message) => Message;
-  /** The client may not receive a shared message that was picked for it: another member is to get it. */
+  /** The client may not receive a shared message that was picked for it: another member is to get it. False: it could not be stored for one. */
   readonly refused?: (
     orphan: { readonly message: Message; readonly sharedFilter: string },
     refusedAt: readonly string[],
-  ) => void;
+  ) => Promise<boolean>;
 }
 
 /** A session may get a message for itself and, as another delivery, for each of its share groups. */
@@ -299,23 +299,32 @@ export class Outbound {
       line.count('delivery_dropped');
       return;
     }
-    if (!this.#mayBeSent(publication, terms)) return;
-    if (!line.sendPublish(publication, 0, terms)) line.count('delivery_too_large');
+    if (this.#isExpired(publication)) return;
+    if (!line.mayReceive(publication.message.topic)) void this.#refuse(publication, terms);
+    else if (!line.sendPublish(publication, 0, terms)) line.count('delivery_too_large');
   }
 
-  #mayBeSent(publication: Publication, { sharedFilter, refusedAt }: DeliveryTerms): boolean {
-    const { line, clock, refused } = this.#options;
-    const { message } = publication;
-    if (message.messageExpiry !== undefined && isExpired(message, clock())) {
-      line.count('delivery_expired');
-      return false;
-    }
-    if (line.mayReceive(message.topic)) return true;
-    // What was read from the store says nothing of who has refused it: handed on, it could go round for ever.
-    if (sharedFilter !== undefined && refusedAt !== undefined) {
-      refused?.({ message: publication.kept.message, sharedFilter }, refusedAt);
-    }
-    return false;
+  #isExpired({ message }: Publication): boolean {
+    const { line, clock } = this.#options;
+    if (message.messageExpiry === undefined || !isExpired(message, clock())) return false;
+    line.count('delivery_expired');
+    return true;
+  }
+
+  /** The client may not receive it: one that was picked for it of a share group may. Undefined when there is nothing to wait for. */
+  #refuse(
+    publication: Publication,
+    { sharedFilter, refusedAt = [] }: DeliveryTerms,
+  ): Promise<boolean> | undefined {
+    if (sharedFilter === undefined) return undefined;
+    return this.#options.refused?.({ message: publication.kept.message, sharedFilter }, refusedAt);
+  }
+
+  /** It stays in the store until another has it. */
+  #refuseEntry(entry: Outgoing): void {
+    const handedOn = this.#refuse(entry.publication, entry.terms);
+    if (handedOn === undefined) this.#forget(entry);
+    else void handedOn.then((done) => done && this.#forget(entry));
   }
 
   #deliverStored(publication: Publication, qos: 1 | 2, terms: DeliveryTerms): void {
@@ -383,8 +392,12 @@ export class Outbound {
       this.#sendAgain(entry, entry.state);
       return;
     }
-    if (!this.#mayBeSent(entry.publication, entry.terms)) {
+    if (this.#isExpired(entry.publication)) {
       this.#forget(entry);
+      return;
+    }
+    if (!this.#options.line.mayReceive(message.topic)) {
+      this.#refuseEntry(entry);
       return;
     }
     entry.packetId = this.#allocatePacketId();
@@ -446,7 +459,7 @@ export class Outbound {
       this.#take(entry);
       this.#transmit(entry, true);
     } else if (entry.qos === 1) {
-      this.#forget(entry);
+      this.#refuseEntry(entry);
     } else {
       this.#release(entry);
     }
@@ -672,11 +685,13 @@ function outgoingOf(entry: QueueEntry, qos: 1 | 2): Outgoing {
   const { retainAsPublished } = entry;
   const identifiers = subscriptionIdentifiers.length > 0 ? subscriptionIdentifiers : undefined;
   // The kernel's packet has the fields of the message that it was made from; of a released one the store may have kept the name only.
-  const message = { topic: '', payload: NOTHING, ...packet } as Message;
+  const stored = { topic: '', payload: NOTHING, ...packet } as Message;
+  const { routing, ...properties } = stored.properties ?? {};
+  const message = routing === undefined ? stored : { ...stored, properties };
   return {
     publication: new Publication(message),
     qos,
-    terms: { qos, retainAsPublished, identifiers, sharedFilter },
+    terms: { qos, retainAsPublished, identifiers, sharedFilter, refusedAt: routing?.refusedAt },
     stored: true,
     state,
     packetId: messageId ?? 0,
