@@ -89,6 +89,69 @@ async function victimOfGroups(): Promise<Victim> {
   };
 }
 
+const CREDENTIALS = '/api/v1/credentials';
+
+interface NewDevice {
+  readonly who: Victim['who'];
+  readonly root: string;
+  readonly url: string;
+}
+
+async function newDevice(accessBelow: (root: string) => object): Promise<NewDevice> {
+  const root = `v${victims++}`;
+  const body = { name: root, match: { username: root }, generateSecret: true };
+  const made = await api.expect<{ id: string; secret: string }>(
+    201,
+    'POST',
+    `${CREDENTIALS}?${WAIT}`,
+    { ...body, ...accessBelow(root) },
+  );
+  const who = { username: root, password: made.secret };
+  return { who, root, url: `${CREDENTIALS}/${made.id}` };
+}
+
+const patched = async (url: string, body: object, query = '') => {
+  await api.expect(200, 'PATCH', `${url}?${WAIT}${query}`, body);
+};
+
+async function victimOfRole(): Promise<Victim> {
+  const permission = (root: string) => ({
+    context: 'mqtt',
+    resource: `${root}/#`,
+    operation: 'readWrite',
+  });
+  const role = await api.expect<{ id: string }>(201, 'POST', '/api/v1/roles', {
+    name: `role-${victims}`,
+    permissions: [],
+  });
+  const path = `/api/v1/roles/${role.id}/permissions`;
+  const { who, root } = await newDevice(() => ({ access: { kind: 'roles', roles: [role.id] } }));
+  let id = '';
+  const grant = async () => {
+    ({ id } = await api.expect<{ id: string }>(201, 'POST', `${path}?${WAIT}`, permission(root)));
+  };
+  await grant();
+  const revoke = async () => {
+    await api.expect(204, 'DELETE', `${path}/${id}?${WAIT}`);
+  };
+  return { who, root, revoke, grant };
+}
+
+async function victimOfPatterns(): Promise<Victim> {
+  const access = (...patterns: string[]) => ({
+    access: { kind: 'patterns', publish: patterns, subscribe: patterns },
+  });
+  const { who, root, url } = await newDevice((own) => access(`${own}/.*`));
+  const revoke = () => patched(url, access(), '&apply=live');
+  return { who, root, revoke, grant: () => patched(url, access(`${root}/.*`), '&apply=live') };
+}
+
+async function victimOfSuperuser(): Promise<Victim> {
+  const { who, root, url } = await newDevice(() => ({ superuser: true }));
+  const superuser = (is: boolean) => () => patched(url, { superuser: is });
+  return { who, root, revoke: superuser(false), grant: superuser(true) };
+}
+
 /** Nothing that is on its way can overtake this: whatever was let through has come before it. */
 async function settled(publisher: RawMqtt5Client, listener: RawMqtt5Client): Promise<void> {
   const topicName = `settled/${victims}/${Math.random()}`;
@@ -100,6 +163,9 @@ async function settled(publisher: RawMqtt5Client, listener: RawMqtt5Client): Pro
 describe.each([
   ['a rule that is taken away', victimOfAcl],
   ['a row of a group that is taken away with apply=live', victimOfGroups],
+  ['a permission of a role that is taken away', victimOfRole],
+  ['patterns that are taken away with apply=live', victimOfPatterns],
+  ['the place of a superuser that is taken away', victimOfSuperuser],
 ])('after %s nothing is left of the right (A5):', (_title, victim) => {
   it('publishing, on any node, to topics and aliases', async () => {
     const { who, root, revoke, grant } = await victim();
@@ -252,6 +318,60 @@ describe.each([
     await settled(publisher, listener);
   });
 
+  it('what is retained: it can be neither replaced nor taken away, and a new topic has nothing', async () => {
+    const { who, root, revoke } = await victim();
+    const all = await Promise.all([0, 1, 2].map((node) => connect(node, who, `${root}-${node}`)));
+    const before = { topicName: `${root}/kept`, payload: 'before', qos: 1, retain: true } as const;
+    expect(await all[0]?.deliver(before)).toBeLessThan(0x80);
+    await revoke();
+    for (const client of all) {
+      for (const qos of [1, 2]) {
+        for (const payload of ['no', '']) {
+          const topicName = payload === 'no' ? `${root}/new` : before.topicName;
+          for (const name of [topicName, before.topicName]) {
+            const message = { topicName: name, payload, qos, retain: true };
+            expect(await client.deliver(message)).toBe(NOT_AUTHORIZED);
+          }
+        }
+      }
+      client.publish({ ...before, payload: 'no', qos: 0 });
+      client.publish({ ...before, payload: '', qos: 0 });
+      await client.ping();
+    }
+    for (const node of [0, 1, 2]) {
+      const fresh = await connect(node, watcher, `${root}-fresh-${node}`);
+      await fresh.subscribe({ topicFilter: `${root}/#`, qos: 1 });
+      const found = await fresh.take();
+      expect([found.topicName, found.payload.toString()]).toEqual([before.topicName, 'before']);
+      await fresh.silence();
+      if (node === 2) await fresh.deliver({ ...before, payload: '' });
+    }
+  });
+
+  it('the queue of a member of a share group: another member gets it, whichever node they are on', async () => {
+    const { who, root, revoke } = await victim();
+    const publisher = await connect(2, watcher, `${root}-publisher`);
+    const filter = { topicFilter: `$share/q/${root}/#`, qos: 2 };
+    const away = await connect(0, who, root, stored);
+    await away.subscribe(filter);
+    await lose(away);
+    const names = [1, 2, 1, 2].map((qos, index) => ({ topicName: `${root}/${index}`, qos }));
+    for (const one of names) await publisher.deliver({ ...one, payload: 'x' });
+    const other = await connect(2, watcher, `${root}-other`);
+    await other.subscribe(filter);
+    await revoke();
+    const back = await connect(1, who, root, stored);
+    const got = [];
+    for (const _ of names) got.push((await other.take(5_000)).topicName);
+    expect(got.sort()).toEqual(names.map((one) => one.topicName));
+    await Promise.all([back.silence(), other.silence()]);
+  });
+});
+
+describe.each([
+  ['a rule that is taken away', victimOfAcl],
+  ['a row of a group that is taken away with apply=live', victimOfGroups],
+])('after %s nothing is left of the right (A5):', (_title, victim) => {
   it('a will, whether the connection breaks, its delay is over, or its node dies and is back', async () => {
     const { who, root, revoke } = await victim();
     const mourner = await connect(2, watcher, `${root}-mourner`);
@@ -314,5 +434,111 @@ describe.each([
       await publisher.deliver({ topicName: `${root}/back-${index}`, payload: 'x', qos: 1 });
     }
     await expect(revoked[0]?.take()).resolves.toMatchObject({ qos: 1 });
+  });
+});
+
+/** Somebody who may not be connected any more, and how. Answers with the MQTT 5 reason that live sessions are told. */
+type Expulsion = (device: NewDevice) => Promise<number>;
+
+const ADMINISTRATIVE_ACTION = 0x98;
+
+const EXPULSIONS: readonly (readonly [string, object, Expulsion])[] = [
+  [
+    'a credential that is disabled',
+    { kind: 'unrestricted' },
+    async ({ url }) => {
+      await patched(url, { enabled: false });
+      return NOT_AUTHORIZED;
+    },
+  ],
+  [
+    'a pinned credential that is disabled',
+    { kind: 'patterns', publish: ['.*'], subscribe: ['.*'] },
+    async ({ url }) => {
+      await patched(url, { enabled: false });
+      return NOT_AUTHORIZED;
+    },
+  ],
+  [
+    'a secret that is replaced at once',
+    { kind: 'unrestricted' },
+    async ({ url }) => {
+      await api.expect(201, 'POST', `${url}/secrets?${WAIT}`, {});
+      return NOT_AUTHORIZED;
+    },
+  ],
+  [
+    'a credential that is deleted',
+    { kind: 'unrestricted' },
+    async ({ url }) => {
+      await api.expect(204, 'DELETE', `${url}?${WAIT}`);
+      return NOT_AUTHORIZED;
+    },
+  ],
+  [
+    'a ban',
+    { kind: 'unrestricted' },
+    async ({ root: value }) => {
+      await api.expect(201, 'POST', `/api/v1/bans?${WAIT}`, { kind: 'username', value });
+      return ADMINISTRATIVE_ACTION;
+    },
+  ],
+  [
+    'a credential that is deleted with apply=kick',
+    { kind: 'unrestricted' },
+    async ({ url }) => {
+      await api.expect(204, 'DELETE', `${url}?${WAIT}&apply=kick`);
+      return ADMINISTRATIVE_ACTION;
+    },
+  ],
+];
+
+describe.each(EXPULSIONS)('after %s nobody is left (A5):', (_title, access, expel) => {
+  it('no session on any node, no will, no delivery from a queue, no share of a group', async () => {
+    const device = await newDevice(() => ({ access }));
+    const { who, root } = device;
+    const publisher = await connect(2, watcher, `${root}-publisher`);
+    const mourner = await connect(2, watcher, `${root}-mourner`);
+    await mourner.subscribe({ topicFilter: `${root}/wills/#`, qos: 1 });
+    const will = (name: string, willDelayInterval = 0) => ({
+      will: {
+        topicName: `${root}/wills/${name}`,
+        payload: Buffer.from('gone'),
+        qos: 1 as const,
+        properties: { willDelayInterval },
+      },
+    });
+    const live = await Promise.all(
+      [0, 1, 2].map((node) => connect(node, who, `${root}-${node}`, will(`${node}`))),
+    );
+    const shared = { topicFilter: `$share/g/${root}/#`, qos: 1 };
+    for (const client of live) await client.subscribe(shared);
+    const other = await connect(1, watcher, `${root}-other`);
+    const away = await connect(0, who, `${root}-away`, { ...stored, ...will('away', 1) });
+    await away.subscribe({ topicFilter: `${root}/#`, qos: 1 });
+    await lose(away);
+    const kept = await connect(0, watcher, `${root}-kept`, { ...stored, ...will('kept', 2) });
+    await lose(kept);
+
+    const reasonCode = await expel(device);
+    for (const client of live) {
+      expect((await client.expect('disconnect')).reasonCode).toBe(reasonCode);
+    }
+    await other.subscribe(shared);
+    for (const index of [0, 1, 2, 3]) {
+      await publisher.deliver({ topicName: `${root}/${index}`, payload: 'x', qos: 1 });
+    }
+    const got = [];
+    for (let index = 0; index < 4; index++) got.push((await other.take()).topicName);
+    expect(got.sort()).toEqual([0, 1, 2, 3].map((index) => `${root}/${index}`));
+    for (const { mqttPort } of cluster.brokers) {
+      const client = await RawMqtt5Client.open(mqttPort);
+      clients.push(client);
+      const again = await client.connect({ clientId: `${root}-away`, ...who, ...stored });
+      expect(again.reasonCode).toBeGreaterThanOrEqual(0x80);
+    }
+    // Who keeps the right has a will that is due after all of theirs.
+    expect((await mourner.take(10_000)).topicName).toBe(`${root}/wills/kept`);
+    await mourner.silence();
   });
 });
