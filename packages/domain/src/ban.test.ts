@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { commit, given, onRevision } from '../test/given.ts';
 import {
+  BAN_BY_BYTES_MAX,
   BAN_PATTERN_KINDS,
   BAN_PATTERNS_MAX,
   BAN_REASON_BYTES_MAX,
@@ -44,6 +45,7 @@ describe('AddBan', () => {
     [{ reason: '' }, '/reason'],
     [{ reason: 'x'.repeat(BAN_REASON_BYTES_MAX + 1) }, '/reason'],
     [{ by: '' }, '/by'],
+    [{ by: 'x'.repeat(BAN_BY_BYTES_MAX + 1) }, '/by'],
     [{ until: AT }, '/until'],
     [{ until: Number.NaN }, '/until'],
   ] as [Partial<BanFields>, string][])('refuses %j and names %s', (changes, pointer) => {
@@ -51,8 +53,9 @@ describe('AddBan', () => {
     expect(problems?.[0]?.pointer).toBe(pointer);
   });
 
-  it('takes the longest name and reason, and an end just ahead', () => {
-    const longest = { value: 'x'.repeat(256), reason: 'r'.repeat(BAN_REASON_BYTES_MAX) };
+  it('takes the longest name, reason and author, and an end just ahead', () => {
+    const by = 'x'.repeat(BAN_BY_BYTES_MAX);
+    const longest = { value: 'x'.repeat(256), reason: 'r'.repeat(BAN_REASON_BYTES_MAX), by };
     given()
       .when(add({ ...longest, until: AT + 1 }), AT)
       .then(added({ ...longest, until: AT + 1 }));

@@ -22,6 +22,7 @@ import {
   REGISTRATION_PENDING_MS,
   REGISTRATION_PERMISSIONS_MAX,
   REGISTRATION_SEEN_INTERVAL_MS,
+  REGISTRATION_USERNAME_LENGTH_MIN,
   type RegistrationAttempt,
   REGISTRATIONS_OF_USERNAME_MAX,
   REGISTRATIONS_PENDING_MAX,
@@ -30,6 +31,7 @@ import {
 import { CREDENTIAL_ROLES_MAX } from './roles-access.ts';
 
 const AT = 1000;
+const SHORTEST = 'x'.repeat(REGISTRATION_USERNAME_LENGTH_MIN);
 const OPEN_UNTIL = AT + 500;
 
 const open = (openMs = 30_000): Command => ({ type: 'OpenRegistration', data: { openMs } });
@@ -122,7 +124,7 @@ describe('an attempt to connect', () => {
   });
 
   it.each<[Partial<RegistrationAttempt>]>([
-    [{ username: 'ab' }],
+    [{ username: 'x'.repeat(REGISTRATION_USERNAME_LENGTH_MIN - 1) }],
     [{ username: '\u{1f600}\u{1f600}' }],
     [{ username: 'abc\u0000' }],
     [{ username: 'x'.repeat(257) }],
@@ -133,8 +135,8 @@ describe('an attempt to connect', () => {
     [{ count: Number.NaN }],
   ])('is left out when it is %j; others of the same message are not', (changes) => {
     given(opened())
-      .when(record(anAttempt(changes), anAttempt({ id: 'q2', username: 'abc' })), AT)
-      .then(requested({ id: 'q2', username: 'abc' }));
+      .when(record(anAttempt(changes), anAttempt({ id: 'q2', username: SHORTEST })), AT)
+      .then(requested({ id: 'q2', username: SHORTEST }));
   });
 
   it('that repeats a request adds to it, once in a while', () => {

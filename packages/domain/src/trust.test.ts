@@ -5,6 +5,7 @@ import {
   decideTrust,
   REVOCATION_LISTS_BYTES_MAX,
   SERVER_CERTIFICATE_BYTES_MAX,
+  SERVER_KEY_BYTES_MAX,
   type TrustCommand,
   type TrustFields,
 } from './trust.ts';
@@ -50,6 +51,17 @@ describe('the trust of a listener', () => {
     };
     expect(problemsOf(of(bytesMax))).toEqual([]);
     expect(problemsOf(of(bytesMax + 1))).toEqual([`/${name}`]);
+  });
+
+  it('takes the sealed form of the longest key, and no byte more', () => {
+    const of = (bytes: number): TrustFields => ({
+      ...none,
+      server: { certificate: 'c', key: 'x'.repeat(bytes) },
+    });
+    // Sealing writes base64, and what it needs itself.
+    const most = Math.ceil(SERVER_KEY_BYTES_MAX / 3) * 4 + 128;
+    expect(problemsOf(of(most))).toEqual([]);
+    expect(problemsOf(of(most + 1))).toEqual(['/serverKey']);
   });
 
   it('is replaced whole, and goes back to the configuration when it is removed', () => {

@@ -1,13 +1,19 @@
 import { affects, type Command } from '@sallyport/domain';
+import { assert } from '@sallyport/errors';
 import {
   type AuthenticateAnswer,
+  type AuthenticateRequest,
+  COMPILED_POLICIES_MAX,
   DROPPED_AT_ONCE_MAX,
   PolicyCache,
   type PolicyClient,
   RECENT_COMMITS_MAX,
+  VERIFIED_ENTRIES_MAX,
 } from '@sallyport/policy-client';
+import type { PolicySpec } from '@sallyport/rules';
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { ASSEMBLED_POLICIES_MAX, PolicyResolver } from './policy-resolver.ts';
 import { bytes, facts, World } from './testing/world.ts';
 
 const worlds: World[] = [];
@@ -39,6 +45,71 @@ async function node(client?: (world: World) => PolicyClient) {
 const proof = (clientId: string, username?: string, password?: string) => ({
   facts: facts(clientId, username),
   password: password === undefined ? undefined : bytes(password),
+});
+
+const POLICY: PolicySpec = {
+  policyId: 'p',
+  superuser: false,
+  authorities: [],
+  noMatch: 'deny',
+  denyAction: 'ignore',
+};
+
+describe('what is kept', () => {
+  it('are so many verified clients; of one more, who was not seen for longest is asked about again', async () => {
+    let asked = 0;
+    const { cache } = await node((world) => {
+      const authenticate = async ({ facts }: AuthenticateRequest): Promise<AuthenticateAnswer> => {
+        asked++;
+        const principal = { credentialId: 'c', store: 'native', facts } as const;
+        const resolved = { policyId: 'p', tags: [] };
+        return { ok: true, revision: 0, principal, resolved, policy: POLICY };
+      };
+      return Object.assign(Object.create(world.policy) as PolicyClient, { authenticate }); // All of it, and this instead.
+    });
+    const client = (index: number) => proof(`c${index}`);
+    for (let index = 0; index < VERIFIED_ENTRIES_MAX; index++) {
+      await cache.authenticate(client(index));
+    }
+    expect(asked).toBe(VERIFIED_ENTRIES_MAX);
+    expect(cache.cached(client(0))).toBeDefined();
+    await cache.authenticate(client(VERIFIED_ENTRIES_MAX));
+    expect(cache.cached(client(1))).toBeUndefined();
+    for (const index of [0, 2, VERIFIED_ENTRIES_MAX]) {
+      expect(cache.cached(client(index))).toBeDefined();
+    }
+  }, 120_000);
+
+  it('are so many compiled policies; the first is compiled again when there is one more', async () => {
+    const { cache } = await node();
+    const compiled = (index: number) => cache.compiled({ ...POLICY, policyId: String(index) });
+    const [first, second] = [compiled(0), compiled(1)];
+    for (let index = 2; index < COMPILED_POLICIES_MAX; index++) compiled(index);
+    expect(compiled(0)).toBe(first);
+    compiled(COMPILED_POLICIES_MAX);
+    expect(compiled(1)).toBe(second);
+    expect(compiled(0)).not.toBe(first);
+  });
+
+  it('are so many assembled policies; the first is assembled again when there is one more', async () => {
+    const { world } = await node();
+    const resolver = new PolicyResolver(world.model);
+    await world.addCredential('u', 'secret', {
+      access: { kind: 'patterns', publish: ['a'], subscribe: [] },
+    });
+    const one = world.model.reads.credential('u');
+    assert(one !== undefined, 'it was just added');
+    const principal = { credentialId: 'u', store: 'native', facts: facts('c') } as const;
+    const assembled = (index: number) =>
+      resolver.policyOf({ ...one, id: `u${index}` }, principal).policy;
+    const [first, second] = [assembled(0), assembled(1)];
+    for (let index = 2; index < ASSEMBLED_POLICIES_MAX; index++) assembled(index);
+    expect(assembled(0)).toBe(first);
+    assembled(ASSEMBLED_POLICIES_MAX);
+    expect(assembled(1)).toBe(second);
+    expect(assembled(0)).not.toBe(first);
+    expect(assembled(0)).toEqual(first);
+  });
 });
 
 describe('PolicyCache', () => {

@@ -1,3 +1,4 @@
+import { type Principal, RESOLVE_PRINCIPALS_MAX } from '@sallyport/policy-client';
 import { compilePolicy, check } from '@sallyport/rules';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MIN_REVISION_WAIT_MS } from './service.ts';
@@ -141,6 +142,20 @@ describe('resolve', () => {
       false,
       true,
     ]);
+  });
+
+  it('is asked of so many principals at once, and not of one more', async () => {
+    await world.addCredential('open', undefined);
+    const principal = await principalOf('c', 'open');
+    const ask = (length: number) =>
+      world.policy.resolve({
+        principals: Array<Principal>(length).fill(principal),
+        minRevision: 0,
+      });
+    await expect(ask(RESOLVE_PRINCIPALS_MAX + 1)).rejects.toMatchObject({
+      code: 'invalid_request',
+    });
+    expect((await ask(RESOLVE_PRINCIPALS_MAX)).results).toHaveLength(RESOLVE_PRINCIPALS_MAX);
   });
 
   it('ends a principal that came in without a password when one is needed now', async () => {

@@ -2,8 +2,10 @@ import {
   DEFAULT_PASSWORD_POLICY,
   type PasswordPolicy,
   REGISTRATION_ATTEMPTS_MAX,
+  REGISTRATION_PASSWORD_LENGTH_MIN,
   REGISTRATION_PENDING_MS,
   REGISTRATION_SEEN_INTERVAL_MS,
+  REGISTRATION_USERNAME_LENGTH_MIN,
   type RegistrationAttempt,
   REGISTRATIONS_PENDING_MAX,
 } from '@sallyport/domain';
@@ -97,9 +99,9 @@ describe('a refused connection', () => {
 
   it('is nothing without a name or password, or with one that is short or no text, or with a certificate', async () => {
     await open();
-    refuse('ab');
+    refuse('x'.repeat(REGISTRATION_USERNAME_LENGTH_MIN - 1));
     refuse('\u{1f600}\u{1f600}');
-    refuse('agent-7', 'four');
+    refuse('agent-7', 'p'.repeat(REGISTRATION_PASSWORD_LENGTH_MIN - 1));
     refuse('agent-7', '\u{1f600}\u{1f600}');
     recorder.refused(facts('c', 'agent-7'), Uint8Array.of(0xff, 0xfe, 0xfd, 0xfc, 0xfb));
     recorder.refused(facts('c', 'agent-7'), undefined);
@@ -108,9 +110,10 @@ describe('a refused connection', () => {
     recorder.refused({ ...facts('c', 'agent-7'), certificate }, bytes('password'));
     await turns();
     expect([told, hashed]).toEqual([[], []]);
-    refuse('abc', '\u{1f600}2345');
+    const shortest = 'x'.repeat(REGISTRATION_USERNAME_LENGTH_MIN);
+    refuse(shortest, '\u{1f600}'.padEnd(REGISTRATION_PASSWORD_LENGTH_MIN + 1, 'p'));
     await turns();
-    expect(names()).toEqual(['abc']);
+    expect(names()).toEqual([shortest]);
   });
 
   it('is nothing with a password that fails the policy', async () => {

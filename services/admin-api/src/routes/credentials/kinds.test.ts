@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { PATTERN_BYTES_MAX } from '@sallyport/domain';
 import { sealingContext } from '@sallyport/secrets';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Client, World } from '../../testing/world.ts';
@@ -137,6 +138,20 @@ describe('a certificate credential', () => {
     const replaced = await admin.put(url, { name, match, passwordRequired: false });
     expect([replaced.status, replaced.body.validity]).toEqual([200, {}]);
     expect(stored(body.id)?.validity).toEqual({});
+  });
+});
+
+describe('a pattern', () => {
+  const withPattern = (length: number) =>
+    credential({
+      password: 'canary-device-password',
+      access: { kind: 'patterns', publish: ['x'.repeat(length)], subscribe: [] },
+    });
+
+  it('may have so many characters, and not one more', async () => {
+    const tooLong = await admin.post(BASE, withPattern(PATTERN_BYTES_MAX + 1));
+    expect([tooLong.status, tooLong.body.errors[0].pointer]).toEqual([400, '/access/publish/0']);
+    expect((await admin.post(BASE, withPattern(PATTERN_BYTES_MAX))).status).toBe(201);
   });
 });
 

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { parseScramVerifier, sealingContext } from '@sallyport/secrets';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Client, World } from '../../testing/world.ts';
+import { RETIRE_SECONDS_MAX } from './schema.ts';
 
 const BASE = '/api/v1/credentials';
 
@@ -233,6 +234,10 @@ describe('changing a credential', () => {
     world.now += 60_000;
     expect((await admin.get(`${BASE}/${id}`)).body.secrets).toHaveLength(1);
     expect((await admin.post(url, { retireOldAfterSeconds: -1 })).status).toBe(400);
+    const tooLong = { retireOldAfterSeconds: RETIRE_SECONDS_MAX + 1 };
+    expect((await admin.post(url, tooLong)).status).toBe(400);
+    const longest = { retireOldAfterSeconds: RETIRE_SECONDS_MAX };
+    expect((await admin.post(url, longest)).status).toBe(201);
   });
 
   it('removes one secret, and the credential', async () => {

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
 import { assert } from '@sallyport/errors';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CHUNK_ROWS_MAX } from '../../bulk/import-run.ts';
 import { ROW_LENGTH_MAX } from '../../bulk/raw-rows.ts';
 import { type Imported, type ImportOptions, ndjson, sendImport } from '../../testing/importing.ts';
 import { type Client, World } from '../../testing/world.ts';
+import { IMPORTS_RUNNING_MAX } from './routes.ts';
 
 let world: World;
 let admin: Client;
@@ -416,6 +418,31 @@ describe('live sessions', () => {
     const alone = await send(ndjson(many(randomUUID(), 2)), NDJSON, { query });
     expect(alone.summary).toMatchObject({ enforced: true, created: 2 });
     expect(alone.summary).not.toHaveProperty('pendingNodes');
+  });
+});
+
+describe('imports at the same time', () => {
+  it('are so many, and not one more until one has ended', async () => {
+    const bodies = Array.from({ length: IMPORTS_RUNNING_MAX }, () => new PassThrough());
+    const { authorization = '' } = admin;
+    const headers = { authorization, 'content-type': NDJSON };
+    const running = bodies.map((payload) =>
+      world.request({ method: 'POST', url: URL, payload, headers }),
+    );
+    const turns = async (): Promise<void> => {
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    await turns();
+    const last = ndjson([row(randomUUID())]);
+    const refused = await send(last, NDJSON);
+    expect([refused.status, refused.body.code]).toEqual([429, 'too_many_imports']);
+    bodies[0]?.end(ndjson([row(randomUUID())]));
+    expect((await running[0])?.status).toBe(200);
+    await turns();
+    expect((await send(last, NDJSON)).status).toBe(200);
+    for (const body of bodies) body.end(ndjson([row(randomUUID())]));
+    const answers = await Promise.all(running);
+    expect(answers.map(({ status }) => status)).toEqual(bodies.map(() => 200));
   });
 });
 
