@@ -82,7 +82,7 @@ export function authenticateAnswerFromWire(wire: WireAuthenticateResponse): Auth
   const outcome = required(wire.outcome, 'outcome');
   switch (outcome.$case) {
     case 'refusal':
-      return { ok: false, revision, reason: refusalFromWire(outcome.value) };
+      return { ok: false, revision, reason: reasonFromWire(outcome.value) };
     case 'admission':
       return { revision, ...admissionFromWire(outcome.value) };
     default:
@@ -138,7 +138,7 @@ export function scramFirstAnswerFromWire(wire: WireScramFirstResponse): ScramFir
   const outcome = required(wire.outcome, 'outcome');
   switch (outcome.$case) {
     case 'refusal':
-      return { ok: false, revision, reason: refusalFromWire(outcome.value) };
+      return { ok: false, revision, reason: reasonFromWire(outcome.value) };
     case 'challenge': {
       const { message, state } = outcome.value;
       return { ok: true, revision, message, state };
@@ -177,7 +177,7 @@ export function scramFinalAnswerFromWire(wire: WireScramFinalResponse): ScramFin
   const outcome = required(wire.outcome, 'outcome');
   switch (outcome.$case) {
     case 'refusal':
-      return { ok: false, revision, reason: refusalFromWire(outcome.value) };
+      return { ok: false, revision, reason: reasonFromWire(outcome.value) };
     case 'admission': {
       const { admission, message } = outcome.value;
       return { revision, ...admissionFromWire(required(admission, 'admission')), message };
@@ -277,22 +277,24 @@ const refusals: Readonly<Record<RefusalReason, WireRefusalReason>> = {
   certificate: WireRefusalReason.REFUSAL_REASON_CERTIFICATE,
 };
 
+export const reasonToWire = (reason: RefusalReason): WireRefusalReason => refusals[reason];
+
 const refusalToWire = ({ reason }: RefusedAnswer) =>
-  ({ $case: 'refusal', value: refusals[reason] }) as const;
+  ({ $case: 'refusal', value: reasonToWire(reason) }) as const;
 
 const reasons = new Map(Object.entries(refusals).map(([reason, wire]) => [wire, reason]));
 
 /** A reason that this version does not know is still a refusal. */
-function refusalFromWire(wire: WireRefusalReason): RefusalReason {
+export function reasonFromWire(wire: WireRefusalReason): RefusalReason {
   return (reasons.get(wire) ?? 'unknown_client') as RefusalReason; // The keys of `refusals`.
 }
 
-function principalToWire(principal: Principal): WirePrincipal {
+export function principalToWire(principal: Principal): WirePrincipal {
   const { credentialId, store, secretId, facts } = principal;
   return { credentialId, store, secretId, facts: factsToWire(facts) };
 }
 
-function principalFromWire(wire: WirePrincipal | undefined): Principal {
+export function principalFromWire(wire: WirePrincipal | undefined): Principal {
   const { credentialId, store, secretId, facts } = required(wire, 'principal');
   return {
     credentialId,

@@ -28,7 +28,8 @@ import {
   scramFirstAnswerToWire,
   scramFirstRequestFromWire,
 } from './grpc-convert.ts';
-import type { PolicyClient } from './policy-client.ts';
+import { loginAnswerToWire, loginRequestFromWire } from './grpc-login.ts';
+import type { LoginExplainer, PolicyClient } from './policy-client.ts';
 import { trustAnswerToWire } from './trust-convert.ts';
 
 export interface HandlerOptions {
@@ -39,7 +40,10 @@ export interface HandlerOptions {
 }
 
 /** The gRPC service in front of a policy service: decode, ask, encode. */
-export function policyHandlers(policy: PolicyClient, options: HandlerOptions): PolicyServiceServer {
+export function policyHandlers(
+  policy: PolicyClient & LoginExplainer,
+  options: HandlerOptions,
+): PolicyServiceServer {
   const unary =
     <Q, A>(name: SpanName, ask: (request: Q) => Promise<A>): handleUnaryCall<Q, A> =>
     (call, callback) => {
@@ -60,6 +64,9 @@ export function policyHandlers(policy: PolicyClient, options: HandlerOptions): P
     ),
     explain: unary('policy.explain', async (wire) =>
       explainAnswerToWire(await policy.explain(explainRequestFromWire(wire))),
+    ),
+    explainLogin: unary('policy.explain_login', async (wire) =>
+      loginAnswerToWire(await policy.explainLogin(loginRequestFromWire(wire))),
     ),
     listListenerTrust: unary('policy.listener_trust', async ({ minRevision }) =>
       trustAnswerToWire(await policy.listenerTrust({ minRevision })),

@@ -27,13 +27,17 @@ import {
   scramFirstAnswerFromWire,
   scramFirstRequestToWire,
 } from './grpc-convert.ts';
+import { loginAnswerFromWire, loginRequestToWire } from './grpc-login.ts';
 import type {
   AuthenticateAnswer,
   AuthenticateRequest,
   BansAnswer,
   ExplainAnswer,
+  ExplainLoginAnswer,
+  ExplainLoginRequest,
   ExplainRequest,
   ListenerTrustAnswer,
+  LoginExplainer,
   PolicyClient,
   PolicyStatus,
   ResolveAnswer,
@@ -69,7 +73,7 @@ type Call<A> = (
 ) => void;
 
 /** The policy service over gRPC. A replica that fails is left for the next one within the same call. */
-export class GrpcPolicyClient implements PolicyClient {
+export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
   readonly #clients: readonly PolicyServiceClient[];
   readonly #token: string | undefined;
   #preferred = 0;
@@ -126,6 +130,13 @@ export class GrpcPolicyClient implements PolicyClient {
     const wire = explainRequestToWire(request);
     return explainAnswerFromWire(
       await this.#ask('explain', (client, ...rest) => client.explain(wire, ...rest)),
+    );
+  }
+
+  async explainLogin(request: ExplainLoginRequest): Promise<ExplainLoginAnswer> {
+    const wire = loginRequestToWire(request);
+    return loginAnswerFromWire(
+      await this.#ask('explainLogin', (client, ...rest) => client.explainLogin(wire, ...rest)),
     );
   }
 

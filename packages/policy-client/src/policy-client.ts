@@ -1,5 +1,6 @@
 import type {
   BanRule,
+  ChainMember,
   ClientCertificateMode,
   Revision,
   ScramMechanism,
@@ -158,6 +159,53 @@ export interface ExplainAnswer extends Decision {
     readonly verdict: 'allow' | 'deny' | 'abstain' | 'partial';
     readonly ruleId: string;
   }[];
+}
+
+export interface ExplainLoginRequest {
+  /** What a CONNECT would say and show. */
+  readonly facts: Facts;
+  /** As of `AuthenticateRequest`. */
+  readonly stores?: readonly Store[];
+  /** By SCRAM; else by a password, or none. */
+  readonly scram: boolean;
+  readonly minRevision: Revision;
+}
+
+/**
+ * Why a credential that the facts lead to is not asked: its store is not one of the listener's, it is not meant for such a CONNECT,
+ * another one names an authority nearer to the certificate, or the chain of the listener has another authenticator decide.
+ */
+export const LOGIN_SKIPS = ['store', 'facts', 'parent', 'chain'] as const;
+
+/** A credential that the facts of a CONNECT lead to. */
+export interface LoginStep {
+  readonly credentialId: string;
+  readonly store: Store;
+  /** Of the store `emqx`: the authenticator that it belongs to. */
+  readonly chain?: ChainMember;
+  /** Whether it is asked for a secret, which is not looked at. */
+  readonly secret: boolean;
+  /** Why it lets nobody in who says this; absent where it does. */
+  readonly refusal?: RefusalReason;
+  readonly skipped?: (typeof LOGIN_SKIPS)[number];
+}
+
+/** Whom the facts would log in as, supposed that each secret that is asked for is proven. */
+export interface ExplainLoginAnswer {
+  readonly revision: Revision;
+  /** The ban that keeps the client out; nothing else is looked at then. */
+  readonly banId?: string;
+  /** In the order in which they are asked; those that are not, last. */
+  readonly steps: readonly LoginStep[];
+  /** Absent when the client is refused. */
+  readonly principal?: Principal;
+  /** Present exactly without a principal. */
+  readonly reason?: RefusalReason;
+}
+
+/** The policy service as those see it who ask why, beside what a broker sees. */
+export interface LoginExplainer {
+  explainLogin(request: ExplainLoginRequest): Promise<ExplainLoginAnswer>;
 }
 
 /** What a TLS listener shows and whom it trusts, in place of its node's configuration. Texts are PEM. */

@@ -229,6 +229,7 @@ export const spanFacts = {
   'policy.scram_final': 'The proof of a SCRAM client judged by the policy service',
   'policy.resolve': 'Policies resolved by the policy service',
   'policy.explain': 'One decision explained by the policy service',
+  'policy.explain_login': 'One login explained by the policy service',
   'policy.status': 'The policy service asked how far it is',
   'policy.bans': 'The bans listed by the policy service, for a node that starts',
   'secret.verify': 'One secret verified, the wait for the hash pool included',

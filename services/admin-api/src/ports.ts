@@ -1,7 +1,7 @@
 import type { CommandExecutor, DecisionModel, EventLog } from '@sallyport/event-log';
 import type { PasswordPolicy } from '@sallyport/domain';
 import type { NodeCalls, NodeRegistry } from '@sallyport/node-registry';
-import type { PolicyClient } from '@sallyport/policy-client';
+import type { LoginExplainer, PolicyClient } from '@sallyport/policy-client';
 import type { Lists, Snapshot } from '@sallyport/read-model';
 import type { SecretBox, SecretHasher } from '@sallyport/secrets';
 import type { Logger, OpsHandler } from '@sallyport/telemetry';
@@ -31,7 +31,7 @@ export interface AdminApiPorts {
   readonly registry: NodeRegistry;
   /** Asks the nodes of the registry. */
   readonly calls: NodeCalls;
-  readonly policy: PolicyClient;
+  readonly policy: PolicyClient & LoginExplainer;
   readonly secretBox: SecretBox;
   readonly hasher: SecretHasher;
   /** Of passwords that people choose from now on. */

@@ -19,6 +19,7 @@ import {
   type Verified,
 } from './candidates.ts';
 import { entryOf } from './entry.ts';
+import { worseReason } from './login.ts';
 import type { ImportedSecrets } from './rehash/imported-secrets.ts';
 
 /**
@@ -79,7 +80,7 @@ export class Authenticator {
     for (const credential of candidates.credentials) {
       const judged = await this.#judge(credential, attempt);
       if (judged.ok) return admitted(candidates, credential, facts, judged);
-      if (reason === 'unknown_client' || judged.reason !== 'wrong_secret') reason = judged.reason;
+      reason = worseReason(reason, judged.reason);
     }
     await this.#pad(attempt);
     return { ok: false, reason };

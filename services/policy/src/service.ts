@@ -13,8 +13,11 @@ import {
   type BansAnswer,
   decidingFacts,
   type ExplainAnswer,
+  type ExplainLoginAnswer,
+  type ExplainLoginRequest,
   type ExplainRequest,
   type ListenerTrustAnswer,
+  type LoginExplainer,
   type PolicyClient,
   type PolicyStatus,
   type RefusalReason,
@@ -34,6 +37,7 @@ import { Authenticator } from './authenticator.ts';
 import type { Verified } from './candidates.ts';
 import type { RefusedConnections } from './registration/refused-connections.ts';
 import type { ImportedSecrets } from './rehash/imported-secrets.ts';
+import { supposeLogin } from './login.ts';
 import { PolicyResolver } from './policy-resolver.ts';
 import { ScramAuthenticator } from './scram/scram-authenticator.ts';
 
@@ -56,7 +60,7 @@ export interface PolicyPorts {
 }
 
 /** The policy service: answers from the read model, never from a state older than it is asked for. */
-export class PolicyService implements PolicyClient {
+export class PolicyService implements PolicyClient, LoginExplainer {
   readonly #model: ReadModel;
   readonly #box: SecretBox;
   readonly #clock: () => number;
@@ -180,6 +184,14 @@ export class PolicyService implements PolicyClient {
     const policy = compilePolicy(found.policy);
     const facts = decidingFacts(principal, found.resolved);
     return { revision, ...explain(policy, facts, action, topic, terms) };
+  }
+
+  async explainLogin({ minRevision, ...login }: ExplainLoginRequest): Promise<ExplainLoginAnswer> {
+    await this.#reach(minRevision);
+    const { revision } = this.#model;
+    const ban = this.#ban(login.facts);
+    if (ban !== undefined) return { revision, banId: ban.id, steps: [], reason: 'banned' };
+    return { revision, ...supposeLogin(this.#model, login, this.#clock()) };
   }
 
   async listenerTrust({

@@ -3,8 +3,11 @@ import type {
   AuthenticateAnswer,
   BansAnswer,
   ExplainAnswer,
+  ExplainLoginAnswer,
+  ExplainLoginRequest,
   ExplainRequest,
   ListenerTrustAnswer,
+  LoginExplainer,
   PolicyClient,
   PolicyStatus,
   ResolveAnswer,
@@ -22,9 +25,12 @@ import {
 } from '@sallyport/rules';
 
 /** Explains by the real rules on the read model; the rest of a policy service is of no concern to this API. */
-export class RulesPolicyClient implements PolicyClient {
+export class RulesPolicyClient implements PolicyClient, LoginExplainer {
   readonly #model: ReadModel;
   available = true;
+  /** What it has been asked of logins, and what it answers. */
+  readonly logins: ExplainLoginRequest[] = [];
+  login: Omit<ExplainLoginAnswer, 'revision'> = { steps: [], reason: 'unknown_client' };
 
   constructor(model: ReadModel) {
     this.#model = model;
@@ -44,6 +50,11 @@ export class RulesPolicyClient implements PolicyClient {
     const { action, topic, terms } = request;
     const asked = { ...facts, attributes: credential.attributes };
     return { revision, ...explain(policy, asked, action, topic, terms) };
+  }
+
+  async explainLogin(request: ExplainLoginRequest): Promise<ExplainLoginAnswer> {
+    this.logins.push(request);
+    return { revision: this.#model.revision, ...this.login };
   }
 
   authenticate(): Promise<AuthenticateAnswer> {

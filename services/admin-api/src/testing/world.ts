@@ -96,6 +96,7 @@ export class World implements AsyncDisposable {
   readonly #folder = mkdtempSync(join(tmpdir(), 'admin-api-'));
   model!: ReadModel;
   executor!: CommandExecutor;
+  policy!: RulesPolicyClient;
   api!: AdminApi;
   conformance!: Conformance;
   now = 1_700_000_000_000;
@@ -144,6 +145,7 @@ export class World implements AsyncDisposable {
       destination: { write: (line: string) => world.logLines.push(line) },
     });
     const policy = new RulesPolicyClient(model);
+    world.policy = policy;
     const telemetry = { logger, tracing: false };
     world.api = await createAdminApi(
       { http: { ...HTTP, ...options.http } },

@@ -138,6 +138,22 @@ describe('the gRPC service', () => {
       };
       expect(await client.explain(explain)).toEqual(await world.policy.explain(explain));
     }
+    await world.addCredential('chained', 'secret', {
+      ...{ name: 'v', match: { username: 'v' }, store: 'emqx' },
+    });
+    for (const [username, stores] of [
+      ['v', undefined],
+      ['v', ['native']],
+      ['nobody', ['native']],
+    ] as const) {
+      const login = {
+        facts: facts('c', username),
+        scram: false,
+        minRevision: 0,
+        ...(stores && { stores }),
+      };
+      expect(await client.explainLogin(login)).toEqual(await world.policy.explainLogin(login));
+    }
     expect(await client.status()).toEqual(await world.policy.status());
   });
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { OperationalError } from '@sallyport/errors';
-import type { PolicyClient } from '@sallyport/policy-client';
+import type { LoginExplainer, PolicyClient } from '@sallyport/policy-client';
 import { MESSAGE_BYTES_MAX, policyHandlers } from '@sallyport/policy-client/grpc';
 import type { Logger } from '@sallyport/telemetry';
 import { PolicyServiceService } from '@sallyport/wire';
@@ -16,7 +16,7 @@ export interface RunningGrpcServer {
 
 /** Serves a policy service over gRPC. @throws OperationalError `config_invalid` when it cannot listen or read its files */
 export async function startGrpcServer(
-  policy: PolicyClient,
+  policy: PolicyClient & LoginExplainer,
   config: PolicyConfig['grpc'],
   logger: Logger,
 ): Promise<RunningGrpcServer> {

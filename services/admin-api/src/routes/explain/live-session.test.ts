@@ -74,7 +74,9 @@ const rule = (topicFilter: string) => ({
 describe('POST /explain for a live session', () => {
   it('wants a connection or what would be one, and says what is too much and what is missing', async () => {
     for (const [body, pointers] of [
-      [{}, ['/credentialId', '/clientId']],
+      [{}, ['/clientId']],
+      [{ proof: 'scram' }, ['/clientId']],
+      [{ connection: 'c', stores: ['native'], proof: 'scram' }, ['/stores', '/proof']],
       [{ credentialId: 'x' }, ['/clientId']],
       [{ connection: 'c', clientId: 'c' }, ['/clientId']],
       [{ connection: 'c', listener: 'tcp:default' }, ['/listener']],

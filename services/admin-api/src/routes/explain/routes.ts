@@ -13,8 +13,12 @@ import {
   type Revision,
   unboundCertificateOf,
 } from '@sallyport/domain';
-import { OperationalError } from '@sallyport/errors';
-import { ANONYMOUS_ID, type ExplainAnswer } from '@sallyport/policy-client';
+import { assert, OperationalError } from '@sallyport/errors';
+import {
+  ANONYMOUS_ID,
+  type ExplainAnswer,
+  type ExplainLoginAnswer,
+} from '@sallyport/policy-client';
 import type { Action, Facts, ProofMethod } from '@sallyport/rules';
 import { parseSubscription, parseTopicName, topicProblemText } from '@sallyport/topic';
 import type { Routes } from '../../http/context.ts';
@@ -23,6 +27,7 @@ import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import type { AdminApiPorts } from '../../ports.ts';
 import { type Asked, type ExplainedLive, explainLive } from './live-session.ts';
+import { connectAnswer, explainLogin, type LoginQuestion, loginView } from './login.ts';
 import { eventOf, type Origin, originOf } from './origin.ts';
 import { PastStates } from './past-state.ts';
 import { emptyQuery, type ExplainBody, explainBody, explanationSchema } from './schema.ts';
@@ -50,24 +55,32 @@ export const explainRoutes: Routes = (app, { ports }) => {
       },
     },
     async (request) => {
-      const { action, qos, retain, connection } = request.body;
-      const { topic, shared } = parsedTopic(action, request.body.topic);
-      const asked = { action, topic, terms: { qos, retain, ...(shared && { shared }) } };
+      const { connection } = request.body;
       const supposed = supposedIn(request.body);
+      const asked = askedIn(request.body);
+      const login =
+        connection === undefined && supposed.credentialId === undefined
+          ? await explainLogin(ports, loginIn(request.body, supposed.facts))
+          : undefined;
+      const told = login && {
+        login: loginView(login, (id) => ports.model.reads.credential(id)),
+      };
+      if (asked === undefined || (login !== undefined && login.principal === undefined)) {
+        assert(login !== undefined, 'only a login may be asked for without a topic');
+        return { ...connectAnswer(login), opinions: [], ...told };
+      }
       const found: ExplainedLive | Explained =
         connection === undefined
-          ? await explained(ports, { ...supposed, ...asked })
+          ? await explained(ports, { ...whoIsSupposed(supposed, login), ...asked })
           : await explainLive(ports, past, connection, asked);
-      const { answer, credential, origin, facts, credentialId } = found;
-      const taken =
-        credentialId !== ANONYMOUS_ID && mayBeTaken(action, answer)
-          ? await past.alone(() => takenRight(ports.log, pastQuestion(ports, found, asked)))
-          : undefined;
+      const { answer, credential, origin, facts } = found;
+      const taken = await takenOf(ports, past, found, asked);
       const admittedBy = 'admittedBy' in found && (await admissionView(ports, found.admittedBy));
       return {
         ...answer,
         opinions: [...answer.opinions],
         ...(await eventsOf(ports.log, origin, taken)),
+        ...told,
         ...('connection' in found && { connection: found.connection }),
         ...(credential && {
           credential: {
@@ -86,6 +99,18 @@ const pastQuestion = (
   { answer, facts, credentialId }: Pick<Explained, 'answer' | 'facts' | 'credentialId'>,
   asked: Asked,
 ): PastQuestion => ({ ...asked, credentialId, facts, revision: answer.revision, at: clock() });
+
+/** The right that is gone; whoever has no credential never had one. */
+async function takenOf(
+  ports: AdminApiPorts,
+  past: PastStates,
+  found: Pick<Explained, 'answer' | 'facts' | 'credentialId'>,
+  asked: Asked,
+): Promise<TakenRight | undefined> {
+  if (found.credentialId === ANONYMOUS_ID || !mayBeTaken(asked.action, found.answer))
+    return undefined;
+  return past.alone(() => takenRight(ports.log, pastQuestion(ports, found, asked)));
+}
 
 /** What decided, and who made it so: of a right that is gone whoever took it. @throws OperationalError `log_unavailable` */
 async function eventsOf(
@@ -129,7 +154,8 @@ interface Question extends Asked {
 
 interface Explained {
   readonly answer: ExplainAnswer;
-  readonly credential: Credential;
+  /** Undefined of a client without one. */
+  readonly credential: Credential | undefined;
   readonly origin: Origin | undefined;
   readonly facts: Facts;
   readonly credentialId: string;
@@ -140,6 +166,7 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
   const { model, policy, clock } = ports;
   const { credentialId, facts, ...asked } = question;
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    if (credentialId === ANONYMOUS_ID) return explainedAnonymous(ports, question);
     const credential = model.reads.credential(credentialId) ?? unboundCertificateOf(credentialId);
     if (credential === undefined) throw refused('credential_not_found');
     // With the newest secret, if it needs one.
@@ -162,20 +189,66 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
   throw new OperationalError('policy_not_ready', 'the policy changes faster than it is explained');
 }
 
+/** Of whom nothing is stored: what decides is not looked for. */
+async function explainedAnonymous(
+  { policy, model }: AdminApiPorts,
+  { credentialId, facts, ...asked }: Question,
+): Promise<Explained> {
+  const principal = { credentialId, store: 'emqx', facts } as const;
+  const answer = await policy.explain({ principal, ...asked, minRevision: model.revision });
+  return { answer, credential: undefined, origin: undefined, facts, credentialId };
+}
+
+interface Supposed {
+  /** Absent where that is what is asked. */
+  readonly credentialId: string | undefined;
+  readonly facts: Facts;
+}
+
+/** Who was named, or was found by the facts. */
+function whoIsSupposed(
+  { credentialId, facts }: Supposed,
+  login: ExplainLoginAnswer | undefined,
+): Pick<Question, 'credentialId' | 'facts'> {
+  const principal = login?.principal;
+  if (principal === undefined) return { credentialId: credentialId ?? '', facts };
+  return { credentialId: principal.credentialId, facts: principal.facts };
+}
+
+function loginIn({ stores, proof }: ExplainBody, facts: Facts): LoginQuestion {
+  return { facts, stores, scram: proof === 'scram' };
+}
+
+/** What is asked of topics; undefined where only the login is. @throws RefusedError `invalid_request` */
+function askedIn(body: ExplainBody): Asked | undefined {
+  const { action, qos, retain } = body;
+  if (action === 'connect') {
+    const detail = 'is asked of facts only, without a credential or a connection';
+    if (body.connection === undefined && body.credentialId === undefined) return undefined;
+    throw refused('invalid_request', { problems: [{ pointer: '/action', detail }] });
+  }
+  if (body.topic === undefined) {
+    const problems = [{ pointer: '/topic', detail: 'is required but for the action connect' }];
+    throw refused('invalid_request', { problems });
+  }
+  const { topic, shared } = parsedTopic(action, body.topic);
+  return { action, topic, terms: { qos, retain, ...(shared && { shared }) } };
+}
+
 /** What a client would say of itself. With a connection nobody is to suppose anything. @throws RefusedError `invalid_request` */
-function supposedIn(body: ExplainBody): Pick<Question, 'credentialId' | 'facts'> {
+function supposedIn(body: ExplainBody): Supposed {
   const { connection, credentialId, clientId } = body;
   const problems =
     connection === undefined
-      ? (['credentialId', 'clientId'] as const)
-          .filter((name) => body[name] === undefined)
-          .map((name) => ({ pointer: `/${name}`, detail: 'is required without a connection' }))
+      ? clientId === undefined
+        ? [{ pointer: '/clientId', detail: 'is required without a connection' }]
+        : []
       : SUPPOSED.filter((name) => body[name] !== undefined).map((name) => ({
           pointer: `/${name}`,
           detail: 'is known of a connection, and is not to be told with one',
         }));
   if (problems.length > 0) throw refused('invalid_request', { problems });
-  return { credentialId: credentialId ?? '', facts: factsOf(body, clientId ?? '') };
+  return { credentialId, facts: factsOf(body, clientId ?? '') };
 }
 
 const SUPPOSED = [
@@ -185,6 +258,8 @@ const SUPPOSED = [
   'listener',
   'peer',
   'certificate',
+  'stores',
+  'proof',
 ] as const satisfies readonly (keyof ExplainBody)[];
 
 function factsOf(body: ExplainBody, clientId: string): Facts {

@@ -1,4 +1,5 @@
-import { NAME_BYTES_MAX } from '@sallyport/domain';
+import { NAME_BYTES_MAX, STORES } from '@sallyport/domain';
+import { LOGIN_SKIPS } from '@sallyport/policy-client';
 import { TOPIC_BYTES_MAX } from '@sallyport/topic';
 import { type Static, Type } from 'typebox';
 import { defaulted, instantSchema } from '../../http/list-query.ts';
@@ -28,7 +29,7 @@ export const explainBody = Type.Object(
         {
           description:
             'The client id of a live session: what it is, and what it may do, is then told by its node. Without it ' +
-            '`credentialId` and `clientId` are needed.',
+            '`clientId` is needed.',
         },
       ),
     ),
@@ -37,7 +38,8 @@ export const explainBody = Type.Object(
         minLength: 1,
         maxLength: 128,
         description:
-          'Also `cert:` and 64 hex digits: a certificate that is bound to no credential.',
+          'Also `cert:` and 64 hex digits: a certificate that is bound to no credential. Without it `login` tells whom the facts ' +
+          'would log in as, and the question is put for that one.',
       }),
     ),
     clientId: Type.Optional(name),
@@ -67,12 +69,30 @@ export const explainBody = Type.Object(
         { additionalProperties: false, description: 'What the client shows on a listener of TLS.' },
       ),
     ),
-    action: Type.Enum(['publish', 'subscribe', 'receive', 'unsubscribe']),
-    topic: Type.String({
-      maxLength: TOPIC_BYTES_MAX,
-      description:
-        'A topic name, for `publish` as the client names it, or for `subscribe` and `unsubscribe` a topic filter, perhaps of `$share`.',
+    stores: Type.Optional(
+      Type.Array(Type.Enum(STORES), {
+        uniqueItems: true,
+        minItems: 1,
+        description:
+          'Without `credentialId`: those that the listener looks in, in order; all of them when left out, as a listener without a setting.',
+      }),
+    ),
+    proof: Type.Optional(
+      Type.Enum(['password', 'scram'], {
+        description:
+          'Without `credentialId`: how the client would prove itself; `password` when left out.',
+      }),
+    ),
+    action: Type.Enum(['connect', 'publish', 'subscribe', 'receive', 'unsubscribe'], {
+      description: '`connect` asks for `login` only.',
     }),
+    topic: Type.Optional(
+      Type.String({
+        maxLength: TOPIC_BYTES_MAX,
+        description:
+          'A topic name, for `publish` as the client names it, or for `subscribe` and `unsubscribe` a topic filter, perhaps of `$share`.',
+      }),
+    ),
     qos: defaulted(
       Type.Enum([0, 1, 2], {
         default: 0,
@@ -85,6 +105,11 @@ export const explainBody = Type.Object(
 );
 
 export type ExplainBody = Static<typeof explainBody>;
+
+const chainMemberSchema = Type.Object(
+  { scope: Type.String(), authenticator: Type.String() },
+  { description: 'Of the store `emqx`: the authenticator that it belongs to.' },
+);
 
 const eventFields = {
   revision: Type.Integer(),
@@ -193,6 +218,47 @@ export const explanationSchema = Type.Object({
       description:
         'What made just that part so, or took the right; absent for what is built in or was never set.',
     }),
+  ),
+  login: Type.Optional(
+    Type.Object(
+      {
+        secret: Type.Enum(['not_checked', 'not_needed'], {
+          description: 'Of whoever lets the client in: no secret is asked for here.',
+        }),
+        credentialId: Type.Optional(
+          Type.String({
+            description: 'Whom the client is taken for; `anonymous` without a proof.',
+          }),
+        ),
+        store: Type.Optional(Type.String()),
+        chain: Type.Optional(chainMemberSchema),
+        username: Type.Optional(Type.String({ description: 'By which the rules know it.' })),
+        reason: Type.Optional(Type.String({ description: 'Why it is refused.' })),
+        banId: Type.Optional(Type.String({ description: 'Nothing else is looked at then.' })),
+        steps: Type.Array(
+          Type.Object({
+            credentialId: Type.String(),
+            name: Type.Optional(Type.String()),
+            store: Type.String(),
+            chain: Type.Optional(chainMemberSchema),
+            secret: Type.Boolean({ description: 'Whether it asks for a secret.' }),
+            refusal: Type.Optional(Type.String()),
+            skipped: Type.Optional(
+              Type.Enum(LOGIN_SKIPS, { description: 'Why it is not asked at all.' }),
+            ),
+          }),
+          {
+            description:
+              'The credentials that the facts lead to, in the order in which they are asked.',
+          },
+        ),
+      },
+      {
+        description:
+          'Only for facts without a credential: whom they would log in as, supposed that each secret that is asked for is proven. ' +
+          'Rates and flapping, which each node counts, are not looked at.',
+      },
+    ),
   ),
   connection: Type.Optional(
     Type.Object(

@@ -1,0 +1,129 @@
+import {
+  type Credential,
+  isLive,
+  loginKeysOf,
+  memberOf,
+  type Store,
+  STORES,
+} from '@sallyport/domain';
+import type {
+  ExplainLoginAnswer,
+  LoginStep,
+  Principal,
+  RefusalReason,
+} from '@sallyport/policy-client';
+import type { Facts, ProofMethod } from '@sallyport/rules';
+import { anonymousPrincipal } from './anonymous.ts';
+import {
+  admitted,
+  type CredentialLookup,
+  findCandidates,
+  fits,
+  unboundCredential,
+} from './candidates.ts';
+import { type Entry, entryOf } from './entry.ts';
+
+/** What a CONNECT would say, and how it would prove it. */
+export interface SupposedLogin {
+  readonly facts: Facts;
+  readonly stores?: readonly Store[] | undefined;
+  readonly scram: boolean;
+}
+
+export type Supposed = Pick<ExplainLoginAnswer, 'steps' | 'principal' | 'reason'>;
+
+/** Of several reasons the first that is more than that nobody is known. */
+export const worseReason = (before: RefusalReason, next: RefusalReason): RefusalReason =>
+  before === 'unknown_client' || next !== 'wrong_secret' ? next : before;
+
+/**
+ * Whom a CONNECT would log in as if it proved each secret that it is asked for: the candidates of `Authenticator`, judged as there but
+ * for their secrets. Bans are not looked at.
+ */
+export function supposeLogin(
+  lookup: CredentialLookup,
+  { facts, stores, scram }: SupposedLogin,
+  at: number,
+): Supposed {
+  const candidates = findCandidates(lookup, { facts, stores }, scram ? 'scram' : 'password');
+  const unbound = scram ? undefined : unboundCredential(candidates, facts, stores);
+  if (unbound !== undefined) {
+    const { principal } = admitted(candidates, unbound, facts, { methods: ['certificate'] });
+    return { steps: [stepOf(unbound, { ok: true, secret: false, certificate: true })], principal };
+  }
+  let principal: Principal | undefined;
+  let reason: RefusalReason = 'unknown_client';
+  const steps: LoginStep[] = [];
+  for (const credential of candidates.credentials) {
+    const entry = provableEntry(credential, facts, { scram, at });
+    steps.push(stepOf(credential, entry));
+    if (!entry.ok) reason = worseReason(reason, entry.reason);
+    else
+      principal ??= admitted(candidates, credential, facts, {
+        methods: methodsOf(entry, scram),
+      }).principal;
+  }
+  steps.push(...skippedSteps(lookup, facts, stores, candidates.credentials));
+  principal ??= scram ? undefined : anonymousPrincipal(lookup, facts, stores);
+  return principal === undefined ? { steps, reason } : { steps, principal };
+}
+
+/** Where a secret is asked for, there must be one that could be proven. */
+function provableEntry(
+  credential: Credential,
+  facts: Facts,
+  { scram, at }: { readonly scram: boolean; readonly at: number },
+): Entry {
+  const entry = entryOf(credential, facts, at);
+  if (!entry.ok || !(entry.secret || scram)) return entry;
+  const provable = credential.secrets.some(
+    (one) => isLive(one, at) && (scram ? one.scram !== undefined : one.verifier !== undefined),
+  );
+  return provable ? { ...entry, secret: true } : { ok: false, reason: 'wrong_secret' };
+}
+
+function methodsOf({ secret, certificate }: Extract<Entry, { ok: true }>, scram: boolean) {
+  const proven: ProofMethod[] = certificate ? ['certificate'] : [];
+  return secret ? ([scram ? 'scram' : 'password', ...proven] as const) : proven;
+}
+
+function stepOf(credential: Credential, entry: Entry): LoginStep {
+  const { id: credentialId, store } = credential;
+  const chain = memberOf(credential);
+  return {
+    credentialId,
+    store,
+    ...(chain && { chain }),
+    secret: entry.ok && entry.secret,
+    ...(!entry.ok && { refusal: entry.reason }),
+  };
+}
+
+/** Credentials that the facts lead to and that are not asked, and the first reason for it. */
+function skippedSteps(
+  lookup: CredentialLookup,
+  facts: Facts,
+  stores: readonly Store[] = STORES,
+  asked: readonly Credential[],
+): readonly LoginStep[] {
+  const found = loginKeysOf(facts).flatMap((key) => lookup.credentialsByLogin(key));
+  const known = new Set(asked.map(({ id }) => id));
+  return found
+    .filter(({ id }) => !known.has(id))
+    .map((credential): LoginStep => {
+      const { id: credentialId, store } = credential;
+      const chain = memberOf(credential);
+      const skipped = skipOf(credential, facts, stores);
+      return { credentialId, store, ...(chain && { chain }), secret: false, skipped };
+    });
+}
+
+function skipOf(
+  credential: Credential,
+  facts: Facts,
+  stores: readonly Store[],
+): NonNullable<LoginStep['skipped']> {
+  if (!stores.includes(credential.store)) return 'store';
+  if (!fits(credential, facts)) return 'facts';
+  return credential.store === 'emqx' ? 'chain' : 'parent';
+}
