@@ -82,6 +82,19 @@ export function describeNodeRegistryContract(
       expect(await waiting).toEqual({ enforced: true, pending: [] });
     });
 
+    it('tells the newest revision that a node has announced', async () => {
+      expect(registry.newestRevision).toBe(0);
+      const node = await underTest.open();
+      const one = await node.join(report('one', 3));
+      const two = await node.join(report('two', 7));
+      await expect.poll(() => registry.newestRevision, { timeout: LONG_MS }).toBe(7);
+      one.announce({ revision: 9, hash: '' });
+      await expect.poll(() => registry.newestRevision, { timeout: LONG_MS }).toBe(9);
+      two.announce({ revision: 8, hash: '' });
+      await expect.poll(() => registry.nodes().map((node) => node.revision)).toEqual([9, 8]);
+      expect(registry.newestRevision).toBe(9);
+    });
+
     it('answers many who wait for different revisions', async () => {
       const node = await underTest.open();
       const membership = await node.join(report('a', 0));

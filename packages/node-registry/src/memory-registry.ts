@@ -34,6 +34,10 @@ export class MemoryNodeRegistry implements NodeRegistry {
     return this.#table.waitEnforced(revision, performance.now() + timeoutMs);
   }
 
+  get newestRevision(): number {
+    return this.#table.newestRevision;
+  }
+
   nodes(): readonly NodeView[] {
     return this.#table.nodes();
   }

@@ -38,6 +38,9 @@ export interface NodeRegistry extends AsyncDisposable {
    */
   waitEnforced(revision: number, timeoutMs: number): Promise<EnforcedAnswer>;
 
+  /** The newest revision that a node has announced, as far as this process has heard; of nodes that count as gone, none. In memory. */
+  readonly newestRevision: number;
+
   /** All nodes known, sorted by id, those that left excluded. */
   nodes(): readonly NodeView[];
 }

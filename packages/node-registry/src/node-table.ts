@@ -13,13 +13,24 @@ export class NodeTable {
   readonly #maxStalenessMs: number;
   readonly #nodes = new Map<string, Known>();
   readonly #waiters = new Set<() => void>();
+  #newestRevision = 0;
 
   constructor(maxStalenessMs: number) {
     this.#maxStalenessMs = maxStalenessMs;
   }
 
+  /** Found out whenever somebody is heard, because it is asked for more often. */
+  get newestRevision(): number {
+    return this.#newestRevision;
+  }
+
   heard(report: NodeReport): void {
-    this.#nodes.set(report.nodeId, { report, heardAt: performance.now() });
+    const now = performance.now();
+    this.#nodes.set(report.nodeId, { report, heardAt: now });
+    const counting = [...this.#nodes.values()].filter(
+      ({ heardAt }) => now - heardAt <= this.#maxStalenessMs,
+    );
+    this.#newestRevision = Math.max(...counting.map((known) => known.report.revision));
     this.#changed();
   }
 

@@ -214,8 +214,16 @@ export class PolicyCache {
     return !this.isStale(revision, resolved.tags);
   }
 
+  /** Resolves when `invalidate` has told of the revision, or after some time with false. */
+  reached(revision: Revision, timeoutMs: number): Promise<boolean> {
+    return this.#hear(revision, timeoutMs).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** Resolves when `invalidate` has told of the revision. */
-  #hear(revision: Revision): Promise<void> {
+  #hear(revision: Revision, timeoutMs = HEAR_TIMEOUT_MS): Promise<void> {
     if (this.#revision >= revision) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const finish = (): void => {
@@ -231,9 +239,9 @@ export class PolicyCache {
       };
       const timer = setTimeout(() => {
         finish();
-        const detail = `revision ${revision} is in the log, and was not heard of within ${HEAR_TIMEOUT_MS} ms`;
+        const detail = `revision ${revision} is in the log, and was not heard of within ${timeoutMs} ms`;
         reject(new OperationalError('policy_not_ready', detail));
-      }, HEAR_TIMEOUT_MS);
+      }, timeoutMs);
       this.#waiting.add(waiter);
     });
   }

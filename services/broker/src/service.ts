@@ -175,6 +175,7 @@ export class BrokerNode {
       sessions: this.#sessions,
       door,
       uses,
+      announced: () => this.#ports.registry.newestRevision,
       staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),
       logger: this.#throttle,
       publishRates: new PublishRates({

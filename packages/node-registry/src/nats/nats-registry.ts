@@ -75,6 +75,10 @@ class NatsNodeRegistry implements NodeRegistry {
     );
   }
 
+  get newestRevision(): number {
+    return this.#table.newestRevision;
+  }
+
   nodes(): readonly NodeView[] {
     return this.#table.nodes();
   }

@@ -11,7 +11,7 @@ import { startTelemetry, type Telemetry } from '@sallyport/telemetry';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LiveSessions } from '../access/live-sessions.ts';
 import { openDoor } from '../../test-support/open-door.ts';
-import { authenticate, type ConnectAnswer } from './authenticate.ts';
+import { ANNOUNCED_WAIT_MS, authenticate, type ConnectAnswer } from './authenticate.ts';
 
 const REQUEST = {
   clientId: 'pump',
@@ -61,6 +61,7 @@ class FaultyPolicy implements PolicyClient {
 let policy: FaultyPolicy;
 let sessions: LiveSessions;
 let staleness: string | undefined;
+let announced: number;
 let told: Record<string, unknown>[];
 let telemetry: Telemetry;
 
@@ -68,6 +69,7 @@ beforeEach(async () => {
   policy = new FaultyPolicy();
   sessions = new LiveSessions();
   staleness = undefined;
+  announced = 0;
   told = [];
   telemetry = await startTelemetry({
     serviceName: 'sallyport-test',
@@ -91,7 +93,12 @@ function connect(
   };
   const logger = { info: note, warn: note, close: () => undefined };
   const uses = { note: () => undefined };
-  const context = { cache, sessions, door: openDoor(), uses, staleness: () => staleness, logger };
+  const door = openDoor();
+  const context = {
+    ...{ cache, sessions, door, uses, logger },
+    staleness: () => staleness,
+    announced: () => announced,
+  };
   return authenticate(context, { ...REQUEST, clientId }, () => undefined);
 }
 
@@ -184,6 +191,48 @@ describe('a client that the cache knows', () => {
     expect(sessions.size).toBe(1);
     expect((await answer).verdict).toBe('accept');
     expect(policy.asked).toBe(1);
+  });
+});
+
+describe('a change that another node has announced', () => {
+  it('is waited for, also by a client that the cache knows, who then meets it', async () => {
+    const cache = newCache();
+    policy.answer = (request) => ({
+      ...sound(request),
+      resolved: { policyId: 'p', tags: ['credential:c'] },
+    });
+    await connect('c', cache);
+    announced = 5;
+    policy.answer = () => ({ ok: false, revision: 5, reason: 'disabled' });
+    const answer = connect('c', cache);
+    expect(answer).toBeInstanceOf(Promise);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect([policy.asked, sessions.size]).toEqual([1, 1]);
+    cache.invalidate(4, []);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(policy.asked).toBe(1);
+    cache.invalidate(5, ['credential:c']);
+    expect(await answer).toEqual({ verdict: 'not_authorized' });
+    expect([policy.asked, sessions.size]).toEqual([2, 1]);
+  });
+
+  it('is waited for a bounded time: then what is known here decides', async () => {
+    const cache = newCache();
+    await connect('c', cache);
+    announced = 5;
+    const started = performance.now();
+    expect((await connect('c', cache)).verdict).toBe('accept');
+    const waited = performance.now() - started;
+    expect(waited).toBeGreaterThanOrEqual(ANNOUNCED_WAIT_MS - 5);
+    expect([policy.asked, sessions.size]).toEqual([1, 2]);
+  });
+
+  it('makes nobody wait when this node has heard of it too', async () => {
+    const cache = newCache();
+    await connect('c', cache);
+    announced = 5;
+    cache.invalidate(5, []);
+    expect(connect('c', cache)).toMatchObject({ verdict: 'accept' });
   });
 });
 

@@ -1,5 +1,5 @@
 import { errorFacts, OperationalError } from '@sallyport/errors';
-import { NAME_BYTES_MAX } from '@sallyport/domain';
+import { NAME_BYTES_MAX, type Revision } from '@sallyport/domain';
 import type { ConnectRefusal } from '@sallyport/mqtt-session';
 import type {
   Admission,
@@ -18,6 +18,12 @@ import { type ClientCertificate, identityOf } from '../listeners/client-certific
 
 /** Longest password of a CONNECT, in bytes. */
 export const PASSWORD_BYTES_MAX = 4096;
+
+/**
+ * Longest wait for a change that another node has announced before a CONNECT is decided by what this one has heard of.
+ * @source compat C7
+ */
+export const ANNOUNCED_WAIT_MS = 500;
 
 /** Most answers of the cache that are stale before the connection is even admitted. */
 const ADMISSION_ATTEMPTS_MAX = 5;
@@ -52,6 +58,8 @@ export interface AuthenticateContext {
   readonly uses: Pick<SecretUses, 'note'>;
   /** Why nobody may be let in now. */
   readonly staleness: () => string | undefined;
+  /** The newest revision that any node has announced. */
+  readonly announced: () => Revision;
   readonly logger: LogThrottle;
 }
 
@@ -114,6 +122,11 @@ function decide(
   const objection = context.door.objection(request);
   if (objection !== undefined) return refused(objection.verdict, objection.reason);
   const proof = { facts: factsOf(request), password: request.password };
+  if (context.announced() > context.cache.revision) {
+    return caughtUp(context).then(() => {
+      return decideLater(context, request, proof, context.cache.cached(proof), close);
+    });
+  }
   const known = context.cache.cached(proof);
   // A pinned session must not miss what was not heard of yet, either.
   if (known === undefined || known.policy.applyMode === 'pinned') {
@@ -121,6 +134,15 @@ function decide(
   }
   count('sallyport.policy.cache', { result: 'hit' });
   return enter(context, request, known, 'cache', close);
+}
+
+/** Who was told that a change is made, by any node, is not judged by what was before it on this one. */
+export async function caughtUp({
+  announced,
+  cache,
+}: Pick<AuthenticateContext, 'announced' | 'cache'>): Promise<void> {
+  const newest = announced();
+  if (newest > cache.revision) await cache.reached(newest, ANNOUNCED_WAIT_MS);
 }
 
 async function decideLater(

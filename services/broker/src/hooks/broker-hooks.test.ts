@@ -45,6 +45,7 @@ async function mayPublishStored(bans: readonly BanRule[]): Promise<[boolean, num
     uses: { note: () => undefined },
     door: openDoor({ clock, bans: banListOf(bans, clock) }),
     staleness: () => undefined,
+    announced: () => 0,
     logger,
     deniedPublish: () => undefined,
     publishRates: { of: () => undefined },

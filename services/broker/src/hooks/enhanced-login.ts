@@ -16,7 +16,14 @@ import { count } from '@sallyport/telemetry';
 import type { Objection } from '../access/doorkeeper.ts';
 import type { LiveSession } from '../access/live-sessions.ts';
 import type { ClientCertificate } from '../listeners/client-certificate.ts';
-import { type AuthenticateContext, enter, factsOf, isGuess, refusalOf } from './authenticate.ts';
+import {
+  type AuthenticateContext,
+  caughtUp,
+  enter,
+  factsOf,
+  isGuess,
+  refusalOf,
+} from './authenticate.ts';
 
 const CHANGED_MEANWHILE = 'the policy has changed meanwhile';
 
@@ -62,6 +69,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
     if (staleness !== undefined) return this.#refused('server_unavailable', staleness);
     const objection = this.#objection();
     if (objection !== undefined) return this.#refused(objection.verdict, objection.reason);
+    await caughtUp(context);
     try {
       const step = await this.#exchange.step(data);
       if (step.outcome === 'continue') return step;

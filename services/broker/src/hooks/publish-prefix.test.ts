@@ -150,6 +150,7 @@ describe('the will of somebody who is not connected', () => {
       door: openDoor(),
       uses: { note: () => undefined },
       staleness: () => undefined,
+      announced: () => 0,
       logger: createLogThrottle({ logger: silentLogger() }),
       deniedPublish: () => undefined,
       publishRates: { of: () => undefined },
