@@ -5,9 +5,18 @@ import { check } from './check.ts';
 import { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.ts';
 import { checkSubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
 import { explain } from './explain.ts';
-import type { Action, AuthoritySpec, Facts, Matcher, PolicySpec, RuleSpec } from './policy-spec.ts';
+import type {
+  Action,
+  AuthoritySpec,
+  Facts,
+  Matcher,
+  PolicySpec,
+  RuleSpec,
+  Terms,
+} from './policy-spec.ts';
 
 const facts: Facts = { clientId: 'c', listener: 'tcp:default' };
+const PART: Terms = { qos: 0, retain: false, inPart: true };
 const ALL: readonly Action[] = ['publish', 'subscribe', 'receive'];
 
 const rule = (
@@ -120,6 +129,42 @@ describe('authorities together', () => {
     expect(verdicts('publish', 'b')).toEqual(['deny default', 'abstain default', 'allow default']);
     expect(verdicts('subscribe', 'a/+')).toEqual(['allow r0', 'partial r0', 'allow default']);
     expect(verdicts('publish', '$SYS/a')).toEqual([]);
+  });
+});
+
+describe('a filter that is wider than the rules (C5)', () => {
+  const policy = compilePolicy(
+    policyOf(
+      authority(
+        'deny',
+        rule('deny', 'a/secret/#'),
+        rule('allow', 'a/+'),
+        rule('allow', 'b/c'),
+        rule('allow', { kind: 'pattern', pattern: 'p/.' }),
+      ),
+    ),
+  );
+  const inPart = (filter: string) =>
+    checkSubscribe(policy, facts, filter as TopicFilter, 0, false, true); // Literals of this file, all valid.
+
+  test.each(['a/#', 'b/#', 'b/+', '+/c', '#'])('%s is refused, or granted in part', (filter) => {
+    expect(subscribe(policy, filter).allowed).toBe(false);
+    expect(inPart(filter)).toMatchObject({ allowed: true, checkDeliveries: true });
+    const told = explain(policy, facts, 'subscribe', filter, PART);
+    expect(told).toMatchObject({ allowed: true, checkDeliveries: true });
+  });
+
+  test.each(['c', 'c/#', 'a/secret/#', 'a/secret/x', 'b/c/d', '$SYS/#', 'p/x/#'])(
+    'of %s nothing is allowed that the rules tell of a filter: it is refused in both cases',
+    (filter) => {
+      expect(inPart(filter)).toEqual(subscribe(policy, filter));
+      expect(inPart(filter).allowed).toBe(false);
+    },
+  );
+
+  test.each(['a/x', 'a/+', 'b/c', 'p/+'])('%s is granted as it is in any case', (filter) => {
+    expect(inPart(filter)).toEqual(subscribe(policy, filter));
+    expect(inPart(filter).allowed).toBe(true);
   });
 });
 

@@ -34,7 +34,7 @@ const LIMIT: Decision = Object.freeze({ allowed: false, ruleId: 'coverage_limit'
  * the allow rules together is refused, and so is one whose question would cost more than `COVERAGE_STEPS_MAX`.
  * Patterns and literals judge the text of the filter, as their language does; then the deliveries are checked. A rule with a
  * condition counts when `qos`, the one asked for, `shared`, whether it came behind `$share/<group>/`, and the filter meet it; nothing is
- * granted at a lower QoS instead.
+ * granted at a lower QoS instead. With `inPartToo` it is enough that one topic is allowed, and the deliveries are checked.
  */
 export function checkSubscribe(
   policy: CompiledPolicy,
@@ -42,6 +42,7 @@ export function checkSubscribe(
   filter: TopicFilter,
   qos: Qos = 0,
   shared = false,
+  inPartToo = false,
 ): SubscribeDecision {
   const immediate = immediateDecision(policy, 'subscribe', isReserved(filter));
   if (immediate !== undefined) return { ...immediate, checkDeliveries: false };
@@ -54,8 +55,21 @@ export function checkSubscribe(
     const checkDeliveries = needsCheck(policy, tables, facts, filter);
     return { allowed: true, ruleId, checkDeliveries };
   }
-  if (tables.grants === tables.subscribe && !policy.subscribeByText) return refused(whole.denied);
-  return inPart(policy, tables, facts, filter, whole);
+  const decision =
+    tables.grants === tables.subscribe && !policy.subscribeByText
+      ? refused(whole.denied)
+      : inPart(policy, tables, facts, filter, whole);
+  return decision.allowed || !inPartToo ? decision : anyPart(question, decision);
+}
+
+/** Granted for the topics that are allowed, if there is one: the others are kept back at delivery. What patterns say, they say of the text. */
+function anyPart(
+  question: CoverageQuestion & { readonly policy: CompiledPolicy },
+  otherwise: SubscribeDecision,
+): SubscribeDecision {
+  const { allowed } = cover(question, 'allowed');
+  if (allowed === undefined) return otherwise;
+  return { allowed: true, ruleId: allowed.ruleId, checkDeliveries: true };
 }
 
 /** The rules that hold for a filter that is subscribed to, or not any more. */

@@ -56,12 +56,12 @@ function explainSubscribe(
   policy: CompiledPolicy,
   facts: Facts,
   text: string,
-  { qos, shared = false }: Terms,
+  { qos, shared = false, inPart = false }: Terms,
 ): Explanation {
   const filter = parseTopicFilter(text);
   if (!filter.ok)
     return { allowed: false, ruleId: 'default', checkDeliveries: false, opinions: [] };
-  const decision = checkSubscribe(policy, facts, filter.value, qos, shared);
+  const decision = checkSubscribe(policy, facts, filter.value, qos, shared, inPart);
   if (immediateDecision(policy, 'subscribe', isReserved(filter.value)) !== undefined) {
     return { ...decision, opinions: [] };
   }

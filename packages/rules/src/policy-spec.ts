@@ -47,6 +47,8 @@ export interface Terms {
   readonly retain: boolean;
   /** Of a filter: whether it came behind `$share/<group>/`. */
   readonly shared?: boolean;
+  /** Of a filter: whether it is granted when only a part of its topics is allowed. */
+  readonly inPart?: boolean;
 }
 
 export const PROOF_METHODS = ['password', 'certificate', 'scram'] as const;

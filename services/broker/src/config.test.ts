@@ -5,6 +5,7 @@ import {
   brokerConfigSchema,
   checkBrokerConfig,
   deniedPublishOf,
+  partialSubscribeOf,
   limitsOf,
   type MqttConfig,
   storesOf,
@@ -240,6 +241,21 @@ describe('what a denied publish does', () => {
     );
     expect(of('ws:default')).toBe('disconnect');
     expect(deniedPublishOf(load({}).mqtt, 'tcp:default')).toBe('policy');
+  });
+});
+
+describe('what becomes of a filter that is wider than the rules', () => {
+  it('is refused, unless the general setting or that of its listener says otherwise', () => {
+    const of = (config: MqttConfig) =>
+      ['tcp:default', 'ws:default', 'other'].map((one) => partialSubscribeOf(config, one));
+    expect(of(load({}).mqtt)).toEqual(['refuse', 'refuse', 'refuse']);
+    const { mqtt: here } = load(mqtt({ WS__PARTIAL_SUBSCRIBE: 'filter' }));
+    expect(of(here)).toEqual(['refuse', 'filter', 'refuse']);
+    const { mqtt: general } = load(
+      mqtt({ PARTIAL_SUBSCRIBE: 'filter', TCP__PARTIAL_SUBSCRIBE: 'refuse' }),
+    );
+    expect(of(general)).toEqual(['refuse', 'filter', 'filter']);
+    expect(() => load(mqtt({ PARTIAL_SUBSCRIBE: 'grant' }))).toThrow();
   });
 });
 

@@ -26,6 +26,13 @@ const deniedPublish = (description: string) =>
 const deniedPublishHere = (transport: string) =>
   Type.Optional(deniedPublish(`mqtt.deniedPublish for clients over ${transport} only.`));
 
+const partialSubscribeHere = (transport: string) =>
+  Type.Optional(
+    Type.Union([Type.Literal('refuse'), Type.Literal('filter')], {
+      description: `mqtt.partialSubscribe for clients over ${transport} only.`,
+    }),
+  );
+
 const acceptsPerSecondHere = (transport: string) =>
   Type.Integer({
     description: `Connections that the ${transport} listener takes up in a second, and at once; 0 is no limit but acceptsPerSecond.`,
@@ -111,6 +118,7 @@ const tlsSection = Type.Object({
     maximum: 3600,
   }),
   deniedPublish: deniedPublishHere('TLS'),
+  partialSubscribe: partialSubscribeHere('TLS'),
   acceptsPerSecond: acceptsPerSecondHere('TLS'),
   publishRate: publishRateHere('TLS'),
   stores: storesHere('TLS'),
@@ -308,6 +316,7 @@ export const mqttSection = Type.Object({
   tcp: Type.Object({
     listen: ListenAddress({ description: 'MQTT over TCP.', default: '127.0.0.1:1883' }),
     deniedPublish: deniedPublishHere('TCP'),
+    partialSubscribe: partialSubscribeHere('TCP'),
     acceptsPerSecond: acceptsPerSecondHere('TCP'),
     publishRate: publishRateHere('TCP'),
     stores: storesHere('TCP'),
@@ -326,6 +335,7 @@ export const mqttSection = Type.Object({
       }),
     ),
     deniedPublish: deniedPublishHere('WebSocket'),
+    partialSubscribe: partialSubscribeHere('WebSocket'),
     acceptsPerSecond: acceptsPerSecondHere('WebSocket'),
     publishRate: publishRateHere('WebSocket'),
     stores: storesHere('WebSocket'),
@@ -337,6 +347,7 @@ export const mqttSection = Type.Object({
       default: 'off',
     }),
     deniedPublish: deniedPublishHere('secure WebSocket'),
+    partialSubscribe: partialSubscribeHere('secure WebSocket'),
     acceptsPerSecond: acceptsPerSecondHere('secure WebSocket'),
     publishRate: publishRateHere('secure WebSocket'),
     stores: storesHere('secure WebSocket'),
@@ -422,6 +433,12 @@ export const mqttSection = Type.Object({
       default: 'policy',
     },
   ),
+  partialSubscribe: Type.Union([Type.Literal('refuse'), Type.Literal('filter')], {
+    description:
+      'What becomes of a subscription to a filter that is wider than the rules allow: it is refused, or granted with nothing delivered ' +
+      'that the rules do not allow. A filter of which nothing is allowed is refused in both cases; regular expressions judge its text.',
+    default: 'refuse',
+  }),
   limits: Type.Object(limits),
 });
 
@@ -481,6 +498,16 @@ export function deniedPublishOf(config: MqttConfig, listener: string): DeniedPub
   const transport = transports.find((one) => listenerNames[one] === listener);
   const own = transport === undefined ? undefined : config[transport].deniedPublish;
   return own ?? config.deniedPublish;
+}
+
+/** As `deniedPublishOf`. */
+export function partialSubscribeOf(
+  config: MqttConfig,
+  listener: string,
+): MqttConfig['partialSubscribe'] {
+  const transport = transports.find((one) => listenerNames[one] === listener);
+  const own = transport === undefined ? undefined : config[transport].partialSubscribe;
+  return own ?? config.partialSubscribe;
 }
 
 /** The stores of a listener, by its name; undefined: all, in the usual order. */

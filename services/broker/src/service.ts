@@ -27,6 +27,7 @@ import {
   type EnforcementConfig,
   limitsOf,
   listenerPublishRateOf,
+  partialSubscribeOf,
   type MqttConfig,
   storesOf,
 } from './config.ts';
@@ -175,6 +176,7 @@ export class BrokerNode {
       sessions: this.#sessions,
       door,
       uses,
+      partialSubscribe: (listener) => partialSubscribeOf(mqtt, listener),
       announced: () => this.#ports.registry.newestRevision,
       staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),
       logger: this.#throttle,

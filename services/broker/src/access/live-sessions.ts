@@ -50,7 +50,11 @@ export class LiveSession {
   /** Of policies with a prefix only. */
   #publishedTopics: Map<string, string> | undefined;
 
-  constructor(admitted: Admitted, close: (reason: string) => void) {
+  /** Of the listener: a filter of which only a part is allowed is granted, and the rest is kept back. */
+  readonly #inPart: boolean;
+
+  constructor(admitted: Admitted, close: (reason: string) => void, inPart = false) {
+    this.#inPart = inPart;
     this.principal = admitted.principal;
     this.#resolved = admitted.resolved;
     this.#policy = admitted.policy;
@@ -181,7 +185,7 @@ export class LiveSession {
 
   maySubscribe(filter: TopicFilter, qos: Qos, shared = false): SubscribeDecision {
     if (this.#revoked) return { ...REVOKED, checkDeliveries: true };
-    return checkSubscribe(this.#policy, this.#facts, filter, qos, shared);
+    return checkSubscribe(this.#policy, this.#facts, filter, qos, shared, this.#inPart);
   }
 
   mayUnsubscribe(filter: TopicFilter, shared: boolean): Decision {
@@ -192,7 +196,8 @@ export class LiveSession {
   /** What the verdicts above are, and why. `topic` as of `explain` of the rules; what the client names, for a publish. */
   explain(action: Action, topic: string, terms: Terms): Explanation {
     if (this.#revoked) return { ...REVOKED, opinions: [] };
-    return explain(this.#policy, this.#facts, action, topic, terms);
+    const asked = this.#inPart ? { ...terms, inPart: true } : terms;
+    return explain(this.#policy, this.#facts, action, topic, asked);
   }
 }
 

@@ -58,6 +58,8 @@ export interface AuthenticateContext {
   readonly uses: Pick<SecretUses, 'note'>;
   /** Why nobody may be let in now. */
   readonly staleness: () => string | undefined;
+  /** What becomes of a filter of which only a part is allowed, on this listener; refused when absent. */
+  readonly partialSubscribe?: (listener: string) => 'refuse' | 'filter';
   /** The newest revision that any node has announced. */
   readonly announced: () => Revision;
   readonly logger: LogThrottle;
@@ -223,7 +225,7 @@ async function admit(
 
 /** Synchronous, so that no change can come between the check of the answer and the session's place in the index. */
 export function enter(
-  context: Pick<AuthenticateContext, 'sessions' | 'door' | 'uses'>,
+  context: Pick<AuthenticateContext, 'sessions' | 'door' | 'uses' | 'partialSubscribe'>,
   request: Pick<ConnectRequest, 'willTopic' | 'willTerms'>,
   admitted: Admitted,
   source: Outcome['source'],
@@ -231,7 +233,8 @@ export function enter(
 ): Outcome {
   const objection = context.door.lastObjection(admitted.principal);
   if (objection !== undefined) return refused(objection.verdict, objection.reason, source);
-  const session = new LiveSession(admitted, close);
+  const inPart = context.partialSubscribe?.(facts.listener) === 'filter';
+  const session = new LiveSession(admitted, close, inPart);
   if (request.willTopic !== undefined) {
     const parsed = parseTopicName(request.willTopic);
     if (!parsed.ok) return refused('not_authorized', `will topic: ${parsed.problem}`, source);
