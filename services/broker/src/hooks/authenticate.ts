@@ -233,7 +233,7 @@ export function enter(
 ): Outcome {
   const objection = context.door.lastObjection(admitted.principal);
   if (objection !== undefined) return refused(objection.verdict, objection.reason, source);
-  const inPart = context.partialSubscribe?.(facts.listener) === 'filter';
+  const inPart = context.partialSubscribe?.(admitted.principal.facts.listener) === 'filter';
   const session = new LiveSession(admitted, close, inPart);
   if (request.willTopic !== undefined) {
     const parsed = parseTopicName(request.willTopic);

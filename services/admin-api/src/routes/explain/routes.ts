@@ -75,7 +75,7 @@ export const explainRoutes: Routes = (app, { ports }) => {
           : await explainLive(ports, past, connection, asked);
       const { answer, credential, origin, facts } = found;
       const taken = await takenOf(ports, past, found, asked);
-      const admittedBy = 'admittedBy' in found && (await admissionView(ports, found.admittedBy));
+      const admittedBy = await admissionView(ports, found.admittedBy);
       return {
         ...answer,
         opinions: [...answer.opinions],
@@ -159,6 +159,7 @@ interface Explained {
   readonly origin: Origin | undefined;
   readonly facts: Facts;
   readonly credentialId: string;
+  readonly admittedBy?: undefined;
 }
 
 /** The answer, and the objects that it was made from: both of one revision. @throws OperationalError `policy_not_ready` */
