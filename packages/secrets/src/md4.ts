@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 
 /** Iterations between two looks at what else there is to do: a few milliseconds. */
-const SLICE_ITERATIONS = 2000;
+const SLICE_ITERATIONS = 500;
 
 const BLOCK_BYTES = 64;
 const DIGEST_BYTES = 16;
@@ -34,18 +34,20 @@ const ROUNDS = [
 ] as const;
 
 function compress(state: State, words: Int32Array): void {
+  const mixed = state.slice();
+  for (const round of ROUNDS) mixRound(mixed, words, round);
+  for (const [index, word] of mixed.entries()) state[index] = (state[index] ?? 0) + word;
+}
+
+function mixRound(state: State, words: Int32Array, round: (typeof ROUNDS)[number]): void {
+  const { add, order, turns, mix } = round;
   let [a = 0, b = 0, c = 0, d = 0] = state;
-  for (const { add, order, turns, mix } of ROUNDS) {
-    for (let step = 0; step < order.length; step++) {
-      const sum = (a + mix(b, c, d) + (words[order[step] ?? 0] ?? 0) + add) | 0;
-      const turn = turns[step & 3] ?? 0;
-      [a, d, c, b] = [d, c, b, (sum << turn) | (sum >>> (32 - turn))];
-    }
+  for (const [step, word] of order.entries()) {
+    const sum = (a + mix(b, c, d) + (words[word] ?? 0) + add) | 0;
+    const turn = turns[step & 3] ?? 0;
+    [a, d, c, b] = [d, c, b, (sum << turn) | (sum >>> (32 - turn))];
   }
-  state[0] = (state[0] ?? 0) + a;
-  state[1] = (state[1] ?? 0) + b;
-  state[2] = (state[2] ?? 0) + c;
-  state[3] = (state[3] ?? 0) + d;
+  state.set([a, b, c, d]);
 }
 
 /** Goes on from a state that has seen `before` bytes, whole blocks. */
