@@ -117,7 +117,7 @@ describe('a rule that is taken away with wait=enforced', () => {
         protocolVersion: 4,
         reconnectPeriod: 0,
       });
-      await expect(attempt).rejects.toMatchObject({ code: 5 });
+      await expect(attempt).rejects.toMatchObject({ code: 4 });
     }
   });
 

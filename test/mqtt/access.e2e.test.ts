@@ -7,6 +7,7 @@ interface Device {
   readonly password: string;
 }
 
+const BAD_CREDENTIALS = 4;
 const NOT_AUTHORIZED = 5;
 const FAILURE = 0x80;
 
@@ -54,13 +55,13 @@ describe.each(PROFILES)('access on the %s profile', (profile) => {
   };
 
   it('MQTT-3.1.1 §3.2.2.3 refuses with one code whatever is wrong with name or password', async () => {
-    expect(await refusedWith({ password: 'wrong' })).toBe(NOT_AUTHORIZED);
-    expect(await refusedWith({ username: 'nobody' })).toBe(NOT_AUTHORIZED);
+    expect(await refusedWith({ password: 'wrong' })).toBe(BAD_CREDENTIALS);
+    expect(await refusedWith({ username: 'nobody' })).toBe(BAD_CREDENTIALS);
     expect(await refusedWith({ username: '__proto__', clientId: 'constructor' })).toBe(
-      NOT_AUTHORIZED,
+      BAD_CREDENTIALS,
     );
-    expect(await refusedWith({ username: 'u'.repeat(257) })).toBe(NOT_AUTHORIZED);
-    expect(await refusedWith({ username: undefined, password: undefined })).toBe(NOT_AUTHORIZED);
+    expect(await refusedWith({ username: 'u'.repeat(257) })).toBe(BAD_CREDENTIALS);
+    expect(await refusedWith({ username: undefined, password: undefined })).toBe(BAD_CREDENTIALS);
   });
 
   it('never stores a denied filter of a mixed SUBSCRIBE, in either order (A1)', async () => {

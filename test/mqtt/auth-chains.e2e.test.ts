@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { PROFILES, type Running, startProfile } from '../harness/profiles.ts';
 
 const CONTINUE = 0x18;
+const BAD_CREDENTIALS = 0x86;
 const NOT_AUTHORIZED = 0x87;
 const BANNED = 0x8a;
 
@@ -114,7 +115,7 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
     await running.api.expect(201, 'POST', '/api/v1/credentials?wait=enforced', {
       ...{ store: 'emqx', name, match: { username: name }, password: 'as always' },
     });
-    expect(await codeOf('wrong')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('wrong')).toBe(BAD_CREDENTIALS);
     expect(await codeOf('as always')).toBe(0);
   });
 
@@ -124,23 +125,23 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
     await add('global', 'global');
     await add(OTHER_LISTENER, 'of the listener');
     expect(await codeOf('global')).toBe(0);
-    expect(await codeOf('of the listener')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('of the listener')).toBe(BAD_CREDENTIALS);
     await put(LISTENER, [passwords()]);
-    expect(await codeOf('global')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('global')).toBe(BAD_CREDENTIALS);
     await add(LISTENER, 'of this listener');
     expect(await codeOf('of this listener')).toBe(0);
-    expect(await codeOf('of the listener')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('of the listener')).toBe(BAD_CREDENTIALS);
     // Disabled it still stands there, and lets nobody in, also nobody without a name.
     await put(LISTENER, [passwords({ enabled: false })]);
     for (const password of ['global', 'of this listener', undefined]) {
-      expect(await codeOf(password)).toBe(NOT_AUTHORIZED);
+      expect(await codeOf(password)).toBe(BAD_CREDENTIALS);
     }
-    expect(await codeOf(undefined, '')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf(undefined, '')).toBe(BAD_CREDENTIALS);
     // With the last authenticator it goes, and its users with it.
     await put(LISTENER, []);
     expect(await codeOf('global')).toBe(0);
     await put(LISTENER, [passwords()]);
-    expect(await codeOf('of this listener')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('of this listener')).toBe(BAD_CREDENTIALS);
     await put(LISTENER, []);
   });
 
@@ -150,7 +151,7 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
     await add('global', 'by proof', { authenticator: SCRAM });
     await add('', 'of cybus', { store: 'cybus' });
     expect(await codeOf('by password')).toBe(0);
-    expect(await codeOf('by proof')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('by proof')).toBe(BAD_CREDENTIALS);
     expect(await codeOf('of cybus')).toBe(0);
     expect((await openByScram('by proof')).code).toBe(0);
     expect((await openByScram('by password')).code).toBe(NOT_AUTHORIZED);
@@ -177,7 +178,7 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
       ]);
     }
     await Promise.all([byProof, other].map((client) => client.ping()));
-    expect(await codeOf('by password')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('by password')).toBe(BAD_CREDENTIALS);
     await put('global', [proofs(), passwords({ hash })]);
     const again = await open('by password');
     // Another chain in its place: who came by the global one has no business here any more.
@@ -198,7 +199,7 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
     expect(await client.ending()).toMatchObject([{ reasonCode: NOT_AUTHORIZED }]);
     await running.api.expect(404, 'GET', `/api/v1/credentials/${id}`);
     await put('global', [passwords()]);
-    expect(await codeOf('password')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf('password')).toBe(BAD_CREDENTIALS);
   });
 
   it('passwords are hashed as the chain says from then on, and older ones go on opening', async () => {
@@ -216,7 +217,7 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
       await running.api.expect(201, 'POST', `/api/v1/credentials/${id}/secrets?wait=enforced`, {
         password,
       });
-      expect(await codeOf('wrong')).toBe(NOT_AUTHORIZED);
+      expect(await codeOf('wrong')).toBe(BAD_CREDENTIALS);
       expect(await codeOf(password)).toBe(0);
       await running.api.expect(201, 'POST', `/api/v1/credentials/${id}/secrets?wait=enforced`, {
         password: 'first',
@@ -231,7 +232,7 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
     const path = `/api/v1/acl/usernames/${name}?wait=enforced`;
     await running.api.expect(200, 'PUT', path, { rules });
     await put(LISTENER, [passwords()], true);
-    expect(await codeOf(undefined, '')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf(undefined, '')).toBe(BAD_CREDENTIALS);
     const letIn = await put(LISTENER, [passwords({ enabled: false })], true);
     const nobody = await open('password');
     expect(await explained(`${name}-${turn - 1}`)).toMatchObject({
@@ -266,6 +267,6 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
     expect(await nobody.ending()).toMatchObject([{ reasonCode: NOT_AUTHORIZED }]);
     await client.ping();
     expect(await may(await open('password'), 'theirs')).toBe(true);
-    expect(await codeOf(undefined, '')).toBe(NOT_AUTHORIZED);
+    expect(await codeOf(undefined, '')).toBe(BAD_CREDENTIALS);
   });
 });

@@ -158,7 +158,7 @@ describe.each(PROFILES)('certificates on the %s profile', (profile) => {
     async (transport) => {
       const { id } = await addBound('matrix', { commonName: NAME });
       try {
-        expect(await outcome(transport, undefined)).toBe('0x87');
+        expect(await outcome(transport, undefined)).toBe('0x86');
         for (const [name, issued] of shown) {
           const expected = name === 'right' || name === 'another of the same name' ? 'in' : 'cut';
           expect(await outcome(transport, issued), name).toBe(expected);
@@ -186,7 +186,7 @@ describe.each(PROFILES)('certificates on the %s profile', (profile) => {
     await first.endAsync();
     // By no other way: a name that it says besides would have to be proven.
     const pretender = { ...login, username: 'somebody', password: 'x' };
-    expect(await outcome('wss', right, pretender)).toBe('0x87');
+    expect(await outcome('wss', right, pretender)).toBe('0x86');
     const permissions = [{ permission: 'allow', action: 'publish', topic: 'plant/#' }];
     const group = { name: 'of certificates', description: '', permissions };
     const { id } = await api.expect<{ id: string }>(201, 'POST', '/api/v1/groups', group);
@@ -280,16 +280,16 @@ describe.each(PROFILES)('certificates on the %s profile', (profile) => {
     const right = shown.get('right');
     const password = 'both-of-them';
     try {
-      expect(await outcome('mqtts', right, { username: NAME, password: 'wrong' })).toBe('0x87');
-      expect(await outcome('mqtts', undefined, { username: NAME, password })).toBe('0x87');
+      expect(await outcome('mqtts', right, { username: NAME, password: 'wrong' })).toBe('0x86');
+      expect(await outcome('mqtts', undefined, { username: NAME, password })).toBe('0x86');
       expect(await outcome('mqtts', right)).toBe('0x87');
       const other = await clients.issue({ subject: '/CN=dev-pump-8' });
-      expect(await outcome('mqtts', other, { username: NAME, password })).toBe('0x87');
+      expect(await outcome('mqtts', other, { username: NAME, password })).toBe('0x86');
       for (const transport of TRANSPORTS) {
         expect(await outcome(transport, right, { username: NAME, password })).toBe('in');
       }
       // A second time, now that the node has remembered the first.
-      expect(await outcome('mqtts', other, { username: NAME, password })).toBe('0x87');
+      expect(await outcome('mqtts', other, { username: NAME, password })).toBe('0x86');
       expect(await outcome('mqtts', right, { username: NAME, password })).toBe('in');
     } finally {
       await remove(id);
@@ -303,12 +303,12 @@ describe.each(PROFILES)('certificates on the %s profile', (profile) => {
     await add('cybus', 'of-cybus');
     await add('clients', 'of-clients');
     const login = (password: string) => ({ username: 'worker', password });
-    expect(await outcome('wss', undefined, login('of-cybus'))).toBe('0x87');
+    expect(await outcome('wss', undefined, login('of-cybus'))).toBe('0x86');
     expect(await outcome('wss', undefined, login('of-clients'))).toBe('in');
     expect(await outcome('mqtts', undefined, login('of-cybus'))).toBe('in');
     expect(await outcome('mqtts', undefined, login('of-clients'))).toBe('in');
     // What one listener has verified is not verified for the other.
-    expect(await outcome('wss', undefined, login('of-cybus'))).toBe('0x87');
+    expect(await outcome('wss', undefined, login('of-cybus'))).toBe('0x86');
   });
 
   it('a session ends when its credential is valid no more', async () => {
@@ -339,7 +339,7 @@ describe.each(PROFILES)('certificates on the %s profile', (profile) => {
     };
     expect(await imported()).toEqual({ sha256: 1 });
     expect(await outcome('mqtts', undefined, { username: 'moved', password: 'wrong' })).toBe(
-      '0x87',
+      '0x86',
     );
     expect(await imported()).toEqual({ sha256: 1 });
     expect(await outcome('mqtts', undefined, { username: 'moved', password })).toBe('in');
@@ -349,6 +349,6 @@ describe.each(PROFILES)('certificates on the %s profile', (profile) => {
     expect(stored.secrets[0]).not.toHaveProperty('imported');
     // Another listener has not verified it before, so this one is checked against what is stored now.
     expect(await outcome('wss', undefined, { username: 'moved', password })).toBe('in');
-    expect(await outcome('wss', undefined, { username: 'moved', password: 'wrong' })).toBe('0x87');
+    expect(await outcome('wss', undefined, { username: 'moved', password: 'wrong' })).toBe('0x86');
   });
 });

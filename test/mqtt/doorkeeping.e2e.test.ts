@@ -10,6 +10,7 @@ const CREDENTIAL_BURST = 60;
 const PUBLISHES_PER_SECOND = 20;
 const PUBLISHES_BURST = 10;
 
+const BAD_CREDENTIALS = 4;
 const NOT_AUTHORIZED = 5;
 const SERVER_UNAVAILABLE = 3;
 const BANNED = 0x8a;
@@ -107,7 +108,7 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
     const told = () => running.api.expect<Used>(200, 'GET', path);
     const times = async () => (await told()).secrets.map((one) => Date.parse(one.lastUsedAt ?? ''));
     expect((await told()).lastUsedAt).toBeUndefined();
-    expect(await connect3(0, 'rotated', { ...rotated, password: 'wrong' })).toBe(NOT_AUTHORIZED);
+    expect(await connect3(0, 'rotated', { ...rotated, password: 'wrong' })).toBe(BAD_CREDENTIALS);
     expect(await times()).toEqual([NaN]);
     const started = Date.now();
     expect(await connect3(0, 'rotated', rotated)).toBe(0);

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type GroupClient, type GroupRow, Groups } from '../harness/groups.ts';
 import { PROFILES, type Running, startProfile } from '../harness/profiles.ts';
 
+const BAD_CREDENTIALS = 0x86;
 const NOT_AUTHORIZED = 0x87;
 const ADMINISTRATIVE_ACTION = 0x98;
 
@@ -220,7 +221,7 @@ describe.each(PROFILES)('clients and groups on the %s profile', (profile) => {
         connection.destroy();
         expect((await mourner.take()).topicName).toBe(`w/${name}/will`);
         const { connack } = await attempt(client, name);
-        expect(connack.reasonCode).toBe(NOT_AUTHORIZED);
+        expect(connack.reasonCode).toBe(BAD_CREDENTIALS);
       }
     });
 
@@ -338,7 +339,7 @@ describe.each(PROFILES)('clients and groups on the %s profile', (profile) => {
       await groups.removeClient(client, '?apply=kick&wait=enforced');
       await old.closed;
       await expect(old.receive(100)).rejects.toThrow();
-      expect((await attempt(client, name)).connack.reasonCode).toBe(NOT_AUTHORIZED);
+      expect((await attempt(client, name)).connack.reasonCode).toBe(BAD_CREDENTIALS);
     });
   });
 });

@@ -2,6 +2,7 @@ import { RawMqtt5Client } from '@sallyport/test-kit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { PROFILES, type Running, startProfile } from '../harness/profiles.ts';
 
+const BAD_CREDENTIALS = 0x86;
 const NOT_AUTHORIZED = 0x87;
 const ADMINISTRATIVE_ACTION = 0x98;
 
@@ -126,10 +127,10 @@ describe.each(PROFILES)('credentials with patterns on the %s profile', (profile)
     const credential = await add('tbmq', patternsOf('a'));
     const client = await open(credential.name);
     await patch(credential, { enabled: false });
-    expect((await attempt(credential.name)).reasonCode).toBe(NOT_AUTHORIZED);
+    expect((await attempt(credential.name)).reasonCode).toBe(BAD_CREDENTIALS);
     expect(await mayPublish(client, 'a')).toBe(true);
     await running.api.expect(204, 'DELETE', `${credential.url}?wait=enforced`);
-    expect((await attempt(credential.name)).reasonCode).toBe(NOT_AUTHORIZED);
+    expect((await attempt(credential.name)).reasonCode).toBe(BAD_CREDENTIALS);
     expect(await mayPublish(client, 'a')).toBe(true);
   });
 

@@ -2,6 +2,7 @@ import { RawMqtt5Client, until } from '@sallyport/test-kit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { PROFILES, type Running, startProfile } from '../harness/profiles.ts';
 
+const BAD_CREDENTIALS = 0x86;
 const NOT_AUTHORIZED = 0x87;
 const PATH = '/api/v1/registration';
 /** Longer than it takes to record an attempt, hash and log included. */
@@ -55,7 +56,7 @@ describe.each(PROFILES)('registration on the %s profile', (profile) => {
 
   async function refused(username: string, password: string): Promise<void> {
     const { client, connack } = await connect(username, password);
-    expect(connack).toMatchObject({ reasonCode: NOT_AUTHORIZED, sessionPresent: false });
+    expect(connack).toMatchObject({ reasonCode: BAD_CREDENTIALS, sessionPresent: false });
     await client.closed;
   }
 

@@ -32,7 +32,7 @@ const publish = (
 describe("a device by the two lines of TBMQ's documentation", () => {
   it('is refused before it exists, then publishes and subscribes in its topics and in no others', async () => {
     const before = await publish('test_user', 'test_pass', 'test_basic/1', 'hi', '-q', '1');
-    expect(before).toMatchObject({ code: 5 });
+    expect(before).toMatchObject({ code: 4 });
 
     const login = (await curl(
       ...['--location', '--request', 'POST', `${sallyport.url}/api/auth/login`],
@@ -56,7 +56,7 @@ describe("a device by the two lines of TBMQ's documentation", () => {
 
     await using sub = await MosquittoSub.start(mosquitto('test_user', 'test_pass', 'test_basic/#'));
     const wrong = await publish('test_user', 'wrong', 'test_basic/1', 'no', '-q', '1');
-    expect(wrong).toMatchObject({ code: 5 });
+    expect(wrong).toMatchObject({ code: 4 });
     const other = await publish('test_user', 'test_pass', 'other/1', 'no', '-q', '1');
     expect(other.code).not.toBe(0);
     const denied = await run('mosquitto_sub', [
@@ -83,7 +83,7 @@ describe("a device by the two lines of TBMQ's documentation", () => {
     ]);
     expect(removed.stdout).toBe('200');
     const after = await publish('test_user', 'test_pass', 'test_basic/1', 'hi', '-q', '1');
-    expect(after).toMatchObject({ code: 5 });
+    expect(after).toMatchObject({ code: 4 });
   });
 });
 

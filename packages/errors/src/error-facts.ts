@@ -3,7 +3,12 @@ export interface ErrorFacts {
   readonly http: number;
   readonly grpc: GrpcCode;
   readonly connack:
-    'none' | 'bad_credentials' | 'not_authorized' | 'server_unavailable' | 'identifier_rejected';
+    | 'none'
+    | 'bad_credentials'
+    | 'not_authorized'
+    | 'server_unavailable'
+    | 'server_busy'
+    | 'identifier_rejected';
   /** Whether the same request may succeed later, unchanged. */
   readonly retryable: boolean;
   /** The one sentence that describes the kind of problem; the `title` of an RFC 9457 problem. */
@@ -166,7 +171,7 @@ export const errorFacts = {
     connack: 'not_authorized',
   }),
   hash_pool_full: facts(503, 'RESOURCE_EXHAUSTED', 'Too many secrets are being verified', {
-    connack: 'server_unavailable',
+    connack: 'server_busy',
     retryable: true,
   }),
   policy_not_ready: facts(503, 'UNAVAILABLE', 'The policy is not known at this revision yet', {

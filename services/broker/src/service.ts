@@ -13,7 +13,7 @@ import {
   type LogThrottle,
   setGauge,
 } from '@sallyport/telemetry';
-import { TRUST_TAG } from '@sallyport/domain';
+import { type Store, TRUST_TAG } from '@sallyport/domain';
 import { BanList } from './access/ban-list.ts';
 import type { Doorkeeper } from './access/doorkeeper.ts';
 import { Enforcer } from './access/enforcer.ts';
@@ -38,6 +38,8 @@ import { BrokerHooks } from './hooks/broker-hooks.ts';
 import type { RunningListener } from './listeners/listener.ts';
 import { ListenerTrusts } from './listeners/listener-trust.ts';
 import { openListeners } from './listeners/open-listeners.ts';
+
+const isTbmq = (store: Store): boolean => store === 'tbmq';
 
 /** Pause between two tries to reach the policy service at the start. */
 const START_RETRY_MS = 250;
@@ -185,6 +187,8 @@ export class BrokerNode {
         source: mqtt.sourcePublishRate,
         listener: (name) => listenerPublishRateOf(mqtt, name),
       }),
+      // @source compat tbmq 5: "never 4"
+      hidesBadCredentials: (listener) => storesOf(mqtt, listener)?.every(isTbmq) === true,
       deniedPublish: (listener) => {
         const setting = deniedPublishOf(mqtt, listener);
         return setting === 'policy' ? undefined : setting;

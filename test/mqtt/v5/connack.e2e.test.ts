@@ -123,7 +123,7 @@ it.skipIf(OTHER)(
     for (let count = 0; count < 5; count += 1) {
       const client = await broker.open();
       client.send(encodeConnect5({ clientId: unique('c'), username: 'device', password: 'wrong' }));
-      await expectRefusal(client, 0x87);
+      await expectRefusal(client, 0x86);
     }
   },
 );

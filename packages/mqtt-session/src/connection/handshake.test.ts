@@ -115,7 +115,7 @@ describe('a CONNECT that is accepted', () => {
 describe('a CONNECT that is refused', () => {
   const refusals: [ConnectRefusal, number, number][] = [
     ['not_authorized', 5, 0x87],
-    ['bad_credentials', 5, 0x86],
+    ['bad_credentials', 4, 0x86],
     ['banned', 5, 0x8a],
     ['server_unavailable', 3, 0x88],
     ['server_busy', 3, 0x89],

@@ -38,7 +38,7 @@ const returnCodes = new Map<ReasonCode, number>([
   [reasonCode.clientIdentifierNotValid, connackReturnCode.identifierRejected],
   [reasonCode.serverUnavailable, connackReturnCode.serverUnavailable],
   [reasonCode.serverBusy, connackReturnCode.serverUnavailable],
-  [reasonCode.badUserNameOrPassword, connackReturnCode.notAuthorized],
+  [reasonCode.badUserNameOrPassword, connackReturnCode.badUserNameOrPassword],
   [reasonCode.notAuthorized, connackReturnCode.notAuthorized],
   [reasonCode.banned, connackReturnCode.notAuthorized],
   // It may come back; what was wrong was its haste.

@@ -11,7 +11,12 @@ import { startTelemetry, type Telemetry } from '@sallyport/telemetry';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LiveSessions } from '../access/live-sessions.ts';
 import { openDoor } from '../../test-support/open-door.ts';
-import { ANNOUNCED_WAIT_MS, authenticate, type ConnectAnswer } from './authenticate.ts';
+import {
+  ANNOUNCED_WAIT_MS,
+  authenticate,
+  type ConnectAnswer,
+  type ConnectRequest,
+} from './authenticate.ts';
 
 const REQUEST = {
   clientId: 'pump',
@@ -87,6 +92,7 @@ const newCache = (): PolicyCache =>
 function connect(
   clientId = REQUEST.clientId,
   cache = newCache(),
+  changes: Partial<ConnectRequest> = {},
 ): ConnectAnswer | Promise<ConnectAnswer> {
   const note = (reason: string, fields: object): void => {
     told.push({ ...fields, reason });
@@ -94,12 +100,13 @@ function connect(
   const logger = { info: note, warn: note, close: () => undefined };
   const uses = { note: () => undefined };
   const door = openDoor();
+  const hidesBadCredentials = (listener: string): boolean => listener === 'tcp:tbmq';
   const context = {
-    ...{ cache, sessions, door, uses, logger },
+    ...{ cache, sessions, door, uses, logger, hidesBadCredentials },
     staleness: () => staleness,
     announced: () => announced,
   };
-  return authenticate(context, { ...REQUEST, clientId }, () => undefined);
+  return authenticate(context, { ...REQUEST, clientId, ...changes }, () => undefined);
 }
 
 const refusals = async (): Promise<number> => {
@@ -112,7 +119,7 @@ const refusals = async (): Promise<number> => {
 async function expectRefused(): Promise<void> {
   const before = await refusals();
   expect(await connect()).toEqual({
-    verdict: expect.stringMatching(/^(server_unavailable|not_authorized)$/) as string,
+    verdict: expect.stringMatching(/^(server_unavailable|server_busy|not_authorized)$/) as string,
   });
   expect(sessions.size).toBe(0);
   expect(told.some((one) => typeof one['reason'] === 'string' && one['reason'] !== '')).toBe(true);
@@ -164,6 +171,43 @@ describe('a CONNECT is refused, told and counted, and the next one is let in aga
     await expectRefused();
     expect(policy.asked).toBe(asked + 1);
     expect(told[0]).toMatchObject({ reason: 'connect the log is silent' });
+  });
+});
+
+describe('compat A2.1, A2.2, B3: a refusal', () => {
+  const certificate = {
+    ...{ subjectCn: 'pump', subjectDn: 'CN=pump', issuerDn: 'CN=ca', chainCns: ['pump'] },
+    ...{ fingerprintSha256: 'f'.repeat(64), serialNumber: '01', validTo: 1e15 },
+  };
+  const told = async (reason: string, changes: Partial<ConnectRequest> = {}) => {
+    policy.answer = ({ minRevision }) => ({ ok: false, revision: minRevision, reason });
+    return (await connect(undefined, undefined, changes)).verdict;
+  };
+
+  it.each(['unknown_client', 'wrong_secret', 'disabled', 'not_valid_now', 'certificate'])(
+    'of what may be wrong with a name and a password does not tell what it was: %s',
+    async (reason) => {
+      expect(await told(reason)).toBe('bad_credentials');
+      expect(await told(reason, { password: undefined })).toBe('bad_credentials');
+      expect(await told(reason, { certificate })).toBe('bad_credentials');
+      // A listener for tbmq alone never says 4.
+      expect(await told(reason, { listener: 'tcp:tbmq' })).toBe('not_authorized');
+    },
+  );
+
+  it('of a certificate that nobody may come in by, and of a will that may not be, is another', async () => {
+    expect(await told('certificate', { certificate, password: undefined })).toBe('not_authorized');
+    policy.answer = (request) => ({
+      ...sound(request),
+      policy: { ...POLICY, noMatch: 'deny' as const },
+    });
+    const { verdict } = await connect(undefined, undefined, { willTopic: 't' });
+    expect(verdict).toBe('not_authorized');
+  });
+
+  it('for want of room to check a secret says that the server is busy', async () => {
+    policy.answer = () => Promise.reject(new OperationalError('hash_pool_full', 'busy'));
+    expect((await connect()).verdict).toBe('server_busy');
   });
 });
 

@@ -42,8 +42,7 @@ export interface ConnectRequest {
   readonly certificate?: ClientCertificate | undefined;
 }
 
-export type ConnectVerdict =
-  'accept' | 'not_authorized' | 'server_unavailable' | 'banned' | 'rate_exceeded';
+export type ConnectVerdict = 'accept' | ConnectRefusal;
 
 export interface ConnectAnswer {
   readonly verdict: ConnectVerdict;
@@ -56,6 +55,8 @@ export interface AuthenticateContext {
   readonly sessions: LiveSessions;
   readonly door: Doorkeeper;
   readonly uses: Pick<SecretUses, 'note'>;
+  /** Listeners that never say that it is the credentials: `not_authorized` in place of `bad_credentials`. None when absent. */
+  readonly hidesBadCredentials?: ((listener: string) => boolean) | undefined;
   /** Why nobody may be let in now. */
   readonly staleness: () => string | undefined;
   /** What becomes of a filter of which only a part is allowed, on this listener; refused when absent. */
@@ -160,19 +161,39 @@ async function decideLater(
   } catch (error) {
     // An answer that makes no sense is an error of ours or of the service's: nobody gets in by it, and nobody else is cut off.
     const code = error instanceof OperationalError ? error.code : 'internal';
-    const verdict = errorFacts[code].connack;
     context.logger.warn(code, { code, err: error }, 'connect not decided');
-    return refused(verdict === 'not_authorized' ? verdict : 'server_unavailable', code);
+    return refused(undecided(code), code);
   }
   if (!admission.ok) {
     const { reason } = admission;
     if (request.password !== undefined && isGuess(reason)) {
       context.door.unproven(request, request.password);
     }
-    const verdict = reason === 'banned' ? 'banned' : 'not_authorized';
-    return refused(verdict, reason, 'policy');
+    return refused(verdictOf(context, request, reason), reason, 'policy');
   }
   return enter(context, request, admission.admitted, admission.source, close);
+}
+
+/** What a client is told when nothing can be said of it because of an error. */
+export function undecided(code: keyof typeof errorFacts): ConnectRefusal {
+  const { connack } = errorFacts[code];
+  return connack === 'not_authorized' || connack === 'server_busy' ? connack : 'server_unavailable';
+}
+
+/**
+ * One code for everything that may be wrong with a name and a password, a closed credential included: it must not tell what was wrong. A
+ * certificate by itself holds no guess, and is what A2.2 has its own code for.
+ * @source compat A2.1, A2.2, B3
+ */
+function verdictOf(
+  { hidesBadCredentials }: AuthenticateContext,
+  { listener, password, certificate }: ConnectRequest,
+  reason: RefusalReason,
+): ConnectVerdict {
+  if (reason === 'banned') return 'banned';
+  const byCertificate = certificate !== undefined && password === undefined;
+  if (!isGuess(reason) || byCertificate) return 'not_authorized';
+  return hidesBadCredentials?.(listener) === true ? 'not_authorized' : 'bad_credentials';
 }
 
 /**

@@ -1,4 +1,4 @@
-import { errorFacts, OperationalError } from '@sallyport/errors';
+import { OperationalError } from '@sallyport/errors';
 import type {
   ConnectRefusal,
   ConnectRequest,
@@ -23,6 +23,7 @@ import {
   factsOf,
   isGuess,
   refusalOf,
+  undecided,
 } from './authenticate.ts';
 
 const CHANGED_MEANWHILE = 'the policy has changed meanwhile';
@@ -88,9 +89,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
       return this.#admitted(step.admission, step.data);
     } catch (error) {
       if (!(error instanceof OperationalError)) throw error;
-      const { connack } = errorFacts[error.code];
-      const reason = connack === 'not_authorized' ? connack : 'server_unavailable';
-      return this.#refused(reason, error.code);
+      return this.#refused(undecided(error.code), error.code);
     }
   }
 
