@@ -53,6 +53,9 @@ async function connect({ username, password }: Device): Promise<number> {
   return reasonCode;
 }
 
+/** The log's reasons for a CONNECT that the policy service has not decided. */
+const UNDECIDED = /"(code|reason)":"(connect )?(policy_not_ready|invalid_request|internal)"/;
+
 const refusals = () =>
   counted(broker().opsUrl, 'sallyport_connects', { outcome: 'server_unavailable' });
 
@@ -151,8 +154,11 @@ describe('the policy service', () => {
         const sockets = new Set<{ destroy(): void }>();
         server.on('connection', (socket) => sockets.add(socket));
         const before = await refusals();
+        const line = broker().process.lines.length;
         await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
         expect(await connect(device)).toBe(SERVER_UNAVAILABLE);
+        // Its first lines of this reason in ten seconds, or what is told of those left out.
+        await broker().process.waitForLine(UNDECIDED, TOLD_WITHIN_MS, line);
         expect(await refusals()).toBeGreaterThan(before);
         for (const socket of sockets) socket.destroy();
         await new Promise((resolve) => server.close(resolve));
@@ -221,6 +227,10 @@ describe('the log', () => {
     const stored: string[] = [];
     const add = (path: string) => api.send('PUT', path, { rules });
     const pathOf = (index: number) => `/api/v1/acl/clients/large-${index}`;
+    const failed = () =>
+      counted(cluster.adminApis[0]?.opsUrl ?? '', 'sallyport_log_appends', { outcome: 'failed' });
+    const before = await failed();
+    const line = cluster.adminApis[0]?.process.lines.length ?? 0;
     let refused = await add(pathOf(0));
     for (let index = 1; refused.status < 300; index++) {
       stored.push(pathOf(index - 1));
@@ -228,6 +238,8 @@ describe('the log', () => {
       refused = await add(pathOf(index));
     }
     expect([refused.status, refused.body]).toMatchObject([507, { code: 'log_full' }]);
+    expect(await failed()).toBeGreaterThan(before);
+    await cluster.adminApis[0]?.process.waitForLine(/log_full/, TOLD_WITHIN_MS, line);
     // What is stored is read, and who is known is served.
     for (const path of stored) await api.expect(200, 'GET', path);
     cluster.nats.setStoreBytesMax(10 * STORE_BYTES);
@@ -235,5 +247,41 @@ describe('the log', () => {
     await until(async () => (await add(pathOf(99))).status < 300, 20_000);
     for (const path of stored) await api.expect(200, 'GET', path);
     expect(await connect(await newDevice())).toBe(0);
+  });
+});
+
+describe('the session store', () => {
+  it('is down: nobody new gets in, nothing is acknowledged that must be stored, and all is as before when it is back', async () => {
+    const known = await newDevice();
+    const publisher = await RawMqtt5Client.open(broker().mqttPort);
+    clients.push(publisher);
+    await publisher.connect({ clientId: known.username, ...known });
+    const stored = await newDevice();
+    const sleeper = await RawMqtt5Client.open(broker().mqttPort);
+    await sleeper.connect({
+      ...{ clientId: stored.username, ...stored, cleanStart: false },
+      properties: { sessionExpiryInterval: 600 },
+    });
+    await sleeper.subscribe({ topicFilter: 'kept', qos: 1 });
+    sleeper.destroy();
+    await sleeper.closed;
+    const unavailable = () => counted(broker().opsUrl, 'sallyport_sessions_unavailable');
+    const before = await unavailable();
+    const line = broker().process.lines.length;
+    await cluster.redis.kill();
+    try {
+      expect(await connect(await newDevice())).toBe(SERVER_UNAVAILABLE);
+      const lost = { topicName: 'kept', payload: 'lost', qos: 1 } as const;
+      expect(await publisher.deliver(lost)).toBeGreaterThanOrEqual(0x80);
+      await broker().process.waitForLine(/session_store_unavailable/, TOLD_WITHIN_MS, line);
+      await until(async () => (await unavailable()) > before, 5_000);
+      await until(async () => {
+        const ready = await fetch(`${broker().opsUrl}/readyz`);
+        return ready.status === 503 && (await ready.text()).includes('not connected');
+      }, 5_000);
+    } finally {
+      await cluster.redis.restart();
+    }
+    await until(async () => (await connect(await newDevice())) === 0, 20_000);
   });
 });

@@ -63,6 +63,10 @@ it('a full disk refuses writes and sessions to be kept, forgets nothing, and is 
   const publisher = await open(other);
   expect(publisher.reasonCode).toBe(0);
 
+  const failed = () => counted(standalone.url, 'sallyport_log_appends', { outcome: 'failed' });
+  const unavailable = () => counted(standalone.url, 'sallyport_sessions_unavailable');
+  const before = [await failed(), await unavailable()] as const;
+  const line = standalone.process.lines.length;
   standalone.process.limitFiles(1);
   const body = { name: 'refused', match: { username: 'refused' }, generateSecret: true };
   const refused = await api.send('POST', '/api/v1/credentials', body);
@@ -71,7 +75,10 @@ it('a full disk refuses writes and sessions to be kept, forgets nothing, and is 
   const said = await publisher.client.deliver({ topicName: 'a', payload: 'lost', qos: 1 });
   expect(said).toBeGreaterThanOrEqual(0x80);
   expect((await open(device, kept)).reasonCode).toBe(SERVER_UNAVAILABLE);
-  await standalone.process.waitForLine(/sessions cannot be stored/, 5_000);
+  await standalone.process.waitForLine(/sessions cannot be stored/, 5_000, line);
+  await standalone.process.waitForLine(/log_unavailable/, 5_000, line);
+  expect(await failed()).toBeGreaterThan(before[0]);
+  await until(async () => (await unavailable()) > before[1], 5_000);
 
   standalone.process.limitFiles();
   await until(

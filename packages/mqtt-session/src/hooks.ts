@@ -167,7 +167,9 @@ export type EngineEvent =
   | 'delivery_too_large'
   | 'delivery_dropped'
   | 'queue_full'
-  | 'message_sent';
+  | 'message_sent'
+  /** Somebody may come in, and cannot: the session store fails. */
+  | 'session_unavailable';
 
 export interface EngineObserver {
   /** Called on hot paths: add to a number, no more. */

@@ -89,6 +89,13 @@ export const metricFacts = {
     description: 'Times that the read model had a damaged file, or a disk that refused a write',
     labels: ['reason'],
   },
+  'sallyport.sessions.unavailable': {
+    kind: 'counter',
+    unit: '{connect}',
+    description:
+      'Clients that were let in and refused all the same, because the session store failed; among the accepted ones of sallyport.connects',
+    labels: [],
+  },
   'sallyport.flapping.blocks': {
     kind: 'counter',
     unit: '{block}',

@@ -199,6 +199,8 @@ export class Handshake {
     const connack = (present: boolean): Buffer => this.#connack(agreement, present);
     return engine.establish({ connection, agreement, verdict, connack })?.catch((error) => {
       if (!isOperational(error, 'session_store_unavailable')) throw error;
+      engine.observer.count('session_unavailable');
+      engine.observer.problem(error);
       this.refuse(reasonCode.serverUnavailable);
     });
   }

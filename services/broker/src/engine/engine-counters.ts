@@ -16,6 +16,7 @@ const metrics: Readonly<Record<EngineEvent, (by: number) => void>> = {
   delivery_too_large: (by) => count('sallyport.deliveries', { outcome: 'too_large' }, by),
   delivery_dropped: (by) => count('sallyport.deliveries', { outcome: 'dropped' }, by),
   queue_full: (by) => count('sallyport.deliveries', { outcome: 'queue_full' }, by),
+  session_unavailable: (by) => count('sallyport.sessions.unavailable', {}, by),
 };
 
 const EVENTS = Object.keys(metrics) as EngineEvent[]; // Keys of the table above.
