@@ -21,11 +21,13 @@ interface Workshop extends AsyncDisposable {
 
 /** The thread exists only where the code is built. */
 async function openWorkshop(box: SecretBox): Promise<Workshop> {
-  const url = pathToFileURL(repositoryPath('services/admin-api/dist/bulk/row-workshop.js')).href;
-  const { RowWorkshop } = (await import(url)) as {
-    RowWorkshop: new (...parts: unknown[]) => Workshop;
-  }; // What the built module exports.
-  return new RowWorkshop(box.sealingKey, console);
+  const built = (name: string): Promise<unknown> =>
+    import(pathToFileURL(repositoryPath(`services/admin-api/dist/${name}.js`)).href);
+  const { RowWorkshop } = (await built('bulk/row-workshop')) as {
+    RowWorkshop: new (start: object, logger: Console) => Workshop;
+  }; // What the built module exports, like the next one.
+  const { createBody } = (await built('routes/credentials/schema')) as { createBody: object };
+  return new RowWorkshop({ sealingKey: box.sealingKey, schema: createBody }, console);
 }
 
 const row = (name: string, more: object = {}) => ({

@@ -9,18 +9,19 @@ import {
 } from '@sallyport/domain';
 import { importedVerifier, type PasswordHash, sealingContext } from '@sallyport/secrets';
 import type { ApiContext } from '../http/context.ts';
+import { createChecker } from '../http/validation.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { checkChosenPassword } from '../passwords.ts';
+import { createBody } from '../routes/credentials/schema.ts';
 import { algorithmFor, createSecret, presentMechanisms } from '../routes/credentials/lookup.ts';
+import { placeholder, prepareCredential } from '../routes/credentials/prepare.ts';
 import {
   checkSecretMembers,
   type CreateBody,
   fieldsOf,
   hasSecret,
-  placeholder,
-  prepareCredential,
   readyCredential,
-} from '../routes/credentials/prepare.ts';
+} from '../routes/credentials/ready.ts';
 import {
   type Decidable,
   type Existing,
@@ -31,8 +32,9 @@ import {
   type RowPreparer,
 } from './prepared-row.ts';
 import type { RawRow } from './raw-rows.ts';
-import { check } from './ready-rows.ts';
 import type { RowWorkshop } from './row-workshop.ts';
+
+const check = createChecker(createBody);
 
 /** Bytes that a sealed secret, and each of its SCRAM keys, has beyond what was sent, about. */
 const SECRET_BYTES = 240;

@@ -1,15 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { importedVerifier, Sealer, sealingContext, SecretBox } from '@sallyport/secrets';
 import { describe, expect, it } from 'vitest';
+import { createChecker } from '../http/validation.ts';
+import { createBody } from '../routes/credentials/schema.ts';
 import { OrderedIds } from './ordered-id.ts';
 import { readyRows } from './ready-rows.ts';
 
 const box = new SecretBox(randomBytes(32));
 const ids = new OrderedIds();
+const tools = { check: createChecker(createBody), box: new Sealer(box.sealingKey) };
 const made = (row: unknown) => {
   const text = typeof row === 'string' ? row : JSON.stringify(row);
-  const sealer = new Sealer(box.sealingKey);
-  return readyRows([text], sealer, { at: 5, id: () => ids.next(5) })[0];
+  return readyRows([text], tools, { at: 5, id: () => ids.next(5) })[0];
 };
 const row = (more: object = {}) => ({ name: 'a', match: { username: 'a' }, ...more });
 const plain = { algorithm: 'plain', hash: 'canary-secret' } as const;

@@ -1,13 +1,10 @@
+// Loads no schema: it is to start soon on a thread, and to make a schema takes ten times as long as the rest.
 import type { RowFailure } from '@sallyport/domain';
 import type { Sealer } from '@sallyport/secrets';
-import { createChecker } from '../http/validation.ts';
+import type { createChecker } from '../http/validation.ts';
 import type { CommandInputs } from '../http/write.ts';
-import { type CreateBody, readyCredential } from '../routes/credentials/prepare.ts';
-import { createBody } from '../routes/credentials/schema.ts';
+import { type CreateBody, readyCredential } from '../routes/credentials/ready.ts';
 import { failureOf, readRow } from './raw-rows.ts';
-
-/** Finds what is wrong with a credential as it is sent, and fills in what was left out. */
-export const check = createChecker(createBody);
 
 /** What was made of the text of one row: the JSON text of the credential that it adds, or what is wrong with it. */
 export type ReadyRow =
@@ -16,10 +13,16 @@ export type ReadyRow =
   /** Its secret has to be hashed or generated, or it is our fault: for somebody else to make. */
   | null;
 
+export interface ReadyTools {
+  /** Of the schema of a credential as it is sent. */
+  readonly check: ReturnType<typeof createChecker>;
+  readonly box: Pick<Sealer, 'seal'>;
+}
+
 /** Makes ready what rows say that bring a hash or need no secret. It asks nobody for anything, so it may be done on any thread. */
 export function readyRows(
   texts: readonly string[],
-  box: Pick<Sealer, 'seal'>,
+  { check, box }: ReadyTools,
   inputs: CommandInputs,
 ): readonly ReadyRow[] {
   return texts.map((text) => {

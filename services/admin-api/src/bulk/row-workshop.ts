@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { SealingKey } from '@sallyport/secrets';
 import type { Logger } from '@sallyport/telemetry';
+import type { TSchema } from 'typebox';
 import type { RawRow } from './raw-rows.ts';
 import type { ReadyRow } from './ready-rows.ts';
 
@@ -14,6 +15,13 @@ const IDLE_MS = 30_000;
 
 /** Room for what the thread makes between two collections: little of it lives longer than one message. */
 const YOUNG_MIB = 64;
+
+/** What the thread starts with. */
+export interface WorkshopStart {
+  readonly sealingKey: SealingKey;
+  /** Of a credential as it is sent. */
+  readonly schema: TSchema;
+}
 
 /** What the thread is asked; it answers in the order of the questions. Its first answer says that it is there. */
 export interface RowsAsked {
@@ -33,7 +41,7 @@ function textOf(row: RawRow): string {
  * sources, before it has started, and after it has failed: then nothing is made here.
  */
 export class RowWorkshop implements AsyncDisposable {
-  readonly #sealingKey: SealingKey;
+  readonly #start: WorkshopStart;
   readonly #logger: Pick<Logger, 'error'>;
   #worker: Worker | undefined;
   #started = false;
@@ -43,8 +51,9 @@ export class RowWorkshop implements AsyncDisposable {
   #waiting: ((made: RowsMade) => void)[] = [];
   #idle: NodeJS.Timeout | undefined;
 
-  constructor(sealingKey: SealingKey, logger: Pick<Logger, 'error'>) {
-    this.#sealingKey = sealingKey;
+  constructor({ sealingKey, schema }: WorkshopStart, logger: Pick<Logger, 'error'>) {
+    // As JSON has it: what else a schema carries is of no use to the thread, and may not be sent.
+    this.#start = { sealingKey, schema: JSON.parse(JSON.stringify(schema)) as TSchema };
     this.#logger = logger;
   }
 
@@ -68,7 +77,7 @@ export class RowWorkshop implements AsyncDisposable {
     const missing = this.#failed || !import.meta.url.endsWith('.js');
     if (this.#worker !== undefined || missing) return this.#worker;
     const worker = new Worker(new URL('./row-worker.js', import.meta.url), {
-      workerData: this.#sealingKey,
+      workerData: this.#start,
       execArgv: [],
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
     });

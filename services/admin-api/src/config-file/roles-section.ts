@@ -1,6 +1,7 @@
 import type { Permission, Role } from '@sallyport/domain';
 import type { Static } from 'typebox';
-import { createBody, type SentPermission, withIds } from '../routes/roles/schema.ts';
+import { createBody } from '../routes/roles/schema.ts';
+import { type SentPermission, withIds } from '../routes/credentials/stored-body.ts';
 import { pages } from '../bulk/pages.ts';
 import { listSection } from './list-section.ts';
 import { fieldChanges, withKeptIds } from './section.ts';

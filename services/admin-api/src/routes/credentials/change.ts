@@ -7,9 +7,10 @@ import { refused } from '../../http/problems.ts';
 import { createChecker } from '../../http/validation.ts';
 import type { CommandInputs } from '../../http/write.ts';
 import { algorithmFor, createSecret, credentials, presentMechanisms } from './lookup.ts';
-import { storedFields, type ValidityView, validityView } from './proof-schema.ts';
+import { validityView } from './proof-schema.ts';
+import { storedFields, type ValidityView } from './stored-body.ts';
 import { type JsonObject, mergePatch } from './merge-patch.ts';
-import { withWholeAccess } from './roles-access.ts';
+import { withWholeAccess } from './stored-body.ts';
 import {
   credentialView,
   fieldsSchema,

@@ -12,39 +12,18 @@ import {
   type ScramMechanism,
   type Secret,
 } from '@sallyport/domain';
-import {
-  BCRYPT_PASSWORD_BYTES_MAX,
-  importedVerifier,
-  type PasswordHash,
-  type Sealer,
-  sealingContext,
-} from '@sallyport/secrets';
+import { BCRYPT_PASSWORD_BYTES_MAX, sealingContext } from '@sallyport/secrets';
 import type { ApiContext } from '../../http/context.ts';
 import { lookupsOf } from '../../http/one-object.ts';
 import { refused } from '../../http/problems.ts';
 import type { CommandInputs } from '../../http/write.ts';
 import { checkChosenPassword } from '../../passwords.ts';
+import { checkCombination, importedSecret, type NewSecret } from './ready.ts';
 
 export const credentials = lookupsOf<Credential>(
   (reads, id) => reads.credential(id),
   'credential_not_found',
 );
-
-/** The text of a new secret, and how it may be proven besides. */
-export interface NewSecret {
-  readonly credentialId: string;
-  /** Chosen by a person; one is generated when it is absent. */
-  readonly password: string | undefined;
-  /** Kept by somebody else, instead of a password. */
-  readonly passwordHash?: PasswordHash | undefined;
-  readonly mechanisms: readonly ScramMechanism[];
-  /** The user name that is proven with it. */
-  readonly username: string | undefined;
-  /** Nothing but the SCRAM keys is kept. */
-  readonly scramOnly?: boolean;
-  /** Of a password; argon2id when undefined. */
-  readonly algorithm?: HashAlgorithm | undefined;
-}
 
 /** The authenticator that a credential belongs to; undefined outside of chains, and where its chain does not have it. */
 export function authenticatorFor(
@@ -108,49 +87,6 @@ async function textOf(
   if (password === undefined) return hasher.generateSecret();
   const verifier = scramOnly === true ? '' : await hasher.hashPassword(password, algorithm);
   return { secret: password, verifier };
-}
-
-/** @throws RefusedError `invalid_request` for members that contradict each other */
-export function checkCombination({
-  password,
-  passwordHash,
-  mechanisms,
-  scramOnly,
-}: Pick<NewSecret, 'password' | 'passwordHash' | 'mechanisms' | 'scramOnly'>): void {
-  const refuse = (pointer: string, detail: string): Error =>
-    refused('invalid_request', { problems: [{ pointer, detail }] });
-  if (passwordHash !== undefined && password !== undefined) {
-    throw refuse('/passwordHash', 'cannot be combined with a password');
-  }
-  if (passwordHash !== undefined && mechanisms.length > 0) {
-    throw refuse('/scram', 'cannot be made from a hash; an empty scram does without');
-  }
-  if (scramOnly === true && mechanisms.length === 0) {
-    throw refuse('/scramOnly', 'needs a mechanism in scram');
-  }
-}
-
-/** The secret of a hash that somebody else has kept. @throws RefusedError `credential_invalid` */
-export function importedSecret(
-  box: Pick<Sealer, 'seal'>,
-  {
-    credentialId,
-    passwordHash,
-  }: { readonly credentialId: string; readonly passwordHash: PasswordHash },
-  inputs: CommandInputs,
-): Secret {
-  const parsed = importedVerifier(passwordHash);
-  if (!parsed.ok) {
-    const pointer = `/passwordHash/${parsed.member}`;
-    throw refused('credential_invalid', { problems: [{ pointer, detail: parsed.problem }] });
-  }
-  const context = sealingContext({ kind: 'credential', id: credentialId });
-  return {
-    secretId: inputs.id('secret'),
-    verifier: box.seal(parsed.verifier, context),
-    imported: passwordHash.algorithm,
-    createdAt: inputs.at,
-  };
 }
 
 function checkPassword(

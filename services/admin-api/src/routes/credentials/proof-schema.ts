@@ -1,12 +1,9 @@
 import {
-  type CredentialMatch,
   GRANT_METHODS,
-  type Grant,
   IMPORTED_ALGORITHMS,
   MAPPING_ENTRIES_MAX,
   MAPPING_PATTERNS_MAX,
   PATTERN_BYTES_MAX,
-  parseFingerprint,
   type Validity,
 } from '@sallyport/domain';
 import {
@@ -19,6 +16,7 @@ import {
 import { Type } from 'typebox';
 import { defaulted, instant, instantSchema } from '../../http/list-query.ts';
 import { applySchema } from './apply-schema.ts';
+import type { ValidityView } from './stored-body.ts';
 
 const closed = { additionalProperties: false };
 
@@ -57,12 +55,6 @@ export const grantsSchema = Type.Array(
       'the user name of the match. Empty: as the kind and `passwordRequired` say.',
   },
 );
-
-/** As the API writes it. */
-export interface ValidityView {
-  readonly from?: string;
-  readonly until?: string;
-}
 
 export const validitySchema = Type.Object(
   {
@@ -147,44 +139,6 @@ export const scramOnlySchema = defaulted(
     description: 'The secret opens nothing but SCRAM, and is not kept in any other form.',
   }),
 );
-
-/** What the API says of a credential in another form than the domain. */
-interface Written {
-  readonly match: CredentialMatch;
-  readonly grants: readonly Grant[];
-  readonly validity: ValidityView;
-}
-
-interface Stored {
-  readonly match: CredentialMatch;
-  readonly grants: readonly Grant[];
-  readonly validity: Validity;
-}
-
-/** The members of a body, or those that are there, as the domain has them. What cannot be read stays, for the domain to refuse. */
-export function storedFields<F extends Partial<Written>>(
-  fields: F,
-): Omit<F, keyof Written> & { [K in keyof F & keyof Stored]: Stored[K] } {
-  const { match, validity } = fields;
-  return {
-    ...fields,
-    ...(match !== undefined && { match: storedMatch(match) }),
-    ...(validity !== undefined && { validity: storedValidity(validity) }),
-  } as Omit<F, keyof Written> & { [K in keyof F & keyof Stored]: Stored[K] }; // Each key has got its other form.
-}
-
-export function storedMatch(match: CredentialMatch): CredentialMatch {
-  const { fingerprint } = match;
-  if (fingerprint === undefined) return match;
-  return { ...match, fingerprint: parseFingerprint(fingerprint) ?? fingerprint };
-}
-
-export function storedValidity({ from, until }: ValidityView): Validity {
-  return {
-    ...(from !== undefined && { from: Date.parse(from) }),
-    ...(until !== undefined && { until: Date.parse(until) }),
-  };
-}
 
 export function validityView({ from, until }: Validity): ValidityView {
   return {

@@ -30,9 +30,9 @@ import {
   passwordHashSchema,
   scramOnlySchema,
   validitySchema,
-  type ValidityView,
   validityView,
 } from './proof-schema.ts';
+import { type ValidityView } from './stored-body.ts';
 
 const closed = { additionalProperties: false };
 

@@ -92,7 +92,10 @@ const KINDS: readonly ImportKind[] = [
 export const importRoutes: Routes = (app, context) => {
   const running = new Map<string, ImportRun>();
   const { secretBox, telemetry } = context.ports;
-  const workshop = new RowWorkshop(secretBox.sealingKey, telemetry.logger);
+  const workshop = new RowWorkshop(
+    { sealingKey: secretBox.sealingKey, schema: createBody },
+    telemetry.logger,
+  );
   app.addHook('onClose', () => workshop[Symbol.asyncDispose]());
   registerProgress(app, context, running);
   // The body goes to the handler as it comes in; in a scope of its own, because parsers are of a scope.

@@ -14,7 +14,7 @@ import type { Answer, Done } from '../../http/write.ts';
 import { grantCommand } from '../../registration/grant.ts';
 import { REGISTRATION_RETRY_AFTER_SECONDS } from '../../registration/registration-desk.ts';
 import { credentialView, writtenCredentialSchema } from '../credentials/schema.ts';
-import { withIds } from '../roles/schema.ts';
+import { withIds } from '../credentials/stored-body.ts';
 import {
   emptyQuery,
   grantBody,

@@ -13,10 +13,10 @@ import {
   permissionBody,
   permissionListSchema,
   permissionParams,
-  withIds,
   writeQuerySchema,
   writtenPermissionSchema,
 } from './schema.ts';
+import { withIds } from '../credentials/stored-body.ts';
 
 const tags = ['roles'];
 const READ = { permission: 'roles:read' } as const;

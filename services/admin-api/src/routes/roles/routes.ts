@@ -19,11 +19,10 @@ import {
   rolePageSchema,
   roleSchema,
   roleView,
-  type SentPermission,
-  withIds,
   writeQuerySchema,
   writtenRoleSchema,
 } from './schema.ts';
+import { type SentPermission, withIds } from '../credentials/stored-body.ts';
 
 const tags = ['roles'];
 const READ = { permission: 'roles:read' } as const;

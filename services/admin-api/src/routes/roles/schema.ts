@@ -1,6 +1,5 @@
 import {
   NAME_BYTES_MAX,
-  type Permission,
   PERMISSION_CONTEXTS,
   PERMISSION_ID_BYTES_MAX,
   PERMISSION_OPERATIONS,
@@ -10,7 +9,7 @@ import {
 import { TOPIC_BYTES_MAX } from '@sallyport/topic';
 import { Type } from 'typebox';
 import { defaulted, instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
-import { type CommandInputs, writeQuery } from '../../http/write.ts';
+import { writeQuery } from '../../http/write.ts';
 
 const closed = { additionalProperties: false };
 
@@ -104,21 +103,6 @@ export const removeQuery = Type.Object(
 
 export const idParams = Type.Object({ id: Type.String() });
 export const permissionParams = Type.Object({ id: Type.String(), permissionId: Type.String() });
-
-export type SentPermission = Omit<Permission, 'id'> & { readonly id?: string };
-
-/** Gives those without an id one, the same on every attempt of a request. */
-export function withIds(
-  sent: readonly SentPermission[],
-  inputs: Pick<CommandInputs, 'id'>,
-): readonly Permission[] {
-  return sent.map(({ id, context, resource, operation }, index) => ({
-    id: id ?? inputs.id(`permission-${index}`),
-    context,
-    resource,
-    operation,
-  }));
-}
 
 export const roleView = (role: Role) => ({
   id: role.id,
