@@ -35,8 +35,11 @@ export const SNAPSHOTS_MAX = 8;
 /** Pause before the disk is tried again, and before a repair is. */
 const RETRY_MS = 500;
 
-/** How much of the file is mapped into memory at most; what lies beyond is read. */
-const MAPPED_BYTES_MAX = 2 ** 31;
+/**
+ * How much of the file is mapped into memory at most; what lies beyond is read. What is mapped counts as the process' own memory as soon
+ * as it was looked at, and a process with a million credentials is to stay below a gibibyte.
+ */
+const MAPPED_BYTES_MAX = 768 * 2 ** 20;
 
 /** Pages that are kept in memory: those at the ends of the indexes are written once a transaction, and not read again for each. */
 const CACHE_KIB = 32 * 1024;
