@@ -17,7 +17,7 @@ const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   mqtt: benchMqtt,
   storm: benchStorm,
   rules: () => benchRules(args),
-  scale: () => benchScale({ million: args.includes(MILLION_OPTION) }),
+  scale: () => benchScale({ million: wanted.includes('scale') || args.includes(MILLION_OPTION) }),
 };
 
 const args = process.argv.slice(2);
