@@ -3,7 +3,11 @@ import { SCRAM_MECHANISMS, type ScramMechanism } from '@sallyport/domain';
 import type { Facts } from '@sallyport/rules';
 import { count } from '@sallyport/telemetry';
 import type { Admission, PolicyCache } from './policy-cache.ts';
-import { type RefusalReason, SCRAM_EXCHANGE_ID_BYTES } from './policy-client.ts';
+import {
+  type RefusalReason,
+  type RefusedAnswer,
+  SCRAM_EXCHANGE_ID_BYTES,
+} from './policy-client.ts';
 
 export type EnhancedStep =
   /** `data` goes to the client with reason code 0x18; its answer is the next step. */
@@ -15,7 +19,10 @@ export type EnhancedStep =
       readonly admission: Extract<Admission, { ok: true }>;
     }
   /** The reason is for the log. The client is told *not authorized* in every case. */
-  | { readonly outcome: 'refused'; readonly reason: RefusalReason };
+  | ({ readonly outcome: 'refused'; readonly reason: RefusalReason } & RefusedBy);
+
+/** What a refusal of the policy service comes from, for the log. */
+type RefusedBy = Partial<Pick<RefusedAnswer, 'ruleId' | 'revision'>>;
 
 /** One run of MQTT 5 enhanced authentication, for a CONNECT or for an AUTH with reason code 0x19. */
 export interface EnhancedExchange {
@@ -99,7 +106,10 @@ class ScramExchange implements EnhancedExchange {
       state: this.#state ?? Buffer.alloc(0),
       message,
     });
-    if (!answer.ok) return this.#end(refused(answer.reason));
+    if (!answer.ok) {
+      const { ok: _refused, ...by } = answer;
+      return this.#end({ outcome: 'refused', ...by });
+    }
     if (this.#phase !== 'busy') return refused('malformed');
     const { message: data, ...admission } = answer;
     return this.#end({ outcome: 'success', data: Buffer.from(data), admission });

@@ -73,8 +73,9 @@ function wantedStores(wire: { readonly stores: readonly string[] }): Pick<ScramR
 
 export function authenticateAnswerToWire(answer: AuthenticateAnswer): WireAuthenticateResponse {
   const { revision } = answer;
-  if (!answer.ok) return { revision, outcome: refusalToWire(answer) };
-  return { revision, outcome: { $case: 'admission', value: admissionToWire(answer) } };
+  if (!answer.ok) return { revision, outcome: refusalToWire(answer), ruleId: answer.ruleId };
+  const value = admissionToWire(answer);
+  return { revision, outcome: { $case: 'admission', value }, ruleId: undefined };
 }
 
 export function authenticateAnswerFromWire(wire: WireAuthenticateResponse): AuthenticateAnswer {
@@ -82,7 +83,7 @@ export function authenticateAnswerFromWire(wire: WireAuthenticateResponse): Auth
   const outcome = required(wire.outcome, 'outcome');
   switch (outcome.$case) {
     case 'refusal':
-      return { ok: false, revision, reason: reasonFromWire(outcome.value) };
+      return { ...refusedFromWire(outcome.value, wire.ruleId), revision };
     case 'admission':
       return { revision, ...admissionFromWire(outcome.value) };
     default:
@@ -167,9 +168,9 @@ export function scramFinalRequestFromWire(wire: WireScramFinalRequest): ScramFin
 
 export function scramFinalAnswerToWire(answer: ScramFinalAnswer): WireScramFinalResponse {
   const { revision } = answer;
-  if (!answer.ok) return { revision, outcome: refusalToWire(answer) };
+  if (!answer.ok) return { revision, outcome: refusalToWire(answer), ruleId: answer.ruleId };
   const value = { admission: admissionToWire(answer), message: Buffer.from(answer.message) };
-  return { revision, outcome: { $case: 'admission', value } };
+  return { revision, outcome: { $case: 'admission', value }, ruleId: undefined };
 }
 
 export function scramFinalAnswerFromWire(wire: WireScramFinalResponse): ScramFinalAnswer {
@@ -177,7 +178,7 @@ export function scramFinalAnswerFromWire(wire: WireScramFinalResponse): ScramFin
   const outcome = required(wire.outcome, 'outcome');
   switch (outcome.$case) {
     case 'refusal':
-      return { ok: false, revision, reason: reasonFromWire(outcome.value) };
+      return { ...refusedFromWire(outcome.value, wire.ruleId), revision };
     case 'admission': {
       const { admission, message } = outcome.value;
       return { revision, ...admissionFromWire(required(admission, 'admission')), message };
@@ -281,6 +282,15 @@ export const reasonToWire = (reason: RefusalReason): WireRefusalReason => refusa
 
 const refusalToWire = ({ reason }: RefusedAnswer) =>
   ({ $case: 'refusal', value: reasonToWire(reason) }) as const;
+
+const refusedFromWire = (
+  wire: WireRefusalReason,
+  ruleId: string | undefined,
+): Omit<RefusedAnswer, 'revision'> => ({
+  ok: false,
+  reason: reasonFromWire(wire),
+  ...(ruleId !== undefined && { ruleId }),
+});
 
 const reasons = new Map(Object.entries(refusals).map(([reason, wire]) => [wire, reason]));
 

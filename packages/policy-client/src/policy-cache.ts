@@ -39,7 +39,7 @@ export interface Admitted {
 
 export type Admission =
   | { readonly ok: true; readonly source: 'cache' | 'policy'; readonly admitted: Admitted }
-  | { readonly ok: false; readonly reason: RefusalReason };
+  | RefusedAnswer;
 
 export interface ConnectProof {
   readonly facts: Facts;
@@ -305,7 +305,7 @@ export class PolicyCache {
     const answer = await this.#fresh((minRevision) =>
       this.#client.authenticate({ ...proof, minRevision }),
     );
-    if (!answer.ok) return { ok: false, reason: answer.reason };
+    if (!answer.ok) return answer;
     const admitted = this.#admitted(answer);
     // Who has proven nothing is asked for again: it is cheap to find, and whatever would prove them may come at any time.
     if (isAnonymous(answer)) return { ok: true, source: 'policy', admitted };
@@ -339,7 +339,7 @@ export class PolicyCache {
     const answer = await this.#fresh((minRevision) =>
       this.#client.scramFinal({ ...step, ...stores, minRevision }),
     );
-    if (!answer.ok) return { ok: false, reason: answer.reason };
+    if (!answer.ok) return answer;
     return {
       ok: true,
       source: 'policy',

@@ -81,6 +81,8 @@ export interface RefusedAnswer {
   readonly ok: false;
   readonly revision: Revision;
   readonly reason: RefusalReason;
+  /** For logs, never for the client: `ban:<id>`, `credential:<id>` or `chain:<scope>`; absent where nobody is known. */
+  readonly ruleId?: string;
 }
 
 export type AuthenticateAnswer = AdmittedAnswer | RefusedAnswer;

@@ -1,4 +1,5 @@
 import {
+  chainInForce,
   type Credential,
   isLive,
   LIVE_SECRETS_MAX,
@@ -13,8 +14,10 @@ import { withSpan } from '@sallyport/telemetry';
 import {
   admitted,
   type CredentialLookup,
+  type Candidates,
   findCandidates,
   type Proof,
+  type Refused,
   unboundCredential,
   type Verified,
 } from './candidates.ts';
@@ -39,6 +42,17 @@ interface Attempt {
 
 type Judged =
   (Proof & { readonly ok: true }) | { readonly ok: false; readonly reason: RefusalReason };
+
+/** The chain that lets none of those decide whom the CONNECT leads to. */
+function chainOf(
+  lookup: CredentialLookup,
+  { credentials, tags }: Candidates,
+  { listener }: Facts,
+): Pick<Refused, 'ruleId'> {
+  // Tags without credentials are of one that its chain does not admit.
+  if (credentials.length > 0 || tags.length === 0) return {};
+  return { ruleId: `chain:${chainInForce(lookup, listener)?.scope ?? 'global'}` };
+}
 
 /** Finds the credential that a CONNECT proves. */
 export class Authenticator {
@@ -76,14 +90,20 @@ export class Authenticator {
     if (unbound !== undefined) {
       return admitted(candidates, unbound, facts, { methods: ['certificate'] });
     }
-    let reason: RefusalReason = 'unknown_client';
+    let refusal: Refused = {
+      ok: false,
+      reason: 'unknown_client',
+      ...chainOf(this.#lookup, candidates, facts),
+    };
     for (const credential of candidates.credentials) {
       const judged = await this.#judge(credential, attempt);
       if (judged.ok) return admitted(candidates, credential, facts, judged);
-      reason = worseReason(reason, judged.reason);
+      const reason = worseReason(refusal.reason, judged.reason);
+      if (reason === refusal.reason) continue;
+      refusal = { ok: false, reason, ruleId: `credential:${credential.id}` };
     }
     await this.#pad(attempt);
-    return { ok: false, reason };
+    return refusal;
   }
 
   async #judge(credential: Credential, attempt: Attempt): Promise<Judged> {

@@ -29,7 +29,11 @@ const connect = (minRevision: number, clientId = 'thief', peer = '192.0.2.7:5000
 describe('a ban', () => {
   it('refuses who shows the right secret, until it runs out', async () => {
     const revision = await ban({ until: world.now + 1 });
-    expect(await connect(revision)).toMatchObject({ ok: false, reason: 'banned' });
+    expect(await connect(revision)).toMatchObject({
+      ok: false,
+      reason: 'banned',
+      ruleId: 'ban:b1',
+    });
     expect(await connect(revision, 'other')).toMatchObject({ ok: true });
     world.now += 1;
     expect(await connect(revision)).toMatchObject({ ok: true });

@@ -8,7 +8,7 @@ import {
   STORES,
   unboundCertificate,
 } from '@sallyport/domain';
-import type { Principal, RefusalReason } from '@sallyport/policy-client';
+import type { Principal, RefusedAnswer } from '@sallyport/policy-client';
 import type { Facts, ProofMethod } from '@sallyport/rules';
 import { admittedByChain, type ChainLookup, type ProvenBy } from './chains.ts';
 
@@ -20,7 +20,10 @@ export type Verified =
       /** Tags of all that was looked at: a change of what did not fit may make it what does. */
       readonly tags: readonly string[];
     }
-  | { readonly ok: false; readonly reason: RefusalReason };
+  | Refused;
+
+/** What refuses a CONNECT, as of `RefusedAnswer`. */
+export type Refused = Omit<RefusedAnswer, 'revision'>;
 
 export interface CredentialLookup extends ChainLookup {
   credentialsByLogin(...keys: readonly string[]): readonly Credential[];

@@ -117,6 +117,7 @@ describe('enhanced authentication', () => {
     expect(await login(device('u', 'wrong'))).toEqual({
       outcome: 'refused',
       reason: 'wrong_secret',
+      revision: 1,
     });
   });
 
@@ -292,7 +293,11 @@ describe('PolicyCache in a SCRAM exchange', () => {
     };
     const { revision } = cache;
     cache = new PolicyCache({ client, log: world.log, revision, clock: () => world.now });
-    expect(await login(device('u', 'right'))).toEqual({ outcome: 'refused', reason: 'disabled' });
+    expect(await login(device('u', 'right'))).toEqual({
+      outcome: 'refused',
+      reason: 'disabled',
+      revision: cache.revision,
+    });
     expect(changes).toBeGreaterThan(1);
   });
 

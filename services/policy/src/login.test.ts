@@ -38,7 +38,7 @@ describe('explainLogin', () => {
       { credentialId: 'late', store: 'cybus', secret: false, refusal: 'not_valid_now' },
     ]);
     const refused = await world.policy.authenticate({ facts: facts('c', 'u'), minRevision: 0 });
-    expect(refused).toMatchObject({ ok: false, reason: answer.reason });
+    expect(refused).toMatchObject({ ok: false, reason: answer.reason, ruleId: 'credential:late' });
   });
 
   it('supposes that a secret is proven where there is one to prove, and tells that it is asked for', async () => {
@@ -78,6 +78,10 @@ describe('explainLogin', () => {
     expect(await login()).toMatchObject({
       reason: 'unknown_client',
       steps: [{ credentialId: 'global', chain: { scope: 'global' }, skipped: 'chain' }],
+    });
+    const asked = { facts: facts('c', 'u'), minRevision: 0 };
+    expect(await world.policy.authenticate(asked)).toMatchObject({
+      ruleId: `chain:${chain.scope}`,
     });
     await world.addCredential('here', 'secret', { ...named('u'), store: 'emqx', chain });
     expect(await login()).toMatchObject({

@@ -381,6 +381,7 @@ describe('PolicyCache', () => {
     expect(await cache.authenticate(proof('c', 'u', 'secret'))).toEqual({
       ok: false,
       reason: 'unknown_client',
+      revision: cache.revision,
     });
     expect(cache.size).toBe(0);
   });

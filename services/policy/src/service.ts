@@ -20,7 +20,7 @@ import {
   type LoginExplainer,
   type PolicyClient,
   type PolicyStatus,
-  type RefusalReason,
+  type RefusedAnswer,
   RESOLVE_PRINCIPALS_MAX,
   type ResolveAnswer,
   type ResolveRequest,
@@ -59,6 +59,12 @@ export interface PolicyPorts {
   readonly refused?: RefusedConnections;
 }
 
+const bannedBy = ({ id }: BanRule): Omit<RefusedAnswer, 'revision'> => ({
+  ok: false,
+  reason: 'banned',
+  ruleId: `ban:${id}`,
+});
+
 /** The policy service: answers from the read model, never from a state older than it is asked for. */
 export class PolicyService implements PolicyClient, LoginExplainer {
   readonly #model: ReadModel;
@@ -93,9 +99,10 @@ export class PolicyService implements PolicyClient, LoginExplainer {
     await this.#reach(request.minRevision);
     for (let attempt = 0; attempt < VERIFY_ATTEMPTS_MAX; attempt++) {
       const revision = this.#model.revision;
-      if (this.#ban(request.facts) !== undefined) return { ok: false, revision, reason: 'banned' };
+      const ban = this.#ban(request.facts);
+      if (ban !== undefined) return { ...bannedBy(ban), revision };
       const verified = await this.#authenticator.verify(request, this.#clock(), request.stores);
-      if (!verified.ok) return this.#unproven(request, verified.reason, revision);
+      if (!verified.ok) return this.#unproven(request, { ...verified, revision });
       // Verifying took time: the credential must still be the one that was proven. It is if nothing was folded since.
       const { credential } = verified;
       const unchanged = this.#model.revision === revision;
@@ -110,14 +117,14 @@ export class PolicyService implements PolicyClient, LoginExplainer {
   /** Somebody who has proven nothing: refused, unless an administrator has asked for such to be let in. */
   #unproven(
     { facts, stores, password }: AuthenticateRequest,
-    reason: RefusalReason,
-    revision: Revision,
+    refusal: RefusedAnswer,
   ): AuthenticateAnswer {
     const principal = anonymousPrincipal(this.#model, facts, stores);
     if (principal === undefined) {
       this.#refused?.refused(facts, password);
-      return { ok: false, revision, reason };
+      return refusal;
     }
+    const { revision } = refusal;
     return { ok: true, revision, principal, ...this.#resolver.policyOf(ANONYMOUS, principal) };
   }
 
@@ -144,9 +151,8 @@ export class PolicyService implements PolicyClient, LoginExplainer {
     const proven = this.#scram.final(request, this.#clock());
     if (!proven.ok) return { ok: false, revision, reason: proven.reason };
     // The name is known only now.
-    if (this.#ban(proven.principal.facts) !== undefined) {
-      return { ok: false, revision, reason: 'banned' };
-    }
+    const ban = this.#ban(proven.principal.facts);
+    if (ban !== undefined) return { ...bannedBy(ban), revision };
     const { message, credential } = proven;
     return { ...this.#admission(revision, credential, proven), message };
   }

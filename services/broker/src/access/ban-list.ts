@@ -12,26 +12,34 @@ export interface BanSubject {
 /** Who may not connect to this node: the policy service's list, kept up to date by the log. Every answer is in memory. */
 export class BanList {
   readonly #index: BanIndex;
-  readonly #revision: number;
+  #revision: number;
+  readonly #first: number;
   readonly #clock: () => number;
 
   /** `clock` tells milliseconds since 1970. */
   constructor({ bans, revision }: BansAnswer, clock: () => number) {
     this.#index = new BanIndex(bans);
     this.#revision = revision;
+    this.#first = revision;
     this.#clock = clock;
   }
 
   /** Takes up a commit; those that the list began with are in it already. Answers whether somebody was banned by it. */
   apply({ revision, events }: Pick<Commit, 'revision' | 'events'>): boolean {
-    if (revision <= this.#revision) return false;
+    if (revision <= this.#first) return false;
     let banned = false;
     for (const event of events) {
       if (event.type !== 'BanAdded' && event.type !== 'BanRemoved') continue;
       this.#index.apply(event);
+      this.#revision = revision;
       banned ||= event.type === 'BanAdded';
     }
     return banned;
+  }
+
+  /** Of the newest change of the list that is known, or of the whole that it began with. */
+  get revision(): number {
+    return this.#revision;
   }
 
   /** How many regular expressions a name is compared with. */

@@ -36,6 +36,25 @@ function setUp(bans: readonly BanRule[] = [], connectsMax = 0) {
 }
 
 describe('Doorkeeper', () => {
+  it('names the ban, and the revision of the list that has it', () => {
+    const { list, door } = setUp([thief]);
+    const caller = { clientId: 'thief', peer: '192.0.2.1:5', listener: 'tcp:default' };
+    const by = { ruleId: 'ban:1', revision: 10 };
+    expect(door.objection(caller)).toEqual({ verdict: 'banned', reason: 'banned', by });
+    const events: DomainEvent[] = [
+      { type: 'BanRemoved', data: thief },
+      {
+        type: 'BanAdded',
+        data: { ...thief, id: '9', by: 'test' },
+      },
+    ];
+    list.apply({ revision: 10, events });
+    expect(door.banOf(caller)).toEqual(by);
+    list.apply({ revision: 12, events });
+    expect(door.banOf(caller)).toEqual({ ruleId: 'ban:9', revision: 12 });
+    expect(door.banOf({ clientId: 'other' })).toBeUndefined();
+  });
+
   it('objects to the banned: by client id, username, address and network', () => {
     const { asked } = setUp([
       thief,
@@ -76,7 +95,7 @@ describe('Doorkeeper', () => {
     const data = { id: '9', kind: 'username', value: 'late', by: 'test' } as const;
     expect(list.apply({ revision: 11, events: [{ type: 'BanAdded', data }] })).toBe(true);
     expect(door.lastObjection(late)?.verdict).toBe('banned');
-    expect(door.isBanned(late.facts)).toBe(true);
+    expect(door.banOf(late.facts)).toMatchObject({ ruleId: 'ban:9' });
   });
 
   it('objects to who guesses, and not to who has the secret, nor to the same name from elsewhere (threat I5)', () => {

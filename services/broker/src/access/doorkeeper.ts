@@ -1,4 +1,4 @@
-import { addressOfPeer } from '@sallyport/domain';
+import { addressOfPeer, type Revision } from '@sallyport/domain';
 import { ANONYMOUS_ID, type Principal } from '@sallyport/policy-client';
 import type { RateLimit } from '../listeners/rate-limit.ts';
 import type { BanList, BanSubject } from './ban-list.ts';
@@ -10,6 +10,14 @@ import type { RefusedAttempts } from './refused-attempts.ts';
 export interface Objection {
   readonly verdict: 'banned' | 'rate_exceeded';
   readonly reason: 'banned' | 'flapping' | 'guessing' | 'credential_rate';
+  /** The ban; absent where it is only how often somebody comes. */
+  readonly by?: DecidedBy;
+}
+
+/** What refused somebody, for the log and the trace. */
+export interface DecidedBy {
+  readonly ruleId?: string;
+  readonly revision: Revision;
 }
 
 /** A CONNECT, as far as it is judged without a credential. */
@@ -42,8 +50,9 @@ export class Doorkeeper {
 
   /** Once for each CONNECT, before anything costly. */
   objection(caller: Caller): Objection | undefined {
-    const { bans, flapping, guessing } = this.#options;
-    if (bans.find(caller) !== undefined) return { verdict: 'banned', reason: 'banned' };
+    const { flapping, guessing } = this.#options;
+    const by = this.banOf(caller);
+    if (by !== undefined) return { verdict: 'banned', reason: 'banned', by };
     const { clientId } = caller;
     const attempt = attemptOf(caller);
     if (!flapping.take(clientId, attempt.address)) {
@@ -60,8 +69,9 @@ export class Doorkeeper {
 
   /** Once it is proven who it is, and in the same turn of the event loop as the session's place in the index. */
   lastObjection({ credentialId, secretId, facts }: Principal): Objection | undefined {
-    const { bans, credentialFlapping, credentialRate, guessing } = this.#options;
-    if (bans.find(facts) !== undefined) return { verdict: 'banned', reason: 'banned' };
+    const { credentialFlapping, credentialRate, guessing } = this.#options;
+    const by = this.banOf(facts);
+    if (by !== undefined) return { verdict: 'banned', reason: 'banned', by };
     // Those that have no credential do not share one: their sources are what is counted.
     if (credentialId === ANONYMOUS_ID) return undefined;
     const attempt = attemptOf(facts);
@@ -82,9 +92,11 @@ export class Doorkeeper {
     this.#options.credentialFlapping.ended(credentialId, attemptOf(facts).address, livedMs);
   }
 
-  /** Whether somebody who was let in once is banned now. */
-  isBanned(facts: BanSubject): boolean {
-    return this.#options.bans.find(facts) !== undefined;
+  /** The ban of somebody, also of one who was let in once. */
+  banOf(subject: BanSubject): DecidedBy | undefined {
+    const { bans } = this.#options;
+    const ban = bans.find(subject);
+    return ban && { ruleId: `ban:${ban.id}`, revision: bans.revision };
   }
 
   /** Keeps who was refused, for those who look. */

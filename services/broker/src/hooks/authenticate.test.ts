@@ -1,3 +1,4 @@
+import type { BanRule } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { MemoryEventLog } from '@sallyport/event-log';
 import {
@@ -9,6 +10,7 @@ import {
 import type { PolicySpec } from '@sallyport/rules';
 import { startTelemetry, type Telemetry } from '@sallyport/telemetry';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BanList } from '../access/ban-list.ts';
 import { LiveSessions } from '../access/live-sessions.ts';
 import { openDoor } from '../../test-support/open-door.ts';
 import {
@@ -93,13 +95,13 @@ function connect(
   clientId = REQUEST.clientId,
   cache = newCache(),
   changes: Partial<ConnectRequest> = {},
+  door = openDoor(),
 ): ConnectAnswer | Promise<ConnectAnswer> {
   const note = (reason: string, fields: object): void => {
     told.push({ ...fields, reason });
   };
   const logger = { info: note, warn: note, close: () => undefined };
   const uses = { note: () => undefined };
-  const door = openDoor();
   const hidesBadCredentials = (listener: string): boolean => listener === 'tcp:tbmq';
   const context = {
     ...{ cache, sessions, door, uses, logger, hidesBadCredentials },
@@ -208,6 +210,51 @@ describe('compat A2.1, A2.2, B3: a refusal', () => {
   it('for want of room to check a secret says that the server is busy', async () => {
     policy.answer = () => Promise.reject(new OperationalError('hash_pool_full', 'busy'));
     expect((await connect()).verdict).toBe('server_busy');
+  });
+});
+
+describe('the log tells what refused a CONNECT, and of which revision', () => {
+  it('the ban', async () => {
+    const bans: BanRule[] = [{ id: 'b1', kind: 'client_id', value: 'thief' }];
+    const door = openDoor({ bans: new BanList({ revision: 7, bans }, () => 0) });
+    expect((await connect('thief', newCache(), {}, door)).verdict).toBe('banned');
+    expect(told[0]).toMatchObject({ clientId: 'thief', ruleId: 'ban:b1', revision: 7 });
+    expect(policy.asked).toBe(0);
+  });
+
+  it.each(['credential:c1', 'chain:global', 'ban:b2'])(
+    'what the policy service names: %s',
+    async (ruleId) => {
+      policy.answer = () => ({ ok: false, revision: 5, reason: 'disabled', ruleId });
+      await connect();
+      expect(told).toEqual([expect.objectContaining({ ruleId, revision: 5 })]);
+    },
+  );
+
+  it('the revision alone where nobody is known', async () => {
+    policy.answer = () => ({ ok: false, revision: 5, reason: 'unknown_client' });
+    await connect();
+    expect(told[0]).toMatchObject({ revision: 5 });
+    expect(told[0]).not.toHaveProperty('ruleId');
+  });
+
+  it('the rule that denies its will', async () => {
+    const rule = {
+      ruleId: 'acl:everyone/r1',
+      effect: 'deny',
+      actions: ['publish'],
+      matcher: { kind: 'filter', filter: 'w' },
+    } as const;
+    const authorities = [{ name: 'acl', rules: [rule], noMatch: 'abstain' }] as const;
+    policy.answer = (request) => ({
+      ...sound(request),
+      revision: 9,
+      policy: { ...POLICY, authorities },
+    });
+    const refused = await connect('pump', newCache(), { willTopic: 'w' });
+    expect(refused.verdict).toBe('not_authorized');
+    expect(told[0]).toMatchObject({ ruleId: 'acl:everyone/r1', revision: 9 });
+    expect((await connect('pump', newCache(), { willTopic: 'x' })).verdict).toBe('accept');
   });
 });
 

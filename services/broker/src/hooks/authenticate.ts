@@ -11,7 +11,7 @@ import type {
 import { type Facts, PLAIN_TERMS, type Terms } from '@sallyport/rules';
 import { attributes, count, type LogThrottle, withSpan } from '@sallyport/telemetry';
 import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
-import type { Doorkeeper } from '../access/doorkeeper.ts';
+import type { DecidedBy, Doorkeeper } from '../access/doorkeeper.ts';
 import { LiveSession, type LiveSessions } from '../access/live-sessions.ts';
 import type { SecretUses } from '../access/secret-uses.ts';
 import { type ClientCertificate, identityOf } from '../listeners/client-certificate.ts';
@@ -87,15 +87,17 @@ export function authenticate(
 function tell(
   { door, logger }: AuthenticateContext,
   request: ConnectRequest,
-  { answer, source, reason }: Outcome,
-  span: { setAttribute(key: string, value: string): unknown },
+  { answer, source, reason, by }: Outcome,
+  span: { setAttribute(key: string, value: string | number): unknown },
 ): ConnectAnswer {
   count('sallyport.connects', { outcome: answer.verdict, source });
   span.setAttribute(attributes.outcome, answer.verdict);
   if (answer.verdict !== 'accept') {
     door.refused(request, reason ?? answer.verdict);
     const { clientId, username, listener, peer } = request;
-    const fields = { reason, clientId, username, listener, peer };
+    if (by?.ruleId !== undefined) span.setAttribute(attributes.ruleId, by.ruleId);
+    if (by !== undefined) span.setAttribute(attributes.policyRevision, by.revision);
+    const fields = { reason, clientId, username, listener, peer, ...by };
     logger.info(`connect ${reason}`, fields, 'connect refused');
   }
   return answer;
@@ -105,13 +107,16 @@ export interface Outcome {
   readonly answer: ConnectAnswer;
   readonly source: 'cache' | 'policy' | 'none';
   readonly reason?: string;
+  /** The ban, the credential, the chain or the rule that refuses, where there is one. */
+  readonly by?: DecidedBy;
 }
 
-const refused = (verdict: ConnectVerdict, reason: string, source: Outcome['source'] = 'none') => ({
-  answer: { verdict },
-  source,
-  reason,
-});
+const refused = (
+  verdict: ConnectVerdict,
+  reason: string,
+  source: Outcome['source'] = 'none',
+  by?: DecidedBy,
+): Outcome => ({ answer: { verdict }, source, reason, ...(by && { by }) });
 
 function decide(
   context: AuthenticateContext,
@@ -123,7 +128,9 @@ function decide(
   const staleness = context.staleness();
   if (staleness !== undefined) return refused('server_unavailable', staleness);
   const objection = context.door.objection(request);
-  if (objection !== undefined) return refused(objection.verdict, objection.reason);
+  if (objection !== undefined) {
+    return refused(objection.verdict, objection.reason, 'none', objection.by);
+  }
   const proof = { facts: factsOf(request), password: request.password };
   if (context.announced() > context.cache.revision) {
     return caughtUp(context).then(() => {
@@ -165,11 +172,12 @@ async function decideLater(
     return refused(undecided(code), code);
   }
   if (!admission.ok) {
-    const { reason } = admission;
+    const { reason, ruleId, revision } = admission;
     if (request.password !== undefined && isGuess(reason)) {
       context.door.unproven(request, request.password);
     }
-    return refused(verdictOf(context, request, reason), reason, 'policy');
+    const by = { ...(ruleId !== undefined && { ruleId }), revision };
+    return refused(verdictOf(context, request, reason), reason, 'policy', by);
   }
   return enter(context, request, admission.admitted, admission.source, close);
 }
@@ -253,18 +261,26 @@ export function enter(
   close: (reason: string) => void,
 ): Outcome {
   const objection = context.door.lastObjection(admitted.principal);
-  if (objection !== undefined) return refused(objection.verdict, objection.reason, source);
+  if (objection !== undefined) {
+    return refused(objection.verdict, objection.reason, source, objection.by);
+  }
   const inPart = context.partialSubscribe?.(admitted.principal.facts.listener) === 'filter';
   const session = new LiveSession(admitted, close, inPart);
   if (request.willTopic !== undefined) {
     const parsed = parseTopicName(request.willTopic);
     if (!parsed.ok) return refused('not_authorized', `will topic: ${parsed.problem}`, source);
     const topic = session.publishedTopic(parsed.value);
-    if (topic === undefined)
-      return refused('not_authorized', 'will topic: too long with its prefix', source);
+    const { revision } = session;
+    if (topic === undefined) {
+      const by = { ruleId: 'publish_prefix', revision };
+      return refused('not_authorized', 'will topic: too long with its prefix', source, by);
+    }
     const { qos, retain } = request.willTerms ?? PLAIN_TERMS;
     const decision = session.mayPublish(topic, qos, retain);
-    if (!decision.allowed) return refused('not_authorized', `will: ${decision.ruleId}`, source);
+    if (!decision.allowed) {
+      const { ruleId } = decision;
+      return refused('not_authorized', `will: ${ruleId}`, source, { ruleId, revision });
+    }
   }
   context.sessions.add(session);
   context.uses.note(admitted.principal);

@@ -18,7 +18,10 @@ const ALLOW: PolicySpec = {
 };
 
 /** Of a client that is not connected, when it is the time of its will. */
-async function mayPublishStored(bans: readonly BanRule[]): Promise<[boolean, number]> {
+async function mayPublishStored(
+  bans: readonly BanRule[],
+  { spec = ALLOW, told = [] as object[] } = {},
+): Promise<[boolean, number]> {
   const unasked = () => Promise.reject(new Error('not asked here'));
   let asked = 0;
   const policy: PolicyClient = {
@@ -32,12 +35,15 @@ async function mayPublishStored(bans: readonly BanRule[]): Promise<[boolean, num
     resolve: async ({ minRevision }: ResolveRequest) => {
       asked += 1;
       const results = [{ policyId: 'allow', tags: [] }];
-      return { revision: minRevision, results, policies: [ALLOW] };
+      return { revision: minRevision + 3, results, policies: [spec] };
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
   const clock = (): number => 1000;
-  const logger = createLogThrottle({ logger: silentLogger() });
+  const logger = {
+    ...createLogThrottle({ logger: silentLogger() }),
+    info: (_reason: string, fields: object) => void told.push(fields),
+  };
   const hooks = new BrokerHooks({
     cache: new PolicyCache({ client: policy, log: new MemoryEventLog(), revision: 0, clock }),
     policy,
@@ -64,4 +70,29 @@ it('the delayed will of somebody who was banned meanwhile is not published', asy
   expect(await mayPublishStored([{ id: '1', kind: 'username', value: 'u' }])).toEqual([false, 0]);
   expect(await mayPublishStored([networks])).toEqual([false, 0]);
   expect(await mayPublishStored([{ ...networks, until: 1000 }])).toEqual([true, 1]);
+});
+
+it('a delayed will that is denied is told, with what denied it', async () => {
+  const told: object[] = [];
+  expect(await mayPublishStored([{ id: '1', kind: 'username', value: 'u' }], { told })).toEqual([
+    false,
+    0,
+  ]);
+  const rule = {
+    ruleId: 'acl:everyone/r1',
+    effect: 'deny',
+    actions: ['publish'],
+    matcher: { kind: 'filter', filter: 't' },
+  } as const;
+  const authorities = [{ name: 'acl', rules: [rule], noMatch: 'abstain' }] as const;
+  const denied = await mayPublishStored([], { told, spec: { ...ALLOW, authorities } });
+  expect(denied).toEqual([false, 1]);
+  const none = await mayPublishStored([], { told, spec: { ...ALLOW, policyId: 'other' } });
+  expect(none).toEqual([false, 1]);
+  const will = { clientId: 'c', topic: 't', qos: 0, retain: false };
+  expect(told).toEqual([
+    { ...will, ruleId: 'ban:1', revision: 0 },
+    { ...will, ruleId: 'acl:everyone/r1', revision: 3 },
+    { ...will, ruleId: 'credential', revision: 3 },
+  ]);
 });

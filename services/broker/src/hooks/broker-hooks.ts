@@ -20,9 +20,11 @@ import {
   type ConnectAnswer,
   refusalOf,
 } from './authenticate.ts';
+import { withSpan } from '@sallyport/telemetry';
+import type { DecidedBy } from '../access/doorkeeper.ts';
 import { KICKED, type LiveSession } from '../access/live-sessions.ts';
 import type { PublishRates } from '../access/publish-rates.ts';
-import { ClientRights } from './client-rights.ts';
+import { ClientRights, deniedAttributes } from './client-rights.ts';
 import { certificateOf, EnhancedLogin } from './enhanced-login.ts';
 
 /** Tries to learn the rights of somebody who is not connected, and the pause between two. */
@@ -123,7 +125,8 @@ export class BrokerHooks implements MqttHooks {
   async storedWillTopic(record: SessionRecord, will: StoredWill): Promise<string | undefined> {
     const { policy, cache, logger, door } = this.#options;
     const principal = record.principal as Principal; // What `authenticate` gave to the engine.
-    if (door.isBanned(principal.facts)) return undefined;
+    const ban = door.banOf(principal.facts);
+    if (ban !== undefined) return this.#willDenied(principal, will, ban);
     for (let attempt = 1; attempt <= STORED_RIGHTS_ATTEMPTS_MAX; attempt++) {
       try {
         const answer = await policy.resolve({
@@ -132,8 +135,14 @@ export class BrokerHooks implements MqttHooks {
         });
         const [resolved] = answer.results;
         const spec = answer.policies.find(({ policyId }) => policyId === resolved?.policyId);
-        if (resolved === undefined || spec === undefined) return undefined;
-        return permittedTopic(cache.compiled(spec), decidingFacts(principal, resolved), will);
+        const { revision } = answer;
+        if (resolved === undefined || spec === undefined) {
+          return this.#willDenied(principal, will, { ruleId: 'credential', revision });
+        }
+        const facts = decidingFacts(principal, resolved);
+        const judged = judgedTopic(cache.compiled(spec), facts, will);
+        if ('topic' in judged) return judged.topic;
+        return this.#willDenied(principal, will, { ...judged, revision });
       } catch (error) {
         if (!(error instanceof OperationalError)) throw error;
         logger.warn(error.code, { code: error.code, err: error }, 'a will waits for its rights');
@@ -143,6 +152,13 @@ export class BrokerHooks implements MqttHooks {
     return undefined;
   }
 
+  #willDenied({ facts }: Principal, { topic, qos, retain }: StoredWill, by: DecidedBy): undefined {
+    const fields = { clientId: facts.clientId, topic, qos, retain, ...by };
+    withSpan('mqtt.denied', { attributes: deniedAttributes('publish', by) }, () =>
+      this.#options.logger.info('will', fields, 'will denied'),
+    );
+  }
+
   #close(client: MqttClient, reason: string): void {
     const { clientId } = client;
     this.#options.logger.info(`ended: ${reason}`, { clientId, reason }, 'session ended');
@@ -150,14 +166,15 @@ export class BrokerHooks implements MqttHooks {
   }
 }
 
-/** The topic that a message of somebody's is published under, or undefined when it may not be. */
-function permittedTopic(
+/** The topic that a message of somebody's is published under, or what says that it may not be. */
+function judgedTopic(
   policy: CompiledPolicy,
   facts: Facts,
   { topic: named, qos, retain }: StoredWill,
-): string | undefined {
+): { readonly topic: string } | { readonly ruleId: string } {
   const topic = publishedTopic(policy, named);
-  if (topic === undefined) return undefined;
+  if (topic === undefined) return { ruleId: 'publish_prefix' };
   const terms = termsOf(qos, retain);
-  return check(policy, facts, 'publish', levelsOf(topic), topic, terms).allowed ? topic : undefined;
+  const { allowed, ruleId } = check(policy, facts, 'publish', levelsOf(topic), topic, terms);
+  return allowed ? { topic } : { ruleId };
 }

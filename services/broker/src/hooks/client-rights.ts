@@ -2,6 +2,7 @@ import type { SessionRights } from '@sallyport/mqtt-session';
 import type { Decision, Qos } from '@sallyport/rules';
 import { attributes as keys, count, type LogThrottle, withSpan } from '@sallyport/telemetry';
 import type { TopicFilter } from '@sallyport/topic';
+import type { DecidedBy } from '../access/doorkeeper.ts';
 import type { LiveSession } from '../access/live-sessions.ts';
 
 /** What was denied, as the log tells it. */
@@ -12,6 +13,16 @@ interface Asked {
   readonly retain?: boolean;
   readonly shared?: boolean;
 }
+
+/** The same rule and revision in a trace as in the log. */
+export const deniedAttributes = (
+  action: string,
+  { ruleId, revision }: Partial<DecidedBy> = {},
+): Record<string, string | number> => ({
+  ...(ruleId !== undefined && { [keys.ruleId]: ruleId }),
+  ...(revision !== undefined && { [keys.policyRevision]: revision }),
+  [keys.action]: action,
+});
 
 const shareOf = (shared: boolean): Pick<Asked, 'shared'> => (shared ? { shared } : {});
 
@@ -54,8 +65,8 @@ export class ClientRights implements SessionRights {
   #tell(action: 'publish' | 'subscribe' | 'unsubscribe', asked: Asked, { ruleId }: Decision): void {
     const { principal, revision } = this.session;
     const { clientId } = principal.facts;
-    const attributes = { [keys.ruleId]: ruleId, [keys.policyRevision]: revision };
-    withSpan('mqtt.denied', { attributes: { ...attributes, [keys.action]: action } }, () =>
+    const attributes = deniedAttributes(action, { ruleId, revision });
+    withSpan('mqtt.denied', { attributes }, () =>
       this.#logger.info(action, { clientId, ...asked, ruleId, revision }, `${action} denied`),
     );
   }

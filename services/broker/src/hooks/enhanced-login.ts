@@ -10,12 +10,14 @@ import type {
 import {
   type Admission,
   type EnhancedExchange,
+  type EnhancedStep as Step,
   startEnhancedAuthentication,
 } from '@sallyport/policy-client';
-import { count } from '@sallyport/telemetry';
-import type { Objection } from '../access/doorkeeper.ts';
+import { count, withSpan } from '@sallyport/telemetry';
+import type { DecidedBy, Objection } from '../access/doorkeeper.ts';
 import type { LiveSession } from '../access/live-sessions.ts';
 import type { ClientCertificate } from '../listeners/client-certificate.ts';
+import { deniedAttributes } from './client-rights.ts';
 import {
   type AuthenticateContext,
   caughtUp,
@@ -69,7 +71,9 @@ export class EnhancedLogin implements EnhancedAuthentication {
     const staleness = context.staleness();
     if (staleness !== undefined) return this.#refused('server_unavailable', staleness);
     const objection = this.#objection();
-    if (objection !== undefined) return this.#refused(objection.verdict, objection.reason);
+    if (objection !== undefined) {
+      return this.#refused(objection.verdict, objection.reason, objection.by);
+    }
     await caughtUp(context);
     try {
       const step = await this.#exchange.step(data);
@@ -79,7 +83,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
         const { peer } = origin;
         // The proof is another each time, so that a wrong one is never the same again.
         if (isGuess(step.reason)) context.door.unproven({ clientId, username, peer }, undefined);
-        return this.#refused(step.reason === 'banned' ? 'banned' : 'not_authorized', step.reason);
+        return this.#refusedBy(step);
       }
       const { admitted } = step.admission;
       // The proof serves once; whoever meets a change just now comes again.
@@ -115,9 +119,9 @@ export class EnhancedLogin implements EnhancedAuthentication {
     if (context.cache.isStale(admitted.revision, admitted.resolved.tags)) {
       return this.#refused('server_unavailable', CHANGED_MEANWHILE);
     }
-    const { answer, reason } = enter(context, request, admitted, 'policy', close);
+    const { answer, reason, by } = enter(context, request, admitted, 'policy', close);
     if (answer.session === undefined) {
-      return this.#refused(refusalOf(answer.verdict), reason ?? answer.verdict);
+      return this.#refused(refusalOf(answer.verdict), reason ?? answer.verdict, by);
     }
     if (current !== undefined) answer.session.renew(current);
     count('sallyport.connects', { outcome: 'accept', source: 'policy' });
@@ -125,14 +129,22 @@ export class EnhancedLogin implements EnhancedAuthentication {
     return { outcome: 'done', verdict, ...(data !== undefined && { data }) };
   }
 
-  #refused(refusal: ConnectRefusal, reason: string): EnhancedStep {
+  #refusedBy({ reason, revision, ruleId }: Extract<Step, { outcome: 'refused' }>): EnhancedStep {
+    const by = revision === undefined ? undefined : { revision, ...(ruleId && { ruleId }) };
+    return this.#refused(reason === 'banned' ? 'banned' : 'not_authorized', reason, by);
+  }
+
+  #refused(refusal: ConnectRefusal, reason: string, by?: DecidedBy): EnhancedStep {
     const { context, request } = this.#options;
     const { clientId, username, origin } = request;
     const { listener, peer } = origin;
     count('sallyport.connects', { outcome: refusal, source: 'policy' });
     const fields = { reason, clientId, username, listener, peer };
     context.door.refused(fields, reason);
-    context.logger.info(`enhanced ${reason}`, fields, 'enhanced authentication refused');
+    const told = { ...fields, ...by };
+    withSpan('mqtt.denied', { attributes: deniedAttributes('connect', by) }, () =>
+      context.logger.info(`enhanced ${reason}`, told, 'enhanced authentication refused'),
+    );
     return { outcome: 'done', verdict: { accepted: false, reason: refusal } };
   }
 }
