@@ -10,6 +10,9 @@ import {
   tempFolder,
 } from '@sallyport/test-kit';
 
+/** All requests of a test come from one operator. */
+const REQUESTS_PER_SECOND_MAX = '1000';
+
 export interface Standalone extends AsyncDisposable {
   readonly url: string;
   readonly mqttPort: number;
@@ -40,6 +43,7 @@ export async function startStandalone(
       SALLYPORT_MQTT__TCP__LISTEN: `127.0.0.1:${mqtt}`,
       SALLYPORT_MQTT__WS__LISTEN: `127.0.0.1:${ws}`,
       ...NO_CONNECT_RATES,
+      SALLYPORT_HTTP__REQUESTS_PER_SECOND_MAX: REQUESTS_PER_SECOND_MAX,
       SALLYPORT_BOOTSTRAP__ADMIN_PASSWORD: adminPassword,
       SALLYPORT_BOOTSTRAP__ADMIN_EMAIL: 'sysadmin@example.org',
       ...env,

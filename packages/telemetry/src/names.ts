@@ -169,6 +169,19 @@ export const metricFacts = {
     description: 'Newest revision that this node has announced as enforced',
     labels: [],
   },
+  'sallyport.policy.staleness': {
+    kind: 'gauge',
+    unit: 's',
+    description:
+      'For how long the log has been silent to this node, or a change waits to be enforced',
+    labels: [],
+  },
+  'sallyport.policy.staleness_alarms': {
+    kind: 'counter',
+    unit: '{alarm}',
+    description: 'Times that the staleness went past enforcement.stalenessAlarmSeconds',
+    labels: [],
+  },
   'sallyport.enforcement.duration': {
     kind: 'histogram',
     unit: 's',

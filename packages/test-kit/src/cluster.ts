@@ -80,6 +80,8 @@ export interface Cluster {
   readonly apiKey: { readonly key: string; readonly secret: string };
   readonly nats: NatsServer;
   readonly natsPasswords: NatsPasswords;
+  /** By which brokers and admin-api prove themselves to the policy services. */
+  readonly policyToken: string;
   readonly redis: RedisServer;
   readonly adminApis: readonly AdminApiNode[];
   readonly policies: readonly PolicyNode[];
@@ -225,6 +227,8 @@ async function startAdminApi(plan: Plan, stores: Stores, index: number): Promise
     SALLYPORT_SECRETS__KEY: plan.secretsKey,
     SALLYPORT_HTTP__LISTEN: `${HOST}:${ports.http}`,
     SALLYPORT_HTTP__TRUSTED_PROXIES: BALANCER_SOURCE,
+    // Whoever tries or tests a cluster on one machine is one operator.
+    SALLYPORT_HTTP__REQUESTS_PER_SECOND_MAX: '1000',
     SALLYPORT_BOOTSTRAP__ADMIN_PASSWORD: plan.admin.password,
     SALLYPORT_BOOTSTRAP__API_KEY: plan.apiKey.key,
     SALLYPORT_BOOTSTRAP__API_SECRET: plan.apiKey.secret,
@@ -409,6 +413,7 @@ async function startAll(plan: Plan, running: Running): Promise<Omit<Cluster, 'st
     admin: plan.admin,
     apiKey: plan.apiKey,
     natsPasswords: plan.passwords,
+    policyToken: plan.policyToken,
     dataDir: plan.dataDir,
   };
 }

@@ -17,6 +17,7 @@ describe('the configuration', () => {
   it('needs the deployment key and a proof for the policy service, and nothing else', () => {
     const { http, log, nats } = load({});
     expect(http.listen).toEqual(['127.0.0.1:8083']);
+    expect(http.requestsPerSecondMax).toBe(20);
     expect([log.replicas, nats.replicas]).toEqual([undefined, 1]);
     expect(() => load({ SALLYPORT_SECRETS__KEY: 'short' })).toThrow('SALLYPORT_SECRETS__KEY');
     const env = { SALLYPORT_SECRETS__KEY: needed.SALLYPORT_SECRETS__KEY };

@@ -33,7 +33,7 @@ export const httpSection = Type.Object({
   requestsPerSecondMax: Type.Integer({
     description:
       'Most requests a second of one operator or API key, and of one address before it is known.',
-    default: 200,
+    default: 20,
     minimum: 1,
     maximum: 100_000,
   }),

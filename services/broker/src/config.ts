@@ -444,6 +444,13 @@ export const mqttSection = Type.Object({
 
 export const enforcementSection = Type.Object({
   maxStalenessSeconds,
+  stalenessAlarmSeconds: Type.Integer({
+    description:
+      'After this long without a word from the log, or with a change that is not enforced, the node says so in its log and metrics.',
+    default: 5,
+    minimum: 1,
+    maximum: 3600,
+  }),
   whenStale: Type.Union([Type.Literal('drop'), Type.Literal('keep')], {
     description:
       'What happens to live sessions then: drop closes them; keep lets them go on with their last policy, and a write ' +

@@ -113,6 +113,7 @@ export class BrokerNode {
         bans,
         start,
         maxStalenessMs: enforcement.maxStalenessSeconds * 1000,
+        stalenessAlarmMs: enforcement.stalenessAlarmSeconds * 1000,
         whenStale: enforcement.whenStale,
         clock,
         logger,

@@ -207,6 +207,7 @@ async function benchReevaluation(): Promise<void> {
     bans: new BanList({ revision: 0, bans: [] }, Date.now),
     start: await policy.status(),
     maxStalenessMs: 60_000,
+    stalenessAlarmMs: 60_000,
     whenStale: 'keep',
     clock: Date.now,
     logger: silentLogger(),

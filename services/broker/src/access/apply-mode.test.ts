@@ -89,6 +89,7 @@ beforeEach(() => {
     bans: new BanList({ revision: 0, bans: [] }, () => 0),
     start: { revision: 0, hash: '' },
     maxStalenessMs: 60_000,
+    stalenessAlarmMs: 5_000,
     whenStale: 'drop',
     clock: () => now,
     logger: silentLogger(),

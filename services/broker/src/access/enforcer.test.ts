@@ -10,7 +10,7 @@ import {
   type ResolveRequest,
 } from '@sallyport/policy-client';
 import { compilePolicy, type PolicySpec } from '@sallyport/rules';
-import { silentLogger } from '@sallyport/telemetry';
+import { type Logger, silentLogger } from '@sallyport/telemetry';
 import { parseTopicFilter } from '@sallyport/topic';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BanList } from './ban-list.ts';
@@ -95,7 +95,11 @@ let enforced: EnforcedState[];
 let now: number;
 let enforcer: Enforcer;
 
-function startEnforcer(maxStalenessMs = 60_000, whenStale: 'drop' | 'keep' = 'drop'): void {
+function startEnforcer(
+  maxStalenessMs = 60_000,
+  whenStale: 'drop' | 'keep' = 'drop',
+  { stalenessAlarmMs = 5_000, logger = silentLogger() } = {},
+): void {
   const clock = (): number => now;
   enforcer = new Enforcer({
     log,
@@ -105,9 +109,10 @@ function startEnforcer(maxStalenessMs = 60_000, whenStale: 'drop' | 'keep' = 'dr
     bans: new BanList({ revision: 0, bans: [] }, clock),
     start: { revision: 0, hash: '' },
     maxStalenessMs,
+    stalenessAlarmMs,
     whenStale,
     clock,
-    logger: silentLogger(),
+    logger,
     onEnforced: (state) => enforced.push(state),
     onFailure: () => undefined,
   });
@@ -274,6 +279,25 @@ describe('Enforcer', () => {
     expect(closed).toEqual([]);
     policy.failures = 0;
     await reached(1);
+  });
+
+  it('tells once that its knowledge grows old, before it fails closed, and when it is fresh again', async () => {
+    const told: string[] = [];
+    const tell = (_fields: object, message: string): void => void told.push(message);
+    const logger = { warn: tell, info: tell } as unknown as Logger; // As much of it as is called.
+    startEnforcer(60_000, 'drop', { stalenessAlarmMs: 600, logger });
+    const { closed } = connect('pump');
+    const old = (): string[] => told.filter((message) => message.includes('grows old'));
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    expect(old()).toEqual([]);
+    policy.failures = Infinity;
+    await append(changed('1', 'pump'));
+    await vi.waitFor(() => expect(old()).toHaveLength(1), 5_000);
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    expect([old().length, closed.length, enforcer.staleness]).toEqual([1, 0, undefined]);
+    policy.failures = 0;
+    await reached(1);
+    await vi.waitFor(() => expect(told.at(-1)).toContain('newest policy again'), 5_000);
   });
 });
 

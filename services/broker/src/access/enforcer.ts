@@ -2,7 +2,7 @@ import { OperationalError } from '@sallyport/errors';
 import { affects, type ApplyMode, isProofTag } from '@sallyport/domain';
 import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
 import type { PolicyCache, PolicyClient, PolicyStatus } from '@sallyport/policy-client';
-import { attributes as keys, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
+import { attributes as keys, count, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
 import type { BanList } from './ban-list.ts';
 import { KICKED, type LiveSession, type LiveSessions } from './live-sessions.ts';
 
@@ -33,6 +33,8 @@ export interface EnforcerOptions {
   readonly start: PolicyStatus;
   /** After this long without a word from the log, or with a change that cannot be enforced, the node fails closed. */
   readonly maxStalenessMs: number;
+  /** From here on it is told that the node's knowledge grows old. */
+  readonly stalenessAlarmMs: number;
   readonly whenStale: 'drop' | 'keep';
   readonly clock: () => number;
   readonly logger: Logger;
@@ -101,6 +103,8 @@ export class Enforcer implements AsyncDisposable {
   #working: Promise<void> | undefined;
   #enforced: EnforcedState;
   #behindSince: number | undefined;
+  readonly #startedAt = performance.now();
+  #isAlarmed = false;
   #failure: OperationalError | undefined;
   #closed = false;
 
@@ -239,7 +243,31 @@ export class Enforcer implements AsyncDisposable {
     }
   }
 
+  /** For how long the log has been silent, or a change waits to be enforced. */
+  get #staleForMs(): number {
+    const now = performance.now();
+    const silent = now - Math.max(this.#tail.confirmedAt, this.#startedAt);
+    const behind = this.#behindSince === undefined ? 0 : now - this.#behindSince;
+    return Math.max(0, silent, behind);
+  }
+
+  #tellStaleness(): void {
+    const { stalenessAlarmMs, logger } = this.#options;
+    const staleForMs = this.#staleForMs;
+    setGauge('sallyport.policy.staleness', staleForMs / 1000, {});
+    const isLate = staleForMs > stalenessAlarmMs;
+    if (isLate === this.#isAlarmed) return;
+    this.#isAlarmed = isLate;
+    if (isLate) {
+      count('sallyport.policy.staleness_alarms', {});
+      logger.warn({ staleForMs }, 'what the node knows of the policy grows old');
+    } else {
+      logger.info({}, 'the node knows the newest policy again');
+    }
+  }
+
   #tick(): void {
+    this.#tellStaleness();
     const now = this.#options.clock();
     for (const session of this.#options.sessions.all()) {
       if (session.secretExpiresAt !== undefined && now >= session.secretExpiresAt) {
