@@ -37,18 +37,32 @@ export class Api {
     body?: unknown,
     headers: Record<string, string> = {},
   ): Promise<Answer> {
+    const type = body !== undefined && { 'content-type': 'application/json' };
+    return this.sendText(method, path, body === undefined ? undefined : JSON.stringify(body), {
+      ...type,
+      ...headers,
+    });
+  }
+
+  /** The same with a body that is a text already; the headers tell its type. */
+  async sendText(
+    method: string,
+    path: string,
+    body: string | undefined,
+    headers: Record<string, string> = {},
+  ): Promise<Answer> {
     const response = await fetch(`${this.url}${path}`, {
       method,
       headers: {
         ...(this.#authorization !== undefined && { authorization: this.#authorization }),
-        ...(body !== undefined && { 'content-type': 'application/json' }),
         ...headers,
       },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(body !== undefined && { body }),
       signal: AbortSignal.timeout(70_000),
     });
     const text = await response.text();
-    const json = /[/+]json/.test(response.headers.get('content-type') ?? '');
+    // Lines of JSON are a text.
+    const json = /\bjson\b/.test(response.headers.get('content-type') ?? '');
     return {
       status: response.status,
       headers: response.headers,
