@@ -1,5 +1,5 @@
 import type { SettingValues } from '@sallyport/domain';
-import { patchBody } from '../routes/settings/schema.ts';
+import { patchBody, settingValues } from '../routes/settings/schema.ts';
 import { type ConfigSection, fieldChanges } from './section.ts';
 
 /** Settings that the file does not name stay as they are. */
@@ -31,7 +31,6 @@ export const settingsSection: ConfigSection = {
   },
 
   *export(snapshot) {
-    const { updatedRevision: _revision, ...values } = snapshot.settings();
-    yield values;
+    yield settingValues(snapshot.settings());
   },
 };

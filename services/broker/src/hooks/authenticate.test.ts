@@ -303,7 +303,7 @@ describe('a change that another node has announced', () => {
     await new Promise((resolve) => setTimeout(resolve, 10));
     expect(policy.asked).toBe(1);
     cache.invalidate(5, ['credential:c']);
-    expect(await answer).toEqual({ verdict: 'not_authorized' });
+    expect(await answer).toEqual({ verdict: 'bad_credentials' });
     expect([policy.asked, sessions.size]).toEqual([2, 1]);
   });
 

@@ -124,7 +124,7 @@ describe('a write that says how it is to reach live sessions', () => {
   });
 
   it('may say only what there is', async () => {
-    const answer = await admin.post(`${BASE}?apply=pinned`, { name: 'x' });
+    const answer = await admin.post(`${BASE}?apply=later`, { name: 'x' });
     expect([answer.status, answer.body.code]).toEqual([400, 'invalid_request']);
   });
 

@@ -71,7 +71,7 @@ describe('a role', () => {
         permission(''),
         permission('api', { context: 'http' }),
         permission('ok'),
-        permission('x-${clientid}'),
+        permission('x-${password}'),
       ],
     });
     expect([content.status, content.body.code]).toEqual([422, 'role_invalid']);

@@ -1,4 +1,4 @@
-import type { Settings } from '@sallyport/domain';
+import type { Settings, SettingValues } from '@sallyport/domain';
 import { Type } from 'typebox';
 import { writeQuery } from '../../http/write.ts';
 
@@ -44,7 +44,13 @@ export const writtenSettingsSchema = Type.Object({ ...members, revision: Type.In
 export const emptyQuery = Type.Object({}, closed);
 export const writeQuerySchema = Type.Object(writeQuery, closed);
 
-export const settingsView = ({ updatedRevision, ...values }: Settings) => ({
-  ...values,
-  updatedRevision,
+/** What an administrator has decided, without when. */
+export function settingValues(settings: Settings): SettingValues {
+  const { updatedRevision: _revision, valueRevisions: _revisions, ...values } = settings;
+  return values;
+}
+
+export const settingsView = (settings: Settings) => ({
+  ...settingValues(settings),
+  updatedRevision: settings.updatedRevision,
 });
