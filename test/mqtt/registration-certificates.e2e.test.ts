@@ -173,7 +173,7 @@ describe.each(PROFILES)('a signed certificate on the %s profile', (profile) => {
     expect(await outcome({ cert, key: own.key, username: NAME })).toBe('in');
     // With it the password is not needed, and without it that is.
     expect(await outcome({ username: NAME, password: PASSWORD })).toBe('in');
-    expect(await outcome({ username: NAME, password: 'wrong' })).toBe('0x87');
+    expect(await outcome({ username: NAME, password: 'wrong' })).toBe('0x86');
   });
 
   it('opens for nobody with another key, and for no other name', async () => {

@@ -20,7 +20,7 @@ import type {
   Origin,
 } from './hooks.ts';
 import type { MqttLimits } from './limits.ts';
-import type { Message, MessageProperties, Routing } from './message.ts';
+import type { Message, MessageProperties, Routing, SharedTarget } from './message.ts';
 import { Router, type Subscription } from './routing/router.ts';
 import { type Orphan, Sharing } from './routing/sharing.ts';
 import { Takeovers } from './takeovers.ts';
@@ -555,6 +555,14 @@ export class Engine implements AsyncDisposable {
     if (targets.length === 0) return message;
     const properties: MessageProperties = { ...message.properties, routing: { targets } };
     return { ...message, properties };
+  }
+
+  /**
+   * Members of share groups that a message, with its targets picked, is to be stored for besides, once every subscription that was
+   * acknowledged before it came is known here.
+   */
+  lateTargets(message: Message): readonly SharedTarget[] {
+    return this.#sharing.pickLate(message, message.properties?.routing?.targets ?? []);
   }
 
   /** A will that cannot be retained is published all the same. Never rejects. */

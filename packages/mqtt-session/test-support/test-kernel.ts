@@ -101,7 +101,8 @@ export class TestKernel implements MqttKernel {
     if (message.retain) await this.#store.storeRetained(withoutRouting(packet));
     if (message.qos === 0) return;
     const subscriptions = await this.#store.subscriptionsByTopic(message.topic);
-    const targets = message.properties?.routing?.targets ?? [];
+    const addressed = message.properties?.routing?.targets ?? [];
+    const targets = [...addressed, ...(this.#engine?.lateTargets(message) ?? [])];
     const picked = this.#store
       .sharedSubscriptionsByTopic(message.topic)
       .filter((one) =>

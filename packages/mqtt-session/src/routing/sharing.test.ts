@@ -45,6 +45,28 @@ describe('a share group', () => {
     },
   );
 
+  test('has a member for what is published before its node has heard of that one, who has gone again', async () => {
+    const bus = new TestBus();
+    const store = createMemorySessionStore();
+    const [near, far] = ['near', 'far'].map((nodeId) => new TestNode({ bus, nodeId, store }));
+    if (near === undefined || far === undefined) throw new Error('no nodes');
+    await settle();
+    // By the time the message is stored, the subscription is: the SUBACK came before the PUBLISH.
+    near.kernel.beforePublish = async () => {
+      near.kernel.beforePublish = undefined;
+      const member = await far.connect('m', { answers: 'all', ...persistent });
+      await member.subscribe(SHARED, 1);
+      await settle();
+      member.drop();
+      await settle();
+    };
+    const sent = await publishMany(await near.connect('p', { answers: 'all' }), 1);
+    await settle();
+    const back = await far.connect('m', { answers: 'all', ...persistent });
+    await settle();
+    expect(all(back)).toEqual(sent);
+  });
+
   test('does not change what others get, nor members by subscriptions of their own', async () => {
     const node = new TestNode();
     const member = await node.connect('a', { answers: 'all' });

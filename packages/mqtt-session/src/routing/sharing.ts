@@ -96,6 +96,17 @@ export class Sharing {
     return targets;
   }
 
+  /**
+   * For groups that none of the targets is of, a stored session that nobody is connected of: what was heard of only after the targets
+   * were picked, such as a subscription that another node had acknowledged by then.
+   */
+  pickLate(message: Message, targets: readonly SharedTarget[]): readonly SharedTarget[] {
+    const stored = this.#storedFor(message, undefined);
+    if (stored.length === 0) return NOBODY;
+    const served = new Set(targets.map(([, sharedFilter]) => sharedFilter));
+    return this.#pickStored(stored, served).map(({ topic, clientId }) => [clientId, topic, '']);
+  }
+
   #storedFor({ topic, qos }: Message, except: string | undefined): readonly RoutedSubscription[] {
     if (qos === 0) return [];
     const stored = this.#options.store.sharedSubscriptionsByTopic(topic);

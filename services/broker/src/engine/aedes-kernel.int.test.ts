@@ -39,6 +39,7 @@ async function node(prefix: string): Promise<Heard> {
     receive: (message) => messages.push(message),
     signalled: (brokerId, topic, payload) => signals.push(`${brokerId} ${topic} ${payload}`),
     nodeGone: () => undefined,
+    lateTargets: () => [],
   });
   return { kernel, messages, signals };
 }

@@ -45,6 +45,7 @@ describe('the publish pipeline', () => {
       receive: (message) => received.push(message),
       signalled: () => undefined,
       nodeGone: () => undefined,
+      lateTargets: () => [],
     });
   });
 
@@ -90,6 +91,7 @@ describe('the publish pipeline', () => {
       receive: () => order.push('received'),
       signalled: () => undefined,
       nodeGone: () => undefined,
+      lateTargets: () => [],
     });
     const enqueue = store.outgoingEnqueueCombi.bind(store);
     store.outgoingEnqueueCombi = async (...args) => {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import { OperationalError } from '@sallyport/errors';
 import type { BusListener, MessageBus } from '@sallyport/message-bus';
-import type { Message, MessageProperties, MqttKernel } from '@sallyport/mqtt-session';
+import type { Message, MessageProperties, MqttKernel, SharedTarget } from '@sallyport/mqtt-session';
 import type {
   RoutedOrClient,
   RoutedSubscription,
@@ -60,6 +60,8 @@ export interface KernelOptions {
 /** What the kernel hands over. */
 export interface KernelReceiver {
   receive(message: Message): void;
+  /** See `Engine`. */
+  lateTargets(message: Message): readonly SharedTarget[];
   signalled(brokerId: string, topic: string, payload: string): void;
   nodeGone(brokerId: string): void;
 }
@@ -82,6 +84,7 @@ export class AedesKernel implements MqttKernel {
   /** QoS 2 packets of clients that become a message with this number. */
   readonly #incoming = new Map<number, { clientId: string; messageId: number }>();
   #native: NativeBroker | undefined;
+  #receiver: KernelReceiver | undefined;
   #watch: NodeJS.Timeout | undefined;
 
   private constructor({ store, bus, onProblem }: KernelOptions) {
@@ -122,6 +125,7 @@ export class AedesKernel implements MqttKernel {
 
   /** From now on messages and signals go to the receiver; once this resolves, those of all nodes. */
   async connect(receiver: KernelReceiver): Promise<void> {
+    this.#receiver = receiver;
     // What the kernel emits is the message with `cmd`, and what another node sent is the same after its way over the bus.
     this.#bus.receiveWith((message) => receiver.receive(message as Message));
     this.#watch = setInterval(() => this.#lookForGone(receiver), HEARTBEAT_INTERVAL_MS);
@@ -215,15 +219,19 @@ export class AedesKernel implements MqttKernel {
 
   /** For sessions that match, members of share groups that were picked, and the sender's own QoS 2 packet: in one step. */
   async #enqueue(packet: StorePacket): Promise<void> {
-    const { routing } = (packet.properties ?? {}) as MessageProperties; // Of a message that the engine made.
+    const message = packet as Message; // The kernel adds `cmd` to what the engine made.
     const { brokerCounter = 0, topic = '' } = packet;
     const subscriptions = await this.#store.subscriptionsByTopic(topic);
     const incoming = this.#incoming.get(brokerCounter);
-    if (routing === undefined) {
+    // The look-up before has waited for what other nodes have acknowledged; the targets were picked without.
+    const late = this.#receiver?.lateTargets(message) ?? [];
+    const { routing } = message.properties ?? {};
+    if (routing === undefined && late.length === 0) {
       return this.#store.outgoingEnqueueCombi(subscriptions, packet, incoming);
     }
+    const targets = [...(routing?.targets ?? []), ...late];
     const picked = this.#store.sharedSubscriptionsByTopic(topic).filter((one) =>
-      routing.targets.some(([clientId, shared]) => {
+      targets.some(([clientId, shared]) => {
         return one.clientId === clientId && one.topic === shared;
       }),
     );
