@@ -174,7 +174,7 @@ it('MQTT-3.1 §3.1 the length of a CONNECT goes before its flags: a user name th
   ]);
   client.send(encodePacket(packetTypes.connect, 0, body));
   // As if no flag had been set: we let nobody in without a name.
-  await expectBytes(client, OTHER ? '20 02 00 00' : '20 02 00 05');
+  await expectBytes(client, OTHER ? '20 02 00 00' : '20 02 00 04');
 });
 
 it('MQTT-3.1 §2 a broken packet closes the connection', async () => {
@@ -204,12 +204,12 @@ it('MQTT-3.1 over WebSocket: the sub-protocol mqttv3.1 is taken when it is the o
 });
 
 it.skipIf(OTHER)(
-  'MQTT-3.1 §3.1 a wrong password is refused with return code 5, and the connection closed',
+  'MQTT-3.1 §3.1 a wrong password is refused with return code 4, and the connection closed',
   async () => {
     const client = await broker.open();
     const options = { clientId: unique('c'), username: 'device', password: 'wrong' };
     client.send(encodeConnect({ ...options, ...MQTT_3_1 }));
-    await expectBytes(client, '20 02 00 05');
+    await expectBytes(client, '20 02 00 04');
     await expectClosed(client);
   },
 );
