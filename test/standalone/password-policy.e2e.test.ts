@@ -43,7 +43,7 @@ it('asks of everybody what the configuration says', async () => {
   ] as const) {
     const client = await RawMqtt5Client.open(standalone.mqttPort);
     const { reasonCode } = await client.connect({ clientId: username, username, password });
-    expect(reasonCode).toBe(0x87);
+    expect(reasonCode).toBe(0x86);
     await client[Symbol.asyncDispose]();
   }
   const names = async () => {
