@@ -75,9 +75,8 @@ const ACTION_SETS: readonly (readonly Action[])[] = [
   ['subscribe', 'receive', 'unsubscribe'],
 ];
 
-/** Topics of up to three levels over every token that a random rule of two levels can tell apart, and one more. */
-const TOPICS: readonly string[] = (() => {
-  const later = ['a', 'b', 'c1', '', 'zz', '$s', '__proto__', '${clientid}'];
+/** Topics of up to three levels: of these, and one more at the first level. */
+export function topicsOver(later: readonly string[]): readonly string[] {
   let longest = [...later, '$t'];
   const all = longest.filter((one) => one !== '');
   for (let depth = 1; depth < 3; depth++) {
@@ -85,11 +84,20 @@ const TOPICS: readonly string[] = (() => {
     all.push(...longest);
   }
   return all;
-})();
+}
 
-function randomFilter(dice: Dice, levels: readonly string[], first: readonly string[]): string {
+/** Over every token that a random rule of two levels can tell apart, and one more. */
+const TOPICS = topicsOver(['a', 'b', 'c1', '', 'zz', '$s', '__proto__', '${clientid}']);
+
+/** A filter of up to three levels; in `firstPercent` of them the first is one of `first`. */
+export function randomFilter(
+  dice: Dice,
+  levels: readonly string[],
+  first: readonly string[],
+  firstPercent = 30,
+): string {
   for (;;) {
-    const chosen = dice.chance(30) ? [dice.pick(first)] : [];
+    const chosen = dice.chance(firstPercent) ? [dice.pick(first)] : [];
     while (chosen.length < 2 && dice.chance(65)) chosen.push(dice.pick(levels));
     if (dice.chance(35)) chosen.push('#');
     const text = chosen.join('/');

@@ -8,7 +8,7 @@ import type {
   Role,
 } from '@sallyport/domain';
 import type { Facts, Qos } from '../policy-spec.ts';
-import type { Dice } from './random-policies.ts';
+import { type Dice, randomFilter, topicsOver } from './random-policies.ts';
 import type { KnownPattern, RandomWorld, WorldRow } from './world-oracle.ts';
 
 /** Names of connections: plain, magic, and such as would be more than one level. */
@@ -57,27 +57,11 @@ const PATTERNS = new Map(
   [...TOPIC_PATTERNS, ...NAMED_PATTERNS].map((one) => [one.source, one] as const),
 );
 
-/** Topics of up to three levels over every level that random objects of two can tell apart, and one more. */
-export const WORLD_TOPICS: readonly string[] = (() => {
-  const later = ['a', 'b', 'c1', 'b.', '', 'zz', '$s', '__proto__'];
-  let longest = [...later, '$t'];
-  const all = longest.filter((one) => one !== '');
-  for (let depth = 1; depth < 3; depth++) {
-    longest = longest.flatMap((one) => later.map((next) => `${one}/${next}`));
-    all.push(...longest);
-  }
-  return all;
-})();
+/** Over every level that random objects of two can tell apart, and one more. */
+export const WORLD_TOPICS = topicsOver(['a', 'b', 'c1', 'b.', '', 'zz', '$s', '__proto__']);
 
-function filterOf(dice: Dice, levels: readonly string[], first: readonly string[]): string {
-  for (;;) {
-    const chosen = dice.chance(25) ? [dice.pick(first)] : [];
-    while (chosen.length < 2 && dice.chance(65)) chosen.push(dice.pick(levels));
-    if (dice.chance(35)) chosen.push('#');
-    const text = chosen.join('/');
-    if (text !== '') return text;
-  }
-}
+const filterOf = (dice: Dice, levels: readonly string[], first: readonly string[]): string =>
+  randomFilter(dice, levels, first, 25);
 
 const ruleFilter = (dice: Dice): string =>
   filterOf(dice, ['a', 'b', 'c1', '', '+', '+', ...PLACEHOLDERS], ['$s', '+', 'a']);
