@@ -1,5 +1,5 @@
 /** Version of the tables below; a file of another version is thrown away and folded anew from the log. */
-export const SCHEMA_VERSION = 4;
+export const SCHEMA_VERSION = 5;
 
 export const SCHEMA = `
 CREATE TABLE meta (
