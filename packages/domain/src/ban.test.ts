@@ -48,6 +48,8 @@ describe('AddBan', () => {
     [{ by: 'x'.repeat(BAN_BY_BYTES_MAX + 1) }, '/by'],
     [{ until: AT }, '/until'],
     [{ until: Number.NaN }, '/until'],
+    [{ bannedAt: -1 }, '/bannedAt'],
+    [{ bannedAt: 0.5 }, '/bannedAt'],
   ] as [Partial<BanFields>, string][])('refuses %j and names %s', (changes, pointer) => {
     const { problems } = given().when(add(changes), AT).thenRejected('ban_invalid');
     expect(problems?.[0]?.pointer).toBe(pointer);
@@ -91,6 +93,20 @@ describe('AddBan', () => {
       updatedRevision: 2,
     });
     world.when(add({ id: 'b3', reason: 'new' })).then();
+  });
+
+  it('remembers when it was made elsewhere, which says nothing of whether it holds', () => {
+    const later = AT + 1_000_000;
+    const world = given()
+      .when(add({ bannedAt: later }), AT)
+      .thenGiven();
+    expect(world.state.ban('b1')).toMatchObject({ bannedAt: later, createdAt: AT });
+    const index = new BanIndex();
+    index.add(fields({ bannedAt: later }));
+    expect(index.find({ clientId: 'thief' }, AT)).toBeDefined();
+    world.when(add({ bannedAt: later })).then();
+    world.when(add({ bannedAt: 0 })).then(added({ bannedAt: 0 }));
+    world.when(add()).then(added());
   });
 
   it('of another kind is another ban', () => {

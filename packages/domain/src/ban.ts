@@ -50,6 +50,8 @@ export interface Ban {
   readonly by: string;
   /** Until when, in milliseconds since 1970; for good when absent. */
   readonly until?: number;
+  /** When it was made as whoever made it says, in milliseconds since 1970; absent: at `createdAt`. For people: it holds all the same. */
+  readonly bannedAt?: number;
   readonly createdAt: number;
   readonly createdRevision: Revision;
   readonly updatedAt: number;
@@ -57,7 +59,7 @@ export interface Ban {
 }
 
 /** What a ban says, without its history. */
-export type BanFields = Pick<Ban, 'id' | 'kind' | 'value' | 'reason' | 'by' | 'until'>;
+export type BanFields = Pick<Ban, 'id' | 'kind' | 'value' | 'reason' | 'by' | 'until' | 'bannedAt'>;
 
 /** `BanAdded` of a ban that is there replaces it, reason and end included. */
 export type BanEvent =
@@ -184,7 +186,7 @@ function decideAdd(
   const stale = staleness(there, ifRevision);
   if (stale !== undefined) return stale;
   if (there !== undefined) {
-    if (there.reason === fields.reason && there.until === fields.until) return accept();
+    if (saysTheSame(there, fields)) return accept();
     return accept({ type: 'BanAdded', data: { ...fields, value, id: there.id } });
   }
   if (reads.ban(fields.id) !== undefined) return reject('ban_exists');
@@ -194,6 +196,9 @@ function decideAdd(
   if (full !== undefined) return reject('too_many_bans', { detail: full });
   return accept(...over.map(removed), { type: 'BanAdded', data: { ...fields, value } });
 }
+
+const saysTheSame = (one: BanFields, other: BanFields): boolean =>
+  one.reason === other.reason && one.until === other.until && one.bannedAt === other.bannedAt;
 
 /** Which limit another ban would pass, once those that have run out are gone. */
 function fullBy(reads: BanReads, kind: BanKind, over: readonly Ban[]): string | undefined {
@@ -211,7 +216,7 @@ function refusedPattern({ kind, value }: BanFields): ReturnType<typeof reject> |
 }
 
 function check(
-  { id, kind, value, reason, by, until }: BanFields,
+  { id, kind, value, reason, by, until, bannedAt }: BanFields,
   at: number,
 ): { problems: Problems; value: string | undefined } {
   const problems = new Problems();
@@ -221,6 +226,9 @@ function check(
   if (reason !== undefined) problems.text('/reason', reason, BAN_REASON_BYTES_MAX);
   if (until !== undefined && !(Number.isSafeInteger(until) && until > at)) {
     problems.add('/until', 'must be in the future');
+  }
+  if (bannedAt !== undefined && !(Number.isSafeInteger(bannedAt) && bannedAt >= 0)) {
+    problems.add('/bannedAt', 'must be a time since 1970');
   }
   const canonical = canonicalBanValue(kind, value);
   if (canonical === undefined && !isBanPattern(kind)) {

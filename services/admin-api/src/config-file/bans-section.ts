@@ -1,7 +1,6 @@
 import { type Ban, banTag, canonicalBanValue, isOver } from '@sallyport/domain';
 import type { Static } from 'typebox';
-import { instant } from '../http/list-query.ts';
-import { createBody } from '../routes/bans/schema.ts';
+import { createBody, timesOf, timeTexts } from '../routes/bans/schema.ts';
 import { pages } from '../bulk/pages.ts';
 import { listSection } from './list-section.ts';
 import { fieldChanges } from './section.ts';
@@ -15,7 +14,7 @@ export const bansSection = listSection<Entry, Ban>({
   keyPointer: '/value',
   keyOf(entry, { at }) {
     const { kind, value } = canonical(entry);
-    return isOver(endOf(entry), at) ? undefined : banTag({ kind, value });
+    return isOver(timesOf(entry), at) ? undefined : banTag({ kind, value });
   },
   keyOfPresent: banTag,
   labelOf: (key) => key.slice('ban:'.length),
@@ -31,11 +30,12 @@ export const bansSection = listSection<Entry, Ban>({
   written,
 
   compare(entry, present, { own, by }) {
-    const { until: _until, ...members } = canonical(entry);
-    const after = { ...members, ...untilText(endOf(entry)) };
+    const { until: _until, bannedAt: _bannedAt, ...members } = canonical(entry);
+    const times = timesOf(entry);
+    const after = { ...members, ...timeTexts(times) };
     const fields = present && fieldChanges(written(present), after);
     if (fields?.length === 0) return undefined;
-    const fieldsOf = { ...members, ...endOf(entry), by };
+    const fieldsOf = { ...members, ...times, by };
     return {
       ...(fields === undefined ? { after } : { fields }),
       rehearsal: (inputs) => ({
@@ -60,13 +60,7 @@ const canonical = (entry: Entry): Entry => ({
   value: canonicalBanValue(entry.kind, entry.value) ?? entry.value,
 });
 
-const endOf = ({ until }: Entry): { readonly until?: number } =>
-  until === undefined ? {} : { until: Date.parse(until) };
-
-const untilText = ({ until }: { readonly until?: number }): { readonly until?: string } =>
-  until === undefined ? {} : { until: instant(until) };
-
 function written(ban: Ban): Readonly<Record<string, unknown>> {
   const { kind, value, reason } = ban;
-  return { kind, value, ...(reason === undefined ? {} : { reason }), ...untilText(ban) };
+  return { kind, value, ...(reason === undefined ? {} : { reason }), ...timeTexts(ban) };
 }

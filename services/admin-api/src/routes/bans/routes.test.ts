@@ -19,6 +19,8 @@ describe('a ban', () => {
   it.each([
     [some({ kind: 'group' }), 400, '/kind'],
     [some({ until: 'soon' }), 400, '/until'],
+    [some({ bannedAt: 'once' }), 400, '/bannedAt'],
+    [some({ bannedAt: '1969-12-31T23:59:59Z' }), 422, '/bannedAt'],
     [some({ more: 1 }), 400, '/more'],
     [some({ until: '2001-01-01T00:00:00Z' }), 422, '/until'],
     [some({ kind: 'address', value: '1.2.3' }), 422, '/value'],
@@ -85,6 +87,16 @@ describe('a ban', () => {
     await admin.delete(`${URL_OF_BANS}/${first.body.id}`);
     // What it was when it was made.
     expect((await admin.post(URL_OF_BANS, ban, headers)).body.id).toBe(first.body.id);
+  });
+
+  it('tells when it was made elsewhere', async () => {
+    const bannedAt = '2020-01-02T03:04:05.000Z';
+    const made = await admin.post(URL_OF_BANS, some({ bannedAt }));
+    expect(made.body).toMatchObject({ bannedAt, active: true });
+    const url = `${URL_OF_BANS}/${made.body.id}`;
+    const kept = await admin.put(url, { reason: 'x', bannedAt });
+    expect(kept.body).toMatchObject({ bannedAt, reason: 'x' });
+    expect((await admin.put(url, { reason: 'x' })).body).not.toHaveProperty('bannedAt');
   });
 
   it('of an address has one text', async () => {

@@ -17,6 +17,7 @@ import {
   idParams,
   listQuery,
   replaceBody,
+  timesOf,
   writeQuerySchema,
   writtenBanSchema,
 } from './schema.ts';
@@ -39,9 +40,6 @@ function byOf({ caller }: FastifyRequest): string {
   assert(caller !== null, 'a write is authenticated');
   return callerText(caller);
 }
-
-const endOf = (until: string | undefined): { readonly until?: number } =>
-  until === undefined ? {} : { until: Date.parse(until) };
 
 function registerReads(app: TypedApp, context: ApiContext): void {
   const { model, clock } = context.ports;
@@ -115,7 +113,8 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
       },
     },
     (request, reply) => {
-      const { until, kind, value, ...members } = request.body;
+      const { until, bannedAt, kind, value, ...members } = request.body;
+      const times = timesOf({ until, bannedAt });
       const there = (): Ban | undefined =>
         reads.banByValue(kind, canonicalBanValue(kind, value) ?? value);
       return context.writer.respond(request, reply, {
@@ -124,7 +123,7 @@ function registerCreate(app: TypedApp, context: ApiContext): void {
             throw failed(there()?.updatedRevision);
           }
           const condition = mustBeAbsent(request) ? { ifRevision: 0 } : {};
-          const fields = { ...members, kind, value, ...endOf(until), by: byOf(request) };
+          const fields = { ...members, kind, value, ...times, by: byOf(request) };
           return { type: 'AddBan', data: { id: inputs.id('ban'), ...fields, ...condition } };
         },
         current: () => there()?.updatedRevision,
@@ -155,14 +154,15 @@ function registerReplace(app: TypedApp, context: ApiContext): void {
     },
     (request, reply) => {
       const { id } = request.params;
-      const { until, ...members } = request.body;
+      const { until, bannedAt, ...members } = request.body;
+      const times = timesOf({ until, bannedAt });
       return context.writer.respond(request, reply, {
         command: () => {
           const { kind, value, updatedRevision } = bans.found(context, id);
           const condition = ifRevisionOf(request, updatedRevision);
           // Without a condition too: a ban that was removed meanwhile must not come back.
           const ifRevision = condition ?? updatedRevision;
-          const fields = { ...members, kind, value, ...endOf(until), by: byOf(request) };
+          const fields = { ...members, kind, value, ...times, by: byOf(request) };
           return { type: 'AddBan', data: { id, ...fields, ifRevision } };
         },
         current: bans.currentOf(context, id),

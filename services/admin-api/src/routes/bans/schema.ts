@@ -13,8 +13,14 @@ const until = Type.Optional(
   instantSchema('When the ban ends by itself; left out, it stays until it is removed.'),
 );
 
+const bannedAt = Type.Optional(
+  instantSchema(
+    'When it was made, where that is not now: of a ban from elsewhere. It holds all the same.',
+  ),
+);
+
 /** What a caller may set of a ban that is there. */
-export const replaceBody = Type.Object({ reason, until }, closed);
+export const replaceBody = Type.Object({ reason, until, bannedAt }, closed);
 
 export const createBody = Type.Object(
   {
@@ -26,6 +32,7 @@ export const createBody = Type.Object(
     }),
     reason,
     until,
+    bannedAt,
   },
   closed,
 );
@@ -37,6 +44,7 @@ const members = {
   reason,
   by: Type.String({ description: 'Who banned: kind and name of the caller.' }),
   until,
+  bannedAt,
   active: Type.Boolean({ description: 'False once it has ended; it is removed some time later.' }),
   createdAt: instantSchema('When it was made.'),
   updatedAt: instantSchema('When it was last changed.'),
@@ -58,9 +66,27 @@ export const emptyQuery = Type.Object({}, closed);
 export const writeQuerySchema = Type.Object(writeQuery, closed);
 export const idParams = Type.Object({ id: Type.String() });
 
+/** The times that a body may hold, as they are stored. */
+export const timesOf = ({
+  until,
+  bannedAt,
+}: {
+  readonly until?: string | undefined;
+  readonly bannedAt?: string | undefined;
+}): Pick<Ban, 'until' | 'bannedAt'> => ({
+  ...(until === undefined ? {} : { until: Date.parse(until) }),
+  ...(bannedAt === undefined ? {} : { bannedAt: Date.parse(bannedAt) }),
+});
+
+/** The same as they are shown. */
+export const timeTexts = ({ until, bannedAt }: Pick<Ban, 'until' | 'bannedAt'>) => ({
+  ...(until === undefined ? {} : { until: instant(until) }),
+  ...(bannedAt === undefined ? {} : { bannedAt: instant(bannedAt) }),
+});
+
 export const banView = ({ createdRevision: _, createdAt, updatedAt, ...ban }: Ban, at: number) => ({
   ...ban,
-  ...(ban.until === undefined ? {} : { until: instant(ban.until) }),
+  ...timeTexts(ban),
   active: ban.until === undefined || ban.until > at,
   createdAt: instant(createdAt),
   updatedAt: instant(updatedAt),
