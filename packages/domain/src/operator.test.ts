@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { anApiKey, anOperator, commit, given, onRevision } from '../test/given.ts';
-import type { ApiKey, Operator } from './operator.ts';
+import { API_KEY_DESCRIPTION_BYTES_MAX, type ApiKey, type Operator } from './operator.ts';
 
 const added = (changes: Partial<Operator> = {}) =>
   commit({ type: 'OperatorAdded', data: anOperator(changes) });
@@ -151,6 +151,7 @@ describe('API keys', () => {
     ['/id', { id: 'a:b' }],
     ['/id', { id: 'x'.repeat(65) }],
     ['/name', { name: '' }],
+    ['/description', { description: 'x'.repeat(API_KEY_DESCRIPTION_BYTES_MAX + 1) }],
   ])('with a problem at %s are refused: %j', (pointer, changes) => {
     const rejection = given().when(addKey(changes)).thenRejected('api_key_invalid');
     expect(rejection.problems).toMatchObject([{ pointer }]);
@@ -176,6 +177,44 @@ describe('API keys', () => {
   test.each([changeKey, removeKey])('$type on another revision is refused', (command) => {
     given(key()).when(onRevision(command, 0)).thenRejected('precondition_failed');
     given(key()).when(onRevision(command, 1)).thenAccepted();
+  });
+
+  test('take no name of another, and no text that is too long', () => {
+    const two = [key(), key({ id: 'k2', name: 'other' })] as const;
+    const change = (changes: object) =>
+      ({ type: 'ChangeApiKey', data: { id: 'k1', changes } }) as const;
+    given(...two)
+      .when(change({ name: 'other' }))
+      .thenRejected('api_key_exists');
+    given(...two)
+      .when(change({ name: 'ci' }))
+      .thenAccepted();
+    given(...two)
+      .when(change({ name: '' }))
+      .thenRejected('api_key_invalid');
+    const longest = 'x'.repeat(API_KEY_DESCRIPTION_BYTES_MAX);
+    given(...two)
+      .when(change({ description: `${longest}x` }))
+      .thenRejected('api_key_invalid');
+    given(...two)
+      .when(change({ description: longest }))
+      .thenAccepted();
+  });
+
+  test('get another role, end, description and secret, and an end can be taken away', () => {
+    const change = (changes: object) =>
+      ({ type: 'ChangeApiKey', data: { id: 'k1', changes } }) as const;
+    const changes = { role: 'publisher', description: '', secretVerifier: 'v2', expiresAt: 9 };
+    const changed = given(key()).when(change(changes)).thenGiven();
+    expect(changed.state.apiKey('k1')).toMatchObject(changes);
+    expect(
+      changed
+        .when(change({ enabled: true }))
+        .thenGiven()
+        .state.apiKey('k1')?.expiresAt,
+    ).toBe(9);
+    const endless = changed.when(change({ expiresAt: null })).thenGiven();
+    expect(endless.state.apiKey('k1')).not.toHaveProperty('expiresAt');
   });
 
   test('are changed and removed', () => {

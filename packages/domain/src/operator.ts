@@ -7,6 +7,13 @@ export const OPERATOR_ROLES = ['administrator', 'viewer'] as const;
 /** `administrator` may read and change everything; `viewer` may read everything but operators and keys. */
 export type OperatorRole = (typeof OPERATOR_ROLES)[number];
 
+/** Of keys also `publisher`, who may use nothing of what administers. */
+export const API_KEY_ROLES = [...OPERATOR_ROLES, 'publisher'] as const;
+export type ApiKeyRole = (typeof API_KEY_ROLES)[number];
+
+/** Longest description of a key, in bytes of UTF-8. */
+export const API_KEY_DESCRIPTION_BYTES_MAX = 1024;
+
 /** A person who administers the system. */
 export interface Operator {
   readonly id: string;
@@ -27,7 +34,9 @@ export interface Operator {
 export interface ApiKey {
   readonly id: string;
   readonly name: string;
-  readonly role: OperatorRole;
+  /** For people. */
+  readonly description?: string;
+  readonly role: ApiKeyRole;
   readonly enabled: boolean;
   /** Sealed. */
   readonly secretVerifier: string;
@@ -41,7 +50,11 @@ type NewOperator = Pick<
   'id' | 'name' | 'email' | 'role' | 'enabled' | 'passwordVerifier'
 >;
 type OperatorChanges = Partial<Pick<Operator, 'name' | 'email' | 'role' | 'enabled'>>;
-type NewApiKey = Pick<ApiKey, 'id' | 'name' | 'role' | 'enabled' | 'secretVerifier' | 'expiresAt'>;
+type NewApiKey = Omit<ApiKey, 'createdAt' | 'updatedRevision'>;
+/** `expiresAt` null: it never ends. A new secret replaces the present one at once. */
+type ApiKeyChanges = Partial<
+  Pick<ApiKey, 'name' | 'description' | 'role' | 'enabled' | 'secretVerifier'>
+> & { readonly expiresAt?: number | null };
 
 export type OperatorEvent =
   | { readonly type: 'OperatorAdded'; readonly data: NewOperator }
@@ -58,7 +71,7 @@ export type OperatorEvent =
   | { readonly type: 'ApiKeyAdded'; readonly data: NewApiKey }
   | {
       readonly type: 'ApiKeyChanged';
-      readonly data: { readonly id: string; readonly changes: { readonly enabled?: boolean } };
+      readonly data: { readonly id: string; readonly changes: ApiKeyChanges };
     }
   | { readonly type: 'ApiKeyRemoved'; readonly data: { readonly id: string } };
 
@@ -105,12 +118,21 @@ export function evolveApiKey(
     case 'ApiKeyAdded':
       return { ...event.data, createdAt: context.at, updatedRevision: context.revision };
     case 'ApiKeyChanged':
-      return state && { ...state, ...event.data.changes, updatedRevision: context.revision };
+      return state && changedKey(state, event.data.changes, context.revision);
     case 'ApiKeyRemoved':
       return undefined;
     default:
       return unreachable(event);
   }
+}
+
+function changedKey(
+  { expiresAt: ended, ...state }: ApiKey,
+  { expiresAt = ended, ...changes }: ApiKeyChanges,
+  updatedRevision: Revision,
+): ApiKey {
+  const ends = typeof expiresAt === 'number' && { expiresAt };
+  return { ...state, ...changes, ...ends, updatedRevision };
 }
 
 export interface OperatorReads {
@@ -145,7 +167,7 @@ export type OperatorCommand =
   | { readonly type: 'AddApiKey'; readonly data: NewApiKey }
   | {
       readonly type: 'ChangeApiKey';
-      readonly data: Conditional & { readonly changes: { readonly enabled?: boolean } };
+      readonly data: Conditional & { readonly changes: ApiKeyChanges };
     }
   | { readonly type: 'RemoveApiKey'; readonly data: Conditional };
 
@@ -230,9 +252,8 @@ function acceptOperatorChange(
 }
 
 function decideAddApiKey(reads: OperatorReads, added: NewApiKey): Decided<OperatorEvent> {
-  const problems = new Problems();
+  const problems = apiKeyProblems(added);
   problems.text('/id', added.id, 64);
-  problems.text('/name', added.name);
   if (added.id.includes(':')) problems.add('/id', 'must not contain a colon');
   if (problems.found.length > 0) return reject('api_key_invalid', { problems: problems.found });
   if (reads.apiKey(added.id) !== undefined || reads.apiKeyByName(added.name) !== undefined) {
@@ -252,10 +273,25 @@ function decideApiKey(
   if (command.type === 'RemoveApiKey') {
     return accept({ type: 'ApiKeyRemoved', data: { id: current.id } });
   }
-  return accept({
-    type: 'ApiKeyChanged',
-    data: { id: current.id, changes: command.data.changes },
-  });
+  const { id } = current;
+  const { changes } = command.data;
+  const problems = apiKeyProblems({ ...current, ...changes });
+  if (problems.found.length > 0) return reject('api_key_invalid', { problems: problems.found });
+  const named = changes.name === undefined ? undefined : reads.apiKeyByName(changes.name);
+  if (named !== undefined && named.id !== id) return reject('api_key_exists');
+  return accept({ type: 'ApiKeyChanged', data: { id, changes } });
+}
+
+function apiKeyProblems({
+  name,
+  description = '',
+}: Pick<ApiKey, 'name' | 'description'>): Problems {
+  const problems = new Problems();
+  problems.text('/name', name);
+  if (description !== '') {
+    problems.text('/description', description, API_KEY_DESCRIPTION_BYTES_MAX);
+  }
+  return problems;
 }
 
 const isAdministrator = (operator: Pick<Operator, 'role' | 'enabled'>): boolean =>

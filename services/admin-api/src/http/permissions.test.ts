@@ -5,17 +5,23 @@ import { type Client, World } from '../testing/world.ts';
 import { allows, type Permission, requirePermissions } from './permissions.ts';
 
 let world: World;
-let clients: Readonly<Record<'none' | 'viewer' | 'administrator' | 'apiKey' | 'viewerKey', Client>>;
+let clients: Readonly<
+  Record<'none' | 'viewer' | 'administrator' | 'apiKey' | 'viewerKey' | 'publisherKey', Client>
+>;
 beforeAll(async () => {
   world = await World.open();
   const administrator = await world.login();
   const key = await administrator.post('/api/v1/api-keys', { name: 'viewer', role: 'viewer' });
+  const publisher = await administrator.post('/api/v1/api-keys', {
+    ...{ name: 'publisher', role: 'publisher' },
+  });
   clients = {
     none: world.anonymous(),
     viewer: await world.operator('viewer'),
     administrator,
     apiKey: world.keyClient(),
     viewerKey: world.keyClient(key.body.id, key.body.secret),
+    publisherKey: world.keyClient(publisher.body.id, publisher.body.secret),
   };
 });
 afterAll(() => world[Symbol.asyncDispose]());
@@ -26,7 +32,7 @@ type Role = keyof typeof clients;
 function mayUse(role: Role, method: string, path: string): boolean {
   const open = ['auth/login', 'auth/refresh', 'registration/register'];
   if (open.some((one) => path === `/api/v1/${one}`)) return true;
-  if (role === 'none') return false;
+  if (role === 'none' || role === 'publisherKey') return false;
   const isKey = role === 'apiKey' || role === 'viewerKey';
   if (path.startsWith('/api/v1/auth/')) return !isKey;
   const accounts = /^\/api\/v1\/(operators|api-keys)/.test(path);
@@ -36,7 +42,7 @@ function mayUse(role: Role, method: string, path: string): boolean {
 }
 
 describe('every route of the OpenAPI document', () => {
-  it.each(['none', 'viewer', 'administrator', 'apiKey', 'viewerKey'] as const)(
+  it.each(['none', 'viewer', 'administrator', 'apiKey', 'viewerKey', 'publisherKey'] as const)(
     'lets %s do what the role may do, and nothing else',
     async (role) => {
       const { operations } = world.conformance;

@@ -1,4 +1,4 @@
-import type { OperatorRole } from '@sallyport/domain';
+import type { ApiKeyRole } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { FastifyInstance } from 'fastify';
 
@@ -34,7 +34,7 @@ export interface Caller {
   readonly kind: 'operator' | 'api_key';
   readonly id: string;
   readonly name: string;
-  readonly role: OperatorRole;
+  readonly role: ApiKeyRole;
 }
 
 /** A caller as people read it. */
@@ -51,6 +51,7 @@ export function allows(caller: Caller, permission: Permission): boolean {
   if (resource === undefined || right === undefined) return false;
   if (ACCOUNTS.has(resource) && caller.kind !== 'operator') return false;
   if (caller.role === 'administrator') return true;
+  if (caller.role === 'publisher') return false;
   return right === 'read' && !ACCOUNTS.has(resource);
 }
 

@@ -98,7 +98,7 @@ function registerPatch(app: TypedApp, context: ApiContext): void {
       schema: {
         tags,
         operationId: 'patchApiKey',
-        summary: 'Enable or disable an API key',
+        summary: 'Change an API key',
         params: idParams,
         querystring: writeQuerySchema,
         body: patchBody,
@@ -110,7 +110,9 @@ function registerPatch(app: TypedApp, context: ApiContext): void {
       return context.writer.respond(request, reply, {
         command: () => {
           const condition = apiKeys.conditionOf(context, request, id);
-          return { type: 'ChangeApiKey', data: { id, changes: request.body, ...condition } };
+          const { expiresAt, ...members } = request.body;
+          const changes = { ...members, ...endIn(expiresAt) };
+          return { type: 'ChangeApiKey', data: { id, changes, ...condition } };
         },
         current: apiKeys.currentOf(context, id),
         answer: () => {
@@ -121,6 +123,9 @@ function registerPatch(app: TypedApp, context: ApiContext): void {
     },
   );
 }
+
+const endIn = (expiresAt: string | null | undefined): { readonly expiresAt?: number | null } =>
+  expiresAt === undefined ? {} : { expiresAt: expiresAt === null ? null : Date.parse(expiresAt) };
 
 function registerRemove(app: TypedApp, context: ApiContext): void {
   registerRemoveOne(app, context, apiKeys, {

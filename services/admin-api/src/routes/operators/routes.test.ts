@@ -102,6 +102,34 @@ describe('API keys', () => {
     }
   });
 
+  it('are changed in every part but the secret, and may have no end any more', async () => {
+    const made = await admin.post(KEYS, {
+      ...{ name: randomUUID(), role: 'viewer', description: 'a', enabled: false },
+    });
+    const url = `${KEYS}/${made.body.id}`;
+    for (const body of [{}, { role: 'owner' }, { secret: 'canary-mine' }, { expiresAt: 7 }]) {
+      expect((await admin.patch(url, body)).status).toBe(400);
+    }
+    const expiresAt = new Date(world.now + 1000).toISOString();
+    const changes = { name: randomUUID(), role: 'publisher', description: 'b', enabled: true };
+    const changed = await admin.patch(url, { ...changes, expiresAt });
+    expect(changed.body).toMatchObject({ ...changes, expiresAt });
+    const other = await admin.post(KEYS, { name: randomUUID(), role: 'viewer' });
+    const taken = await admin.patch(url, { name: other.body.name });
+    expect([taken.status, taken.body.code]).toEqual([409, 'api_key_exists']);
+    const endless = await admin.patch(url, { expiresAt: null });
+    expect(endless.body).not.toHaveProperty('expiresAt');
+  });
+
+  it('of a publisher open nothing of this API', async () => {
+    const made = await admin.post(KEYS, { name: randomUUID(), role: 'publisher' });
+    const key = world.keyClient(made.body.id, made.body.secret);
+    for (const path of [SETTINGS, KEYS, '/api/v1/credentials']) {
+      expect((await key.get(path)).status).toBe(403);
+    }
+    expect((await key.patch(SETTINGS, { noMatch: 'allow' })).status).toBe(403);
+  });
+
   it('an unknown one can be neither changed nor removed', async () => {
     for (const answer of [
       await admin.patch(`${KEYS}/nothing`, { enabled: true }),
