@@ -37,7 +37,12 @@ import { decideRole, type Role, type RoleCommand, type RoleReads } from './role.
 import { rolesOf } from './roles-access.ts';
 import { decideRehash, type RehashCommand } from './rehash.ts';
 import { Overlay } from './overlay.ts';
-import { decideSetting, type SettingCommand, type SettingReads } from './setting.ts';
+import {
+  decideSetting,
+  decidesAnything,
+  type SettingCommand,
+  type SettingReads,
+} from './setting.ts';
 import { decideTrust, type TrustCommand, type TrustReads } from './trust.ts';
 
 /** Commands that take effect together or not at all, each decided on what the ones before it do. */
@@ -405,7 +410,7 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'AclRuleRemoved':
       return [aclTag(event.data.target)];
     case 'SettingsChanged':
-      return [SETTINGS_TAG];
+      return decidesAnything(event) ? [SETTINGS_TAG] : [];
     case 'OperatorAdded':
     case 'OperatorChanged':
     case 'OperatorPasswordChanged':

@@ -284,7 +284,13 @@ export { saslprep } from './saslprep.ts';
 export { SCRAM_MECHANISMS, type ScramKeys, type ScramMechanism } from './scram.ts';
 export {
   DEFAULT_SETTINGS,
+  DENY_ACTIONS,
+  type DenyAction,
   evolveSettings,
+  FOREIGN_VALUE_BYTES_MAX,
+  FOREIGN_VALUE_NAME_BYTES_MAX,
+  FOREIGN_VALUES_BYTES_MAX,
+  FOREIGN_VALUES_MAX,
   type SettingCommand,
   type SettingEvent,
   type Settings,

@@ -1,6 +1,13 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { commit, given } from '../test/given.ts';
-import { DEFAULT_SETTINGS } from './setting.ts';
+import { affects, SETTINGS_TAG } from './domain.ts';
+import {
+  DEFAULT_SETTINGS,
+  FOREIGN_VALUE_BYTES_MAX,
+  FOREIGN_VALUE_NAME_BYTES_MAX,
+  FOREIGN_VALUES_BYTES_MAX,
+  FOREIGN_VALUES_MAX,
+} from './setting.ts';
 
 const changed = commit({ type: 'SettingsChanged', data: { changes: { noMatch: 'allow' } } });
 
@@ -44,5 +51,55 @@ test('a value keeps the revision that it was set by when another one is set', ()
   expect(given(changed, other).state.settings()).toMatchObject({
     valueRevisions: { noMatch: 1, denyAction: 2 },
     updatedRevision: 2,
+  });
+});
+
+describe('values of foreign APIs', () => {
+  const change = (foreignValues: Record<string, string>) =>
+    ({ type: 'ChangeSettings', data: { changes: { foreignValues } } }) as const;
+  const many = (count: number, text = '') =>
+    Object.fromEntries(Array.from({ length: count }, (_, index) => [`name-${index}`, text]));
+
+  test.each<[string, Record<string, string>]>([
+    ['without a name', { '': 'x' }],
+    ['with a name of JavaScript', JSON.parse('{"__proto__":"x"}') as Record<string, string>],
+    ['with a name that is too long', { ['n'.repeat(FOREIGN_VALUE_NAME_BYTES_MAX + 1)]: '' }],
+    ['with a text that is too long', { n: 'x'.repeat(FOREIGN_VALUE_BYTES_MAX + 1) }],
+    ['with a control character', { n: 'a\u0000' }],
+    ['that are too many', many(FOREIGN_VALUES_MAX + 1)],
+    ['that are too long together', many(17, 'x'.repeat(FOREIGN_VALUE_BYTES_MAX))],
+  ])('%s are refused', (_, values) => {
+    given().when(change(values)).thenRejected('setting_invalid');
+  });
+
+  test('are taken up to every limit', () => {
+    const name = 'n'.repeat(FOREIGN_VALUE_NAME_BYTES_MAX);
+    for (const values of [
+      many(FOREIGN_VALUES_MAX),
+      { [name]: 'x'.repeat(FOREIGN_VALUE_BYTES_MAX) },
+      many(16, 'x'.repeat(FOREIGN_VALUES_BYTES_MAX / 16 - 'name-10'.length)),
+    ]) {
+      given().when(change(values)).thenAccepted();
+    }
+  });
+
+  test('are replaced as a whole, and are the same in any order', () => {
+    const event = (foreignValues: Record<string, string>) =>
+      ({ type: 'SettingsChanged', data: { changes: { foreignValues } } }) as const;
+    const past = commit(event({ a: '1', b: '2' }));
+    given(past)
+      .when(change({ b: '2', a: '1' }))
+      .then();
+    for (const other of [{ a: '1' }, { a: '1', b: '3' }, { a: '1', c: '2' }, {}]) {
+      given(past).when(change(other)).then(event(other));
+    }
+    expect(given(past).state.settings()).toMatchObject({ foreignValues: { a: '1', b: '2' } });
+  });
+
+  test('concern no decision, and whatever is changed with them does', () => {
+    const data = { changes: { foreignValues: { a: '1' } } };
+    expect(affects({ type: 'SettingsChanged', data })).toEqual([]);
+    const more = { changes: { ...data.changes, aclEnabled: false } };
+    expect(affects({ type: 'SettingsChanged', data: more })).toEqual([SETTINGS_TAG]);
   });
 });

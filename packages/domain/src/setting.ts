@@ -1,11 +1,16 @@
+import { utf8Bytes } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
+import { Problems } from './text.ts';
 
 /** System-wide behaviour of access decisions. */
 export interface SettingValues {
   /** The verdict when no rule and no credential says anything. */
   readonly noMatch: 'allow' | 'deny';
-  /** What an MQTT 3.1 or 3.1.1 client meets when it publishes without the right to: acknowledged and dropped, or closed. */
-  readonly denyAction: 'ignore' | 'disconnect';
+  /**
+   * What an MQTT 3.1 or 3.1.1 client meets when it publishes without the right to: acknowledged and dropped, or closed. With
+   * `disconnect_always` so does a client of MQTT 5, and whoever subscribes without the right to.
+   */
+  readonly denyAction: DenyAction;
   /**
    * How the ACL tables judge a SUBSCRIBE: by the first row that matches the text of its filter as if that were a topic, or by rows that
    * allow every topic that it matches. What a row denies is delivered in neither case.
@@ -13,7 +18,19 @@ export interface SettingValues {
   readonly aclSubscribeMatch: 'text' | 'containment';
   /** Whether the ACL tables are looked at. While they are not, their rows are kept, and neither allow nor deny anything. */
   readonly aclEnabled: boolean;
+  /** What a foreign API is to give back as it was given, and which means nothing here: texts by names of its own. Absent: none. */
+  readonly foreignValues?: Readonly<Record<string, string>>;
 }
+
+export const DENY_ACTIONS = ['ignore', 'disconnect', 'disconnect_always'] as const;
+export type DenyAction = (typeof DENY_ACTIONS)[number];
+
+/** Most values of foreign APIs, and the longest name and text of one, in bytes of UTF-8. */
+export const FOREIGN_VALUES_MAX = 256;
+export const FOREIGN_VALUE_NAME_BYTES_MAX = 256;
+export const FOREIGN_VALUE_BYTES_MAX = 4096;
+/** Bytes of all of them together: one event holds them. */
+export const FOREIGN_VALUES_BYTES_MAX = 64 * 1024;
 
 export const DEFAULT_SETTINGS: SettingValues = {
   noMatch: 'deny',
@@ -74,9 +91,47 @@ export function decideSetting(reads: SettingReads, command: SettingCommand): Dec
       detail: `The settings were last changed by revision ${current.updatedRevision}.`,
     });
   }
+  const problems = problemsOf(changes);
+  if (problems.found.length > 0) return reject('setting_invalid', { problems: problems.found });
   const changed = Object.fromEntries(
-    Object.entries(changes).filter(([key, value]) => current[key as keyof SettingValues] !== value), // Keys of a Partial of the same type.
+    Object.entries(changes).filter(
+      ([key, value]) => !isSame(current[key as keyof SettingValues], value), // Keys of a Partial of the same type.
+    ),
   );
   if (Object.keys(changed).length === 0) return accept();
   return accept({ type: 'SettingsChanged', data: { changes: changed } });
 }
+
+type Value = SettingValues[keyof SettingValues];
+
+/** Values that are no documents are compared as they are; of documents the order of the names says nothing. */
+function isSame(one: Value, other: Value): boolean {
+  if (typeof other !== 'object') return one === other;
+  const before = typeof one === 'object' ? one : {};
+  const names = Object.keys(other);
+  return (
+    names.length === Object.keys(before).length &&
+    names.every((name) => Object.hasOwn(before, name) && before[name] === other[name])
+  );
+}
+
+function problemsOf({ foreignValues }: Partial<SettingValues>): Problems {
+  const problems = new Problems();
+  if (foreignValues === undefined) return problems;
+  problems.attributes('/foreignValues', foreignValues, FOREIGN_VALUES_MAX, {
+    keyBytesMax: FOREIGN_VALUE_NAME_BYTES_MAX,
+    textBytesMax: FOREIGN_VALUE_BYTES_MAX,
+  });
+  const bytes = Object.entries(foreignValues).reduce(
+    (sum, [name, text]) => sum + utf8Bytes(name) + utf8Bytes(text),
+    0,
+  );
+  if (bytes > FOREIGN_VALUES_BYTES_MAX) {
+    problems.add('/foreignValues', `must be at most ${FOREIGN_VALUES_BYTES_MAX} bytes together`);
+  }
+  return problems;
+}
+
+/** Whether a change concerns what decides about somebody. */
+export const decidesAnything = ({ data }: SettingEvent): boolean =>
+  Object.keys(data.changes).join() !== 'foreignValues';

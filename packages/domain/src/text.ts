@@ -31,14 +31,19 @@ export class Problems {
   }
 
   /** A small map of texts; its keys are names. */
-  attributes(pointer: string, value: Readonly<Record<string, string>>, entriesMax: number): void {
+  attributes(
+    pointer: string,
+    value: Readonly<Record<string, string>>,
+    entriesMax: number,
+    { keyBytesMax = 64, textBytesMax = NAME_BYTES_MAX } = {},
+  ): void {
     const entries = Object.entries(value);
     if (entries.length > entriesMax) this.add(pointer, `must have at most ${entriesMax} entries`);
     for (const [key, text] of entries) {
       const here = `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`;
       if (MAGIC_KEYS.has(key)) this.add(here, 'is not usable as a name');
-      this.text(here, key, 64);
-      if (text !== '') this.text(here, text);
+      this.text(here, key, keyBytesMax);
+      if (text !== '') this.text(here, text, textBytesMax);
     }
   }
 }

@@ -76,6 +76,8 @@ export interface SessionRights {
   mayUnsubscribe(filter: TopicFilter, shared: boolean): boolean;
   /** What becomes of a publish that is denied, before MQTT 5: acknowledged and dropped, or the end of the connection. */
   readonly deniedPublish: 'acknowledge' | 'disconnect';
+  /** Whether a publish that is denied ends a connection of MQTT 5, and a subscription that is denied one of any version. */
+  readonly deniedEnds?: boolean;
   /** Rates that the connection keeps to beside its own, together with others that have the same objects. Looked at once. */
   readonly publishRates?: readonly PublishRate[] | undefined;
 }

@@ -15,6 +15,7 @@ import type {
 export class TestRights implements SessionRights {
   readonly clientId: string;
   deniedPublish: SessionRights['deniedPublish'] = 'acknowledge';
+  deniedEnds = false;
   /** What is put in front of topics. */
   prefix = '';
   /** Longest topic that there is. */

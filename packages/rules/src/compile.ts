@@ -110,7 +110,7 @@ export interface CompiledPolicy {
   readonly policyId: string;
   readonly superuser: boolean;
   readonly noMatch: 'allow' | 'deny';
-  readonly denyAction: 'ignore' | 'disconnect';
+  readonly denyAction: PolicySpec['denyAction'];
   /** Whether a verdict depends on the terms at all: whether some rule has a condition. */
   readonly conditional: boolean;
   readonly applyMode: ApplyMode;

@@ -1,4 +1,4 @@
-import type { ApplyMode, CertificateIdentity } from '@sallyport/domain';
+import type { ApplyMode, CertificateIdentity, DenyAction } from '@sallyport/domain';
 
 export type { ApplyMode };
 
@@ -98,8 +98,8 @@ export interface PolicySpec {
   readonly authorities: readonly AuthoritySpec[];
   /** The verdict when every authority abstains. */
   readonly noMatch: 'allow' | 'deny';
-  /** What a client of MQTT 3.1 or 3.1.1 meets when it publishes without the right to. */
-  readonly denyAction: 'ignore' | 'disconnect';
+  /** What a client meets that does what it has no right to; as of the setting. */
+  readonly denyAction: DenyAction;
   /** Put in front of every topic that is published, before anything is checked; absent: nothing. Never empty. */
   readonly publishPrefix?: string;
   /** When a change reaches live sessions; absent means `live`. */

@@ -194,10 +194,7 @@ export function policyToWire(policy: PolicySpec): WirePolicy {
     policyId: policy.policyId,
     superuser: policy.superuser,
     noMatch: effectToWire(policy.noMatch),
-    denyAction:
-      policy.denyAction === 'ignore'
-        ? WireDenyAction.DENY_ACTION_IGNORE
-        : WireDenyAction.DENY_ACTION_DISCONNECT,
+    denyAction: denyActions[policy.denyAction],
     publishPrefix: policy.publishPrefix,
     applyMode: applyModes[policy.applyMode ?? 'live'],
     authorities: policy.authorities.map((authority) => ({
@@ -247,12 +244,20 @@ function applyModeFromWire(wire: WireApplyMode): Pick<PolicySpec, 'applyMode'> {
   }
 }
 
+const denyActions: Readonly<Record<PolicySpec['denyAction'], WireDenyAction>> = {
+  ignore: WireDenyAction.DENY_ACTION_IGNORE,
+  disconnect: WireDenyAction.DENY_ACTION_DISCONNECT,
+  disconnect_always: WireDenyAction.DENY_ACTION_DISCONNECT_ALWAYS,
+};
+
 function denyActionFromWire(wire: WireDenyAction): PolicySpec['denyAction'] {
   switch (wire) {
     case WireDenyAction.DENY_ACTION_IGNORE:
       return 'ignore';
     case WireDenyAction.DENY_ACTION_DISCONNECT:
       return 'disconnect';
+    case WireDenyAction.DENY_ACTION_DISCONNECT_ALWAYS:
+      return 'disconnect_always';
     default:
       throw invalid(`deny action ${wire} is not known`);
   }

@@ -396,6 +396,42 @@ describe('a publish that is denied', () => {
   });
 });
 
+describe('a publish that is denied, where that ends every connection', () => {
+  const forbid = (rights: TestRights): void => void rights.noPublish.add('forbidden');
+
+  test.each([0, 1, 2] as const)(
+    'MQTT 5, QoS %s: ends it with 0x87, and nothing behind it is taken',
+    async (qos) => {
+      const node = new TestNode();
+      node.hooks.grant = (rights) => {
+        forbid(rights);
+        rights.deniedEnds = true;
+      };
+      const client = await node.connect('c', { version: 5 });
+      client.publish({ topic: 'fine', qos: 1 });
+      await client.expect('puback');
+      client.publish({ topic: 'forbidden', qos });
+      client.publish({ topic: 'behind', qos: 1 });
+      expect(await client.expect('disconnect')).toMatchObject({ code: reasonCode.notAuthorized });
+      await client.closed;
+      expect(node.kernel.published.map(({ topic }) => topic)).toEqual(['fine']);
+      await settle();
+      expect(node.hooks.open).toBe(0);
+    },
+  );
+
+  test('before MQTT 5 the listener says what becomes of it', async () => {
+    const node = new TestNode();
+    node.hooks.grant = (rights) => {
+      forbid(rights);
+      rights.deniedEnds = true;
+    };
+    const client = await node.connect('c', { version: 4 });
+    client.publish({ topic: 'forbidden', qos: 1 });
+    await client.expect('puback');
+  });
+});
+
 describe('a publish that fails', () => {
   test.each([
     [5, 'puback'],

@@ -111,7 +111,8 @@ export class Inbound {
   #deny(reason: ReasonCode): ReasonCode {
     const connection = this.#connection;
     connection.engine.observer.count('publish_denied');
-    if (connection.version !== 5 && this.#session.rights.deniedPublish === 'disconnect') {
+    const { deniedPublish, deniedEnds = false } = this.#session.rights;
+    if (connection.version === 5 ? deniedEnds : deniedPublish === 'disconnect') {
       void connection.disconnect(reason);
     }
     return reason;

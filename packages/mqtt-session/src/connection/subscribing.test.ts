@@ -9,6 +9,11 @@ import { reasonCode } from '../codec/reason-code.ts';
 
 const versions: ProtocolVersion[] = [3, 4, 5];
 const stored = { cleanStart: false } as const;
+/** The same on every version. */
+const lasting = (version: ProtocolVersion) => ({
+  ...{ version, ...stored },
+  ...(version === 5 && { properties: { sessionExpiryInterval: 60 } }),
+});
 
 const controlled = () => {
   const control = new StoreControl(createMemorySessionStore());
@@ -34,6 +39,24 @@ describe('SUBSCRIBE', () => {
       for (const topic of ['a', 'forbidden', 'b']) publisher.publish({ topic, payload: topic });
       await settle();
       expect(client.payloads).toEqual(['a', 'b']);
+    }
+  });
+
+  test('a filter that is denied ends the connection where that is asked for, and grants nothing of the packet', async () => {
+    for (const version of versions) {
+      const { node } = controlled();
+      node.hooks.grant = (rights) => {
+        rights.noSubscribe.add('forbidden');
+        rights.deniedEnds = true;
+      };
+      const client = await node.connect('c', lasting(version));
+      await client.subscribe('fine', 1);
+      client.sendSubscribe(['a', 'forbidden', 'b'], 1);
+      if (version === 5) {
+        expect(await client.expect('disconnect')).toMatchObject({ code: reasonCode.notAuthorized });
+      }
+      await client.closed;
+      expect(topicsOf(await node.store.subscriptionsByClient({ id: 'c' }))).toEqual(['fine']);
     }
   });
 

@@ -33,8 +33,10 @@ export async function subscribe(
   const identifier = packet.properties?.subscriptionIdentifiers?.[0];
   const granted: Granted[] = [];
   let count = session.subscriptions.size;
+  let denied = false;
   const codes = packet.subscriptions.map((request): ReasonCode | typeof FAILURE => {
     const judged = judge(connection, session, request, identifier);
+    denied ||= judged === reasonCode.notAuthorized;
     if (typeof judged === 'number') return version === 5 ? judged : FAILURE;
     const known = granted.some((one) => sameFilter(one, judged)) || !judged.isNew;
     if (!known && count >= engine.limits.subscriptionsMax) {
@@ -44,6 +46,11 @@ export async function subscribe(
     granted.push({ ...judged, isNew: !known });
     return judged.subscription.qos;
   });
+  if (denied && session.rights.deniedEnds === true) {
+    // Nothing of the packet is granted. @source compat emqx 5.5
+    await connection.disconnect(reasonCode.notAuthorized);
+    return;
+  }
   const subscriptions = granted.map(({ subscription }) => subscription);
   if (session.stored && subscriptions.length > 0) {
     await engine.store.addSubscriptions({ id: session.clientId }, subscriptions.map(storedOf));

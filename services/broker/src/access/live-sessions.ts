@@ -111,7 +111,7 @@ export class LiveSession {
     return outlivesCredential(this.principal.store);
   }
 
-  get denyAction(): 'ignore' | 'disconnect' {
+  get denyAction(): CompiledPolicy['denyAction'] {
     return this.#policy.denyAction;
   }
 

@@ -50,6 +50,10 @@ export class ClientRights implements SessionRights {
     return this.session.denyAction === 'ignore' ? 'acknowledge' : 'disconnect';
   }
 
+  get deniedEnds(): boolean {
+    return this.session.denyAction === 'disconnect_always';
+  }
+
   publishedTopic(topic: string): string | undefined {
     return this.session.publishedTopic(topic);
   }

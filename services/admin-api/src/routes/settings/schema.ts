@@ -1,4 +1,4 @@
-import type { Settings, SettingValues } from '@sallyport/domain';
+import { DENY_ACTIONS, type Settings, type SettingValues } from '@sallyport/domain';
 import { Type } from 'typebox';
 import { writeQuery } from '../../http/write.ts';
 
@@ -7,8 +7,9 @@ const closed = { additionalProperties: false };
 const noMatch = Type.Enum(['allow', 'deny'], {
   description: 'The verdict when no rule and no credential says anything.',
 });
-const denyAction = Type.Enum(['ignore', 'disconnect'], {
-  description: 'What an MQTT 3 client meets when it publishes without the right to.',
+const denyAction = Type.Enum([...DENY_ACTIONS], {
+  description:
+    'What an MQTT 3 client meets when it publishes without the right to: an acknowledgement, or the end of its connection. With `disconnect_always` so does a client of MQTT 5, and whoever subscribes without the right to.',
 });
 
 const aclSubscribeMatch = Type.Enum(['text', 'containment'], {
@@ -21,12 +22,18 @@ const aclEnabled = Type.Boolean({
     'Whether the ACL tables are looked at. While they are not, their rows are kept, and neither allow nor deny anything.',
 });
 
+const foreignValues = Type.Record(Type.String(), Type.String(), {
+  description:
+    'What foreign APIs are to give back as it was given, and which means nothing here, by names of their own. Replaced as a whole.',
+});
+
 export const patchBody = Type.Object(
   {
     noMatch: Type.Optional(noMatch),
     denyAction: Type.Optional(denyAction),
     aclSubscribeMatch: Type.Optional(aclSubscribeMatch),
     aclEnabled: Type.Optional(aclEnabled),
+    foreignValues: Type.Optional(foreignValues),
   },
   { ...closed, minProperties: 1 },
 );
@@ -36,6 +43,7 @@ const members = {
   denyAction,
   aclSubscribeMatch,
   aclEnabled,
+  foreignValues: Type.Optional(foreignValues),
   updatedRevision: Type.Integer(),
 };
 export const settingsSchema = Type.Object(members);
