@@ -43,6 +43,8 @@ export interface MqttClient {
    * its session is done.
    */
   disconnect(reason: ReasonCode): Promise<void>;
+  /** The same, and nothing of its session is left: no subscription, and no message that waits. */
+  dismiss(reason: ReasonCode): Promise<void>;
 }
 
 /** A connection, as whoever has its socket sees it. */

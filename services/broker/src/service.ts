@@ -156,10 +156,11 @@ export class BrokerNode {
       refused,
       secretUses: (credentialId) => uses.of(credentialId),
       enforcedRevision: () => this.#enforcer?.enforced.revision ?? 0,
-      disconnect: ({ client }) => {
+      disconnect: ({ client }, endSession) => {
         const { clientId } = client;
-        this.#ports.logger.info({ clientId }, 'disconnected by an administrator');
-        void client.disconnect(reasonCode.administrativeAction);
+        this.#ports.logger.info({ clientId, endSession }, 'disconnected by an administrator');
+        if (endSession) void client.dismiss(reasonCode.administrativeAction);
+        else void client.disconnect(reasonCode.administrativeAction);
       },
     });
     this.#desk = await this.#ports.calls.serve(nodeId, (question) => desk.answer(question));

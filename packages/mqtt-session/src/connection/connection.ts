@@ -496,6 +496,11 @@ export class Connection implements AcceptedClient, Line {
     return ending ?? DONE;
   }
 
+  dismiss(reason: ReasonCode): Promise<void> {
+    if (this.#agreement !== undefined) this.#agreement = { ...this.#agreement, expirySeconds: 0 };
+    return this.disconnect(reason);
+  }
+
   /** Ends a connection that never was open; `bytes` is the CONNACK, if there is one to send. */
   refuse(bytes: Buffer | undefined): void {
     if (bytes !== undefined) this.send(bytes);

@@ -60,6 +60,26 @@ describe('SUBSCRIBE', () => {
     }
   });
 
+  test('of a session that is dismissed is gone with it; of one that is disconnected it stays', async () => {
+    for (const version of versions) {
+      const { node } = controlled();
+      const topics = async () => topicsOf(await node.store.subscriptionsByClient({ id: 'c' }));
+      const client = await node.connect('c', lasting(version));
+      await client.subscribe('fine', 1);
+      await node.engine.connectedAs('c')?.client.disconnect(reasonCode.administrativeAction);
+      expect(await topics()).toEqual(['fine']);
+      const again = await node.connect('c', lasting(version));
+      await node.engine.connectedAs('c')?.client.dismiss(reasonCode.administrativeAction);
+      if (version === 5) {
+        expect(await again.expect('disconnect')).toMatchObject({
+          code: reasonCode.administrativeAction,
+        });
+      }
+      await again.closed;
+      expect(await topics()).toEqual([]);
+    }
+  });
+
   test('what is denied is neither stored nor queued for', async () => {
     const { node } = controlled();
     node.hooks.grant = (rights) => rights.noSubscribe.add('forbidden');

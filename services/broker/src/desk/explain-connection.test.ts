@@ -47,6 +47,7 @@ function setUp(more: readonly RuleSpec[] = []) {
       version: 5 as const,
       origin: { listener: 'tcp:default', peer: '192.0.2.1:5' },
       disconnect: () => Promise.resolve(),
+      dismiss: () => Promise.resolve(),
     },
     keepAliveSeconds: 60,
     connectedAt: 1000,

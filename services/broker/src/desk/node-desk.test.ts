@@ -19,6 +19,7 @@ function connected(clientId: string, more: Partial<ConnectedClient> = {}): Conne
       version: 5,
       origin: { listener: 'wss:default', peer: '[2001:db8::1]:5000' },
       disconnect: () => Promise.resolve(),
+      dismiss: () => Promise.resolve(),
     },
     keepAliveSeconds: 60,
     connectedAt: 1000,
@@ -44,7 +45,8 @@ function setUp(clients: readonly ConnectedClient[] = [], refused: readonly Refus
     refused: { all: () => refused },
     enforcedRevision: () => 77,
     secretUses: (credentialId) => Promise.resolve({ [`${credentialId}'s`]: 5 }),
-    disconnect: ({ client }) => ended.push(client.clientId),
+    disconnect: ({ client }, endSession) =>
+      ended.push(endSession ? `${client.clientId}, all of it` : client.clientId),
     clock: () => now,
   });
   const page = async (changes: Partial<ListQuery> = {}, limit = LIST_ROWS_MAX) => {
@@ -107,7 +109,10 @@ describe('NodeDesk', () => {
     const { desk, ended } = setUp([connected('c'), connected('d')]);
     expect(await desk.answer({ op: 'disconnect', clientId: 'x' })).toEqual({ disconnected: false });
     expect(await desk.answer({ op: 'disconnect', clientId: 'd' })).toEqual({ disconnected: true });
-    expect(ended).toEqual(['d']);
+    expect(await desk.answer({ op: 'disconnect', clientId: 'd', endSession: true })).toEqual({
+      disconnected: true,
+    });
+    expect(ended).toEqual(['d', 'd, all of it']);
   });
 
   it('searches client ids as literal text without case, and sorts by everything that is told', async () => {

@@ -30,8 +30,8 @@ export interface NodeDeskOptions {
   readonly secretUses: (credentialId: string) => Promise<Readonly<Record<string, number>>>;
   /** Up to which revision every change has reached the live sessions that it is to reach. */
   readonly enforcedRevision: () => number;
-  /** Ends a connection on an administrator's word. */
-  readonly disconnect: (client: ConnectedClient) => void;
+  /** Ends a connection on an administrator's word, and its session where that is to go too. */
+  readonly disconnect: (client: ConnectedClient, endSession: boolean) => void;
   /** Milliseconds that never go back. */
   readonly clock?: () => number;
 }
@@ -82,7 +82,8 @@ export class NodeDesk {
       };
     }
     if (op !== 'disconnect') throw invalid('the question is not known');
-    if (client !== undefined) this.#options.disconnect(client);
+    const { endSession } = question as { readonly endSession?: unknown }; // It has an `op`.
+    if (client !== undefined) this.#options.disconnect(client, endSession === true);
     return { disconnected: client !== undefined };
   }
 

@@ -21,12 +21,16 @@ async function addNode(nodeId: string, clientIds: readonly string[]) {
     nodeId,
   });
   const served = await world.calls.serve(nodeId, (question) => {
-    const { op, clientId } = question as { op: string; clientId: string };
+    const {
+      op,
+      clientId,
+      endSession = false,
+    } = question as { op: string; clientId: string; endSession?: boolean };
     if (op === 'connection') {
       return { connection: clientIds.includes(clientId) ? connection(clientId) : undefined };
     }
     if (op === 'disconnect') {
-      asked.push(clientId);
+      asked.push(endSession ? `all of ${clientId}` : clientId);
       return { disconnected: clientIds.includes(clientId) };
     }
     const parsed = parseListQuestion(question);
@@ -96,6 +100,15 @@ describe('with two nodes', () => {
     }
     const actor = world.logLines.find((line) => line.includes('a client was disconnected'));
     expect(actor).toContain('operator:');
+  });
+
+  it('one is disconnected with its session where that is asked for', async () => {
+    const url = '/api/v1/connections/b';
+    expect((await admin.delete(`${url}?session=gone`)).status).toBe(400);
+    expect((await admin.delete(`${url}?session=keep`)).status).toBe(204);
+    expect(second.asked.at(-1)).toBe('b');
+    expect((await admin.delete(`${url}?session=end`)).status).toBe(204);
+    expect(second.asked.at(-1)).toBe('all of b');
   });
 
   it('a viewer may look, and disconnect nobody', async () => {

@@ -11,6 +11,7 @@ import {
   connectionPageSchema,
   connectionSchema,
   connectionView,
+  disconnectQuery,
   emptyQuery,
   type NodeConnection,
   type NodeRefusal,
@@ -135,14 +136,19 @@ function registerDisconnect(app: TypedApp, context: ApiContext): void {
         operationId: 'deleteConnection',
         summary: 'Disconnect a client, whichever node has it; it may come back at once',
         params: clientParams,
-        querystring: emptyQuery,
+        querystring: disconnectQuery,
         response: answers({ 204: null }, READ_PROBLEMS),
       },
     },
     async (request, reply) => {
       const scatter = scatterOf(context);
       const { clientId } = request.params;
-      const told = await scatter.ask<{ disconnected: boolean }>({ op: 'disconnect', clientId });
+      const endSession = request.query.session === 'end';
+      const told = await scatter.ask<{ disconnected: boolean }>({
+        op: 'disconnect',
+        clientId,
+        ...(endSession && { endSession }),
+      });
       if (!told.some(({ disconnected }) => disconnected)) throw notFound(scatter);
       record(request, clientId);
       return reply.code(204).send();

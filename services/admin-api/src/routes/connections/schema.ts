@@ -88,6 +88,17 @@ export const refusedListQuery = Type.Object(
 );
 
 export const emptyQuery = Type.Object({}, closed);
+export const disconnectQuery = Type.Object(
+  {
+    session: Type.Optional(
+      Type.Enum(['keep', 'end'], {
+        description:
+          '`end`: its subscriptions and the messages that wait for it are gone too; `keep` when left out.',
+      }),
+    ),
+  },
+  closed,
+);
 export const clientParams = Type.Object({ clientId: Type.String() });
 
 /** What a node tells of a connection. Its times are in milliseconds since 1970. */
