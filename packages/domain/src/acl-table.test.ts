@@ -122,6 +122,51 @@ describe('regular expressions of a rule', () => {
   });
 });
 
+describe('a list without rules', () => {
+  const empty = (keptEmpty?: true) =>
+    commit({
+      type: 'AclRulesReplaced',
+      data: { target: everyone, rules: [], ...(keptEmpty && { keptEmpty }) },
+    });
+
+  test('is none unless it is kept; with rules there is nothing to keep', () => {
+    expect(given(empty()).state.aclTable(everyone)).toBeUndefined();
+    given()
+      .when(replace([]))
+      .then(...empty().events);
+    given()
+      .when(replace([], { keepEmpty: true }))
+      .then(...empty(true).events);
+    given()
+      .when(replace(rows(1), { keepEmpty: true }))
+      .then(...replaced(rows(1)).events);
+  });
+
+  test('that is kept is one to replace, under its revision, and to remove', () => {
+    const { state } = given(empty(true));
+    expect(state.aclTable(everyone)).toMatchObject({ rules: [], updatedRevision: 1 });
+    const create = replace(rows(1), { ifRevision: 0 });
+    given(empty(true)).when(create).thenRejected('precondition_failed');
+    given(empty(true))
+      .when({ type: 'RemoveAclRules', data: { target: everyone } })
+      .then(...empty().events);
+    given()
+      .when({ type: 'RemoveAclRules', data: { target: everyone } })
+      .thenRejected('acl_table_not_found');
+  });
+
+  test('is gone with the last rule that was added to it', () => {
+    const [rule] = rows(1) as [AclRule];
+    const one = { type: 'AclRuleAdded', data: { target: everyone, rule, position: 0 } } as const;
+    const gone = {
+      type: 'AclRuleRemoved',
+      data: { target: everyone, ruleId: rule.ruleId },
+    } as const;
+    const { state } = given(empty(true), commit(one), commit(gone));
+    expect(state.aclTable(everyone)).toBeUndefined();
+  });
+});
+
 describe('ReplaceAclRules', () => {
   test('with one rule too many is refused, at the limit accepted', () => {
     given()

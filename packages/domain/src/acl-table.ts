@@ -70,7 +70,12 @@ export interface AclTable {
 export type AclTableEvent =
   | {
       readonly type: 'AclRulesReplaced';
-      readonly data: { readonly target: AclTarget; readonly rules: readonly AclRule[] };
+      readonly data: {
+        readonly target: AclTarget;
+        readonly rules: readonly AclRule[];
+        /** Of a list without rules: there is one all the same. */
+        readonly keptEmpty?: true;
+      };
     }
   | {
       readonly type: 'AclRuleAdded';
@@ -97,7 +102,8 @@ export function evolveAclTable(
   context: EventContext,
 ): AclTable | undefined {
   const rules = evolveRules(state?.rules ?? [], event);
-  if (rules.length === 0) return undefined;
+  const keptEmpty = event.type === 'AclRulesReplaced' && event.data.keptEmpty === true;
+  if (rules.length === 0 && !keptEmpty) return undefined;
   return {
     target: event.data.target,
     rules,
@@ -156,7 +162,11 @@ interface Targeted {
 export type AclTableCommand =
   | {
       readonly type: 'ReplaceAclRules';
-      readonly data: Targeted & { readonly rules: readonly AclRule[] };
+      readonly data: Targeted & {
+        readonly rules: readonly AclRule[];
+        /** A list without rules is kept: who asks for it finds one. It is gone with the last rule that is removed later. */
+        readonly keepEmpty?: boolean;
+      };
     }
   | {
       readonly type: 'AddAclRule';
@@ -211,7 +221,10 @@ export function decideAclTable(
   }
 }
 
-function decideReplace(target: AclTarget, rules: readonly AclRule[]): Decided<AclTableEvent> {
+function decideReplace(
+  target: AclTarget,
+  { rules, keepEmpty = false }: Extract<AclTableCommand, { type: 'ReplaceAclRules' }>['data'],
+): Decided<AclTableEvent> {
   if (rules.length > ACL_RULES_MAX) return tooMany();
   const problems = new Problems();
   checkTarget(problems, target);
@@ -222,11 +235,12 @@ function decideReplace(target: AclTarget, rules: readonly AclRule[]): Decided<Ac
     seen.add(rule.ruleId);
   }
   if (problems.found.length > 0) return reject('acl_rule_invalid', { problems: problems.found });
-  return refusedPatterns(rules, (index) => `/rules/${index}`) ?? acceptReplaced(target, rules);
+  const kept = keepEmpty && rules.length === 0 && { keptEmpty: true as const };
+  return (
+    refusedPatterns(rules, (index) => `/rules/${index}`) ??
+    accept<AclTableEvent>({ type: 'AclRulesReplaced', data: { target, rules, ...kept } })
+  );
 }
-
-const acceptReplaced = (target: AclTarget, rules: readonly AclRule[]) =>
-  accept<AclTableEvent>({ type: 'AclRulesReplaced', data: { target, rules } });
 
 type AddRule = Extract<AclTableCommand, { type: 'AddAclRule' }>['data'];
 

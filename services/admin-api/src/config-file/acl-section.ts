@@ -12,6 +12,8 @@ const entrySchema = Type.Object(
 );
 
 type Entry = Static<typeof entrySchema>;
+
+const KEPT = { keepEmpty: true } as const;
 type FileRule = Omit<AclRule, 'ruleId'> & { readonly ruleId?: string };
 
 /** Lists of rules, by whom they are for. */
@@ -24,22 +26,26 @@ export const aclSection = listSection<Entry, AclTable>({
   find: (reads, entry) => reads.aclTable(sentTarget(entry.target)),
   pages: (snapshot) =>
     pages((after: AclTable | undefined, limit) => snapshot.aclTables(after, limit)),
-  written: ({ target, rules }) => ({ target, rules }),
+  written: ({ target, rules }) => ({ target, rules, ...(rules.length === 0 && KEPT) }),
 
   compare(entry, table, { own }) {
     const target = sentTarget(entry.target);
-    const { rules } = entry;
+    const { rules, keepEmpty = false } = entry;
     const before = table?.rules ?? [];
-    if (sameRules(rules, before)) return undefined;
+    const kept = rules.length === 0 && keepEmpty;
+    // Without rules a list that is not to be kept is as good as none.
+    const isMissing = kept && table === undefined;
+    if (sameRules(rules, before) && !isMissing) return undefined;
     return {
       ...(table === undefined
-        ? { after: { target, rules } }
+        ? { after: { target, rules, ...(kept && KEPT) } }
         : { fields: [{ pointer: '/rules', before, after: rules }] }),
       rehearsal: (inputs) => ({
         type: 'ReplaceAclRules',
         data: {
           target,
           rules: withIds(rules, before, own(inputs)),
+          keepEmpty,
           ifRevision: table?.updatedRevision ?? 0,
         },
       }),

@@ -95,6 +95,20 @@ describe.each([
     await admin.delete(url);
   });
 
+  it('may be none and be kept all the same, until they are removed', async () => {
+    const url = address();
+    await admin.put(url, { rules: [] });
+    expect((await admin.get(url)).status).toBe(404);
+    const kept = await admin.put(url, { rules: [], keepEmpty: true }, { 'if-none-match': '*' });
+    const read = await admin.get(url);
+    expect([read.status, read.headers.etag]).toEqual([200, kept.headers.etag]);
+    expect(read.body).toMatchObject({ rules: [] });
+    const create = await admin.put(url, { rules: [] }, { 'if-none-match': '*' });
+    expect(create.status).toBe(412);
+    expect((await admin.delete(url)).status).toBe(204);
+    expect((await admin.get(url)).status).toBe(404);
+  });
+
   it('are changed under a condition', async () => {
     const url = address();
     const none = { 'if-none-match': '*' };

@@ -137,17 +137,18 @@ function registerReplace(app: TypedApp, context: ApiContext, route: TargetRoute)
             ruleId: rule.ruleId ?? inputs.id(`rule-${index}`),
           }));
           const condition = conditionOf(context, request, target);
-          return { type: 'ReplaceAclRules', data: { target, rules, ...condition } };
+          const { keepEmpty = false } = request.body;
+          return { type: 'ReplaceAclRules', data: { target, rules, keepEmpty, ...condition } };
         },
         current: currentOf(context, target),
         answer: (done) => {
-          const { rules } = replaced(done);
+          const { rules, keptEmpty } = replaced(done);
           const updatedRevision = done.revision;
           const updatedAt = new Date(done.at).toISOString();
           return {
             status: 200,
             body: { target, rules, updatedAt, updatedRevision },
-            ...(rules.length === 0 ? {} : { updatedRevision }),
+            ...(rules.length === 0 && keptEmpty !== true ? {} : { updatedRevision }),
           };
         },
       });
@@ -155,7 +156,7 @@ function registerReplace(app: TypedApp, context: ApiContext, route: TargetRoute)
   );
 }
 
-function replaced(done: Done): { readonly rules: readonly AclRule[] } {
+function replaced(done: Done): { readonly rules: readonly AclRule[]; readonly keptEmpty?: true } {
   const event = done.events.find((one) => one.type === 'AclRulesReplaced');
   assert(event !== undefined, 'a commit of ReplaceAclRules replaces rules');
   return event.data;

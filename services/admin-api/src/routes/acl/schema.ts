@@ -120,6 +120,12 @@ export const replaceBody = Type.Object(
       maxItems: ACL_RULES_MAX,
       description: 'The whole list, in order; the first rule that matches decides.',
     }),
+    keepEmpty: Type.Optional(
+      Type.Boolean({
+        description:
+          'Whether a list without rules is kept: then there is one that says nothing, until it is removed, or its last rule is.',
+      }),
+    ),
   },
   closed,
 );

@@ -268,6 +268,20 @@ describe('what refers to others', () => {
     expect(world.model.reads.credential(id)?.secrets).toEqual([]);
   });
 
+  it('keeps a list without rules where it is told to, and gives it back', async () => {
+    const target = { kind: 'client', name: 'quiet' };
+    const kept = { acl: [{ target, rules: [], keepEmpty: true }] };
+    expect(counts(await done('diff', { acl: [{ target, rules: [] }] }))).toEqual([0, 0, 0]);
+    expect(counts(await done('apply', kept))).toEqual([1, 0, 0]);
+    expect(counts(await done('diff', kept))).toEqual([0, 0, 0]);
+    expect(await exported()).toMatchObject(kept);
+    const ruled = { acl: [{ target, rules: FILE.acl[0]?.rules }] };
+    expect(counts(await done('apply', ruled))).toEqual([0, 1, 0]);
+    expect(counts(await done('apply', kept))).toEqual([0, 1, 0]);
+    expect(world.model.reads.aclTable({ kind: 'client', name: 'quiet' })?.rules).toEqual([]);
+    expect(counts(await done('apply?prune=true', { acl: [] }))).toEqual([0, 0, 1]);
+  });
+
   it('sees every member of a rule', async () => {
     await done('apply', FILE);
     const [{ target, rules }] = FILE.acl as [(typeof FILE.acl)[number]];
