@@ -37,7 +37,11 @@ const replace = (scope: string, authenticators: readonly Authenticator[], anonym
 const replaced = (
   scope: string,
   authenticators: readonly Authenticator[],
-  more: { anonymous?: boolean; removing?: ChainMember['authenticator'][] } = {},
+  more: {
+    anonymous?: boolean;
+    admitsUnknown?: true;
+    removing?: ChainMember['authenticator'][];
+  } = {},
 ): DomainEvent => ({
   type: 'AuthChainReplaced',
   data: { scope, authenticators, anonymous: false, removing: [], ...more },
@@ -207,6 +211,61 @@ describe('ReplaceAuthChain is refused', () => {
       .when(other)
       .thenAccepted();
   });
+});
+
+describe('an authenticator that goes by either', () => {
+  const chain = (matchBy: 'username' | 'clientId' | 'either') =>
+    commit(replaced(LISTENER, [anAuthenticator({ matchBy })]));
+  const device = (id: string) =>
+    chained(id, onListener, { name: `device ${id}`, match: { clientId: id } });
+
+  test('has users of a user name and users of a client id, each unique among its own', () => {
+    const there = [chain('either'), added(chained('x', onListener))] as const;
+    const another = device('x');
+    given(...there)
+      .when({ type: 'AddCredential', data: { ...another, id: 'other' } })
+      .thenAccepted();
+    given(...there, added({ ...another, id: 'other' }))
+      .when({ type: 'AddCredential', data: { ...another, id: 'third', name: 'third' } })
+      .thenRejected('credential_match_taken');
+    given(chain('username'))
+      .when({ type: 'AddCredential', data: another })
+      .thenRejected('credential_invalid');
+  });
+
+  test('is what another one may become while it has users, and not the other way round', () => {
+    const wider = replace(LISTENER, [anAuthenticator({ matchBy: 'either' })]);
+    given(chain('username'), added(chained('x', onListener)))
+      .when(wider)
+      .thenAccepted();
+    const narrower = replace(LISTENER, [anAuthenticator({ matchBy: 'username' })]);
+    given(chain('either'), added(device('x')))
+      .when(narrower)
+      .thenRejected('authenticator_has_users');
+    given(chain('either')).when(narrower).thenAccepted();
+  });
+
+  test('is not one for SCRAM, which proves a user name', () => {
+    given()
+      .when(replace(LISTENER, [{ ...aScramAuthenticator(), matchBy: 'either' as never }]))
+      .thenRejected('auth_chain_invalid');
+  });
+});
+
+test('a chain that admits the unknown says so, also when it has nobody to ask', () => {
+  const open = replace(LISTENER, []);
+  const data = { ...open.data, admitsUnknown: true } as const;
+  const event = replaced(LISTENER, [], { admitsUnknown: true });
+  given()
+    .when({ ...open, data })
+    .then(event);
+  const { state } = given(commit(event));
+  expect(chainInForce(state, 'tcp:default')).toMatchObject({
+    scope: LISTENER,
+    admitsUnknown: true,
+  });
+  const { state: after } = given(commit(event), commit(replaced(LISTENER, [])));
+  expect(after.authChain(LISTENER)).toBeUndefined();
 });
 
 describe('hash algorithms', () => {

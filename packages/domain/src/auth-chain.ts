@@ -8,8 +8,8 @@ import { Problems } from './text.ts';
 
 export const AUTHENTICATOR_MECHANISMS = ['password_based', 'scram'] as const;
 export const AUTHENTICATOR_BACKENDS = ['built_in_database'] as const;
-/** What of a CONNECT an authenticator compares with its users. */
-export const AUTHENTICATOR_MATCHES = ['username', 'clientId'] as const;
+/** What of a CONNECT an authenticator compares with its users: with `either` each user has one of the two, or both. */
+export const AUTHENTICATOR_MATCHES = ['username', 'clientId', 'either'] as const;
 
 /** Most chains that say something. */
 export const AUTH_CHAINS_MAX = 256;
@@ -45,6 +45,8 @@ export interface AuthChainFields {
   readonly authenticators: readonly Authenticator[];
   /** Whether whoever comes is let in, unproven and without a user name, while no authenticator is enabled. */
   readonly anonymous: boolean;
+  /** Whether also whoever no enabled authenticator knows is let in like that. Absent: they are refused. */
+  readonly admitsUnknown?: true;
 }
 
 export interface AuthChain extends AuthChainFields {
@@ -119,9 +121,15 @@ export function chainInForce(
   listener: string,
 ): AuthChain | undefined {
   const own = reads.authChain(listenerScope(listener));
-  const speaks = own !== undefined && (own.authenticators.length > 0 || own.anonymous);
-  return speaks ? own : reads.authChain(GLOBAL_SCOPE);
+  return own !== undefined && saysSomething(own) ? own : reads.authChain(GLOBAL_SCOPE);
 }
+
+/** Whether a document says more than that nobody is let in. */
+export const saysSomething = ({
+  authenticators,
+  anonymous,
+  admitsUnknown,
+}: AuthChainFields): boolean => authenticators.length > 0 || anonymous || admitsUnknown === true;
 
 export function evolveAuthChain(
   state: AuthChain | undefined,
@@ -146,8 +154,8 @@ export function evolveAuthChain(
 
 /** The global chain is never as before it was set: an administrator who empties it wants nobody in. */
 function unlessSilent(chain: AuthChain): AuthChain | undefined {
-  const { scope, authenticators, anonymous, removing } = chain;
-  const speaks = authenticators.length > 0 || anonymous || removing.length > 0;
+  const { scope, removing } = chain;
+  const speaks = saysSomething(chain) || removing.length > 0;
   return speaks || scope === GLOBAL_SCOPE ? chain : undefined;
 }
 
@@ -172,7 +180,7 @@ function decideReplace(
   reads: AuthChainReads,
   data: Replacement,
 ): Decided<AuthChainEvent | CredentialEvent> {
-  const { scope, authenticators, anonymous, keepUsers } = data;
+  const { scope, authenticators, anonymous, admitsUnknown, keepUsers } = data;
   const current = reads.authChain(scope);
   const refusal = refusalOf(reads, current, data);
   if (refusal !== undefined) return refusal;
@@ -188,7 +196,16 @@ function decideReplace(
   }
   const removing = [...(current?.removing ?? []), ...removed.unfinished];
   return accept<AuthChainEvent | CredentialEvent>(
-    { type: 'AuthChainReplaced', data: { scope, authenticators, anonymous, removing } },
+    {
+      type: 'AuthChainReplaced',
+      data: {
+        scope,
+        authenticators,
+        anonymous,
+        ...(admitsUnknown === true && { admitsUnknown }),
+        removing,
+      },
+    },
     ...removed.events,
   );
 }
@@ -226,9 +243,9 @@ function problemsOf(scope: string, authenticators: readonly Authenticator[]): Pr
 function overfull(
   reads: AuthChainReads,
   current: AuthChain | undefined,
-  { scope, authenticators, anonymous }: AuthChainFields & { readonly scope: string },
+  document: AuthChainFields & { readonly scope: string },
 ): ReturnType<typeof reject> | undefined {
-  const speaks = authenticators.length > 0 || anonymous || scope === GLOBAL_SCOPE;
+  const speaks = saysSomething(document) || document.scope === GLOBAL_SCOPE;
   if (current !== undefined || !speaks || reads.authChainCount() < AUTH_CHAINS_MAX)
     return undefined;
   return reject('too_many_auth_chains', { detail: `There are at most ${AUTH_CHAINS_MAX} chains.` });
@@ -249,7 +266,8 @@ function clashOf(
       return reject('authenticator_has_users', { problems: [{ pointer, detail }] });
     }
     const before = authenticatorOf(current, id);
-    if (before === undefined || before.matchBy === one.matchBy) continue;
+    // With `either` whoever it knows stays who they are.
+    if (before === undefined || [before.matchBy, 'either'].includes(one.matchBy)) continue;
     // Else every user would silently become somebody else: a client id is chosen by the client.
     if (reads.credentialIdsByAuthenticator({ scope, authenticator: id }, 1).length > 0) {
       const detail = 'cannot be changed while there are users';

@@ -15,7 +15,8 @@ export function looksAt(
   { matchBy }: Pick<Authenticator, 'matchBy'>,
   match: CredentialMatch,
 ): boolean {
-  return match[matchBy] !== undefined;
+  if (matchBy !== 'either') return match[matchBy] !== undefined;
+  return match.username !== undefined || match.clientId !== undefined;
 }
 
 /** What a new credential belongs to must be there. */
@@ -48,7 +49,10 @@ export function checkMatched(
   if (member === undefined) return;
   const found = authenticatorOf(reads.authChain(member.scope), member.authenticator);
   if (found === undefined || looksAt(found, credential.match)) return;
-  problems.add(`/match/${found.matchBy}`, 'is needed, because its authenticator goes by it');
+  const { matchBy } = found;
+  const needed = matchBy === 'either' ? '/match' : `/match/${matchBy}`;
+  const what = matchBy === 'either' ? 'must have a username or a clientId' : 'is needed';
+  problems.add(needed, `${what}, because its authenticator goes by it`);
 }
 
 /** A user of SCRAM whose secret SCRAM does not prove would never get in. */

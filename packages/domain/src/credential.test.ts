@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   ATTRIBUTES_MAX,
+  CREDENTIAL_NAME_BYTES_MAX,
   type Credential,
   isLive,
   LIVE_SECRETS_MAX,
@@ -9,7 +10,6 @@ import {
   PATTERNS_MAX,
 } from './credential.ts';
 import { anAclRule, aCredential, aSecret, commit, given, onRevision } from '../test/given.ts';
-import { NAME_BYTES_MAX } from './text.ts';
 
 const added = (changes: Partial<Credential> = {}) =>
   commit({ type: 'CredentialAdded', data: aCredential(changes) });
@@ -26,7 +26,7 @@ const rotate = (secretId: string, retireAt: number) =>
 describe('AddCredential', () => {
   test.each([
     ['an empty name', { name: '' }, '/name'],
-    ['a name that is too long', { name: 'x'.repeat(NAME_BYTES_MAX + 1) }, '/name'],
+    ['a name that is too long', { name: 'x'.repeat(CREDENTIAL_NAME_BYTES_MAX + 1) }, '/name'],
     ['a name with a control character', { name: 'a\u0000' }, '/name'],
     ['a name that is not Unicode', { name: '\ud800' }, '/name'],
     ['no match', { match: {} }, '/match'],
@@ -101,7 +101,7 @@ describe('AddCredential', () => {
 
   test('at every limit is accepted', () => {
     const data = aCredential({
-      name: 'é'.repeat(NAME_BYTES_MAX / 2),
+      name: 'é'.repeat(CREDENTIAL_NAME_BYTES_MAX / 2),
       attributes: manyAttributes(ATTRIBUTES_MAX),
       secrets: ['s1', 's2'].map((id) => aSecret(id)),
       access: { kind: 'patterns', publish: Array<string>(PATTERNS_MAX).fill('a'), subscribe: [] },

@@ -25,6 +25,8 @@ export type Store = (typeof STORES)[number];
 /** Most secrets of one credential that may be live at the same time: the current one and the one that it replaces. */
 export const LIVE_SECRETS_MAX = 2;
 export const ATTRIBUTES_MAX = 32;
+/** Longest name, in bytes of UTF-8: the longest client id or user name, and what kind it is, where both have names of their own. */
+export const CREDENTIAL_NAME_BYTES_MAX = 320;
 /** Most patterns for each direction of one credential, and the longest of them. */
 export const PATTERNS_MAX = 100;
 export const PATTERN_BYTES_MAX = 1024;
@@ -507,7 +509,7 @@ function checkUnique(
 }
 
 function checkFields(problems: Problems, fields: CredentialFields): void {
-  problems.text('/name', fields.name);
+  problems.text('/name', fields.name, CREDENTIAL_NAME_BYTES_MAX);
   if (fields.kind === 'certificate') checkCertificateMatch(problems, fields.match);
   else checkPasswordMatch(problems, fields.match);
   checkGrants(problems, fields);

@@ -3,9 +3,15 @@ import {
   type AuthChainFields,
   GLOBAL_SCOPE,
   isChainScope,
+  saysSomething,
 } from '@sallyport/domain';
 import { type Static, Type } from 'typebox';
-import { authenticatorsOf, authenticatorView, replaceBody } from '../routes/auth-chains/schema.ts';
+import {
+  authenticatorsOf,
+  authenticatorView,
+  replaceBody,
+  unprovenOf,
+} from '../routes/auth-chains/schema.ts';
 import { entryProblem, listSection } from './list-section.ts';
 import { type ConfigSection, fieldChanges } from './section.ts';
 
@@ -39,9 +45,9 @@ const section = listSection<Entry, AuthChain>({
   pages: (snapshot) => [snapshot.authChains().filter(speaks)],
   written,
 
-  compare({ scope, authenticators: sent, anonymous }, present) {
+  compare({ scope, authenticators: sent, ...unproven }, present) {
     const authenticators = authenticatorsOf(sent);
-    const wanted = { scope, authenticators, anonymous };
+    const wanted = { scope, authenticators, ...unprovenOf(unproven) };
     const fields = present && fieldChanges(written(present), written(wanted));
     if (present === undefined ? !speaks(wanted) : fields?.length === 0) return undefined;
     const ifRevision = present?.updatedRevision ?? 0;
@@ -68,17 +74,15 @@ export const authChainsSection: ConfigSection = {
   async compare(value, against) {
     const changes = await section.compare(value, against);
     const global = against.context.ports.model.reads.authChain(GLOBAL_SCOPE);
-    if (global === undefined || global.authenticators.length > 0 || global.anonymous)
-      return changes;
+    if (global === undefined || saysSomething(global)) return changes;
     return changes.filter(({ action, key }) => action !== 'delete' || key !== GLOBAL_SCOPE);
   },
 };
 
 type Said = AuthChainFields & Pick<AuthChain, 'scope'>;
 
-const speaks = ({ scope, authenticators, anonymous }: Said): boolean =>
-  authenticators.length > 0 || anonymous || scope === GLOBAL_SCOPE;
+const speaks = (said: Said): boolean => saysSomething(said) || said.scope === GLOBAL_SCOPE;
 
-function written({ scope, authenticators, anonymous }: Said) {
-  return { scope, authenticators: authenticators.map(authenticatorView), anonymous };
+function written({ scope, authenticators, ...said }: Said) {
+  return { scope, authenticators: authenticators.map(authenticatorView), ...unprovenOf(said) };
 }

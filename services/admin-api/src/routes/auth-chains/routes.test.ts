@@ -85,6 +85,8 @@ describe('chains', () => {
       [{ authenticators: [passwords({ id: SCRAM })] }, 422, '/authenticators/0/id'],
       [{ authenticators: [passwords({ matchBy: 'name' })] }, 400, '/authenticators/0/matchBy'],
       [{ authenticators: [proofs({ matchBy: 'clientId' })] }, 422, '/authenticators/0/matchBy'],
+      [{ authenticators: [proofs({ matchBy: 'either' })] }, 422, '/authenticators/0/matchBy'],
+      [{ authenticators: [], admitsUnknown: 'yes' }, 400, '/admitsUnknown'],
       [{ authenticators: [passwords({ scram: 'SCRAM-SHA-256' })] }, 422, '/authenticators/0/scram'],
       [{ authenticators: [proofs({ hash: { name: 'plain' } })] }, 422, '/authenticators/0/hash'],
       [
@@ -118,6 +120,28 @@ describe('chains', () => {
       expect([answer.status, answer.body.errors[0].pointer]).toEqual([status, pointer]);
     }
     expect((await admin.get(URL)).body).toEqual({ items: [], total: 0 });
+  });
+
+  it('may have users of either name, and admit whom nobody knows', async () => {
+    const scope = fresh();
+    const answer = await made(scope, [passwords({ matchBy: 'either' })], { admitsUnknown: true });
+    expect(answer.body).toMatchObject({ admitsUnknown: true, anonymous: false });
+    const {
+      updatedRevision: _r,
+      updatedAt: _a,
+      scope: _s,
+      removing: _m,
+      ...body
+    } = (await admin.get(`${URL}/${scope}`)).body as unknown as Record<string, unknown>;
+    expect(body).toMatchObject({ admitsUnknown: true, authenticators: [{ matchBy: 'either' }] });
+    expect((await admin.put(`${URL}/${scope}`, body)).status).toBe(200);
+    for (const match of [{ username: 'x' }, { clientId: 'x' }]) {
+      const [kind = ''] = Object.keys(match);
+      const added = await addUser(member(scope), { name: `${kind}:x`, match });
+      expect(added.status, added.text).toBe(201);
+    }
+    await made(scope, [], { admitsUnknown: false });
+    expect(await read(scope)).not.toHaveProperty('admitsUnknown');
   });
 
   it('are put whole, read with all defaults, and can be sent back as they are read', async () => {

@@ -14,6 +14,7 @@ import {
   emptyQuery,
   replaceBody,
   scopeParams,
+  unprovenOf,
   writeQuerySchema,
   writtenChainSchema,
 } from './schema.ts';
@@ -97,7 +98,7 @@ function registerReplace(app: TypedApp, { ports, writer }: ApiContext): void {
     },
     (request, reply) => {
       const scope = scopeOf(request.params);
-      const { anonymous } = request.body;
+      const unproven = unprovenOf(request.body);
       const current = () => reads.authChain(scope)?.updatedRevision ?? 0;
       const actor = request.caller;
       assert(actor !== null, 'a write is authenticated');
@@ -111,7 +112,7 @@ function registerReplace(app: TypedApp, { ports, writer }: ApiContext): void {
           const condition = ifRevision === undefined ? {} : { ifRevision };
           return {
             type: 'ReplaceAuthChain',
-            data: { scope, authenticators, anonymous, ...condition },
+            data: { scope, authenticators, ...unproven, ...condition },
           };
         },
         current,

@@ -1,5 +1,6 @@
 import {
   type AuthChain,
+  type AuthChainFields,
   type Authenticator,
   AUTHENTICATOR_MATCHES,
   authenticatorId,
@@ -15,7 +16,7 @@ import {
   type ScramMechanism,
   SIMPLE_DIGESTS,
 } from '@sallyport/domain';
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { defaulted, instant, instantSchema } from '../../http/list-query.ts';
 import { refused } from '../../http/problems.ts';
 import { writeQuery } from '../../http/write.ts';
@@ -91,7 +92,8 @@ const authenticatorSchema = Type.Unsafe<AuthenticatorView>({
       enum: [...AUTHENTICATOR_MATCHES],
       default: 'username',
       description:
-        'What of a CONNECT is compared with the users. Cannot be changed while there are some.',
+        'What of a CONNECT is compared with the users: `either` has users of a username and users of a client id, and whoever proves ' +
+        'one of them is let in. Cannot be changed while there are some, unless to `either`.',
     },
     hash: hashSchema,
     scram: {
@@ -117,9 +119,27 @@ const chainMembers = {
         'a rule allows.',
     }),
   ),
+  admitsUnknown: Type.Optional(
+    Type.Boolean({
+      description:
+        'Whether also whoever no enabled authenticator knows is let in like that; a wrong password is refused all the same.',
+    }),
+  ),
 };
 
 export const replaceBody = Type.Object(chainMembers, closed);
+
+/** What a document says of those who have proven nothing, as it is stored. */
+export const unprovenOf = ({
+  anonymous,
+  admitsUnknown,
+}: Omit<Static<typeof replaceBody>, 'authenticators'>): Omit<
+  AuthChainFields,
+  'authenticators'
+> => ({
+  anonymous,
+  ...(admitsUnknown === true && { admitsUnknown }),
+});
 
 const documentMembers = {
   scope: Type.String({
@@ -153,6 +173,7 @@ export function chainView(scope: string, chain: AuthChain | undefined): Record<s
     scope,
     authenticators: (chain?.authenticators ?? []).map(authenticatorView),
     anonymous: chain?.anonymous ?? false,
+    ...(chain?.admitsUnknown === true && { admitsUnknown: true }),
     removing: chain?.removing ?? [],
     ...(chain === undefined ? {} : { updatedAt: instant(chain.updatedAt) }),
     updatedRevision: chain?.updatedRevision ?? 0,
