@@ -48,7 +48,11 @@ export interface ConnectCase {
   readonly chains?: Readonly<
     Record<
       string,
-      { readonly authenticators: readonly Authenticator[]; readonly anonymous?: boolean }
+      {
+        readonly authenticators: readonly Authenticator[];
+        readonly anonymous?: boolean;
+        readonly admitsUnknown?: true;
+      }
     >
   >;
   readonly expectations: readonly ConnectExpectation[];

@@ -82,6 +82,8 @@ export interface DecisionCase {
     };
     /** `tcp:default` when left out. */
     readonly listener?: string;
+    /** Of that listener; over MQTT that of `ws:default` is `hall-7`, of the others `default`. */
+    readonly zone?: string;
     /** `address:port`; not known when left out. */
     readonly peer?: string;
   };
@@ -132,6 +134,7 @@ const keysOf: Readonly<
   row: [
     ...['effect', 'action', 'topicFilter', 'literal', 'any', 'qos', 'retain'],
     ...['shared', 'wildcard', 'clientIdPattern', 'usernamePattern', 'source', 'listener'],
+    ...['zone', 'listenerPattern', 'zonePattern'],
   ],
   groups: ['rows', 'rules'],
   permission: ['permission', 'action', 'topic'],

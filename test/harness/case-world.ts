@@ -20,6 +20,8 @@ import { type Standalone, startStandalone } from './standalone.ts';
 
 /** Connections from here say in a PROXY header where they come from. */
 const PROXY_ADDRESS = '127.0.0.2';
+/** The zone of `ws:default`; the other listeners name none. */
+const WS_ZONE = 'hall-7';
 const NOW_AND_LIVE = '?wait=enforced&apply=live';
 
 type ShownCertificate = NonNullable<DecisionCase['facts']['certificate']> & {
@@ -84,6 +86,7 @@ export class CaseWorld implements AsyncDisposable {
       ...(clientCertificate !== 'none' && { SALLYPORT_MQTT__TLS__CA_FILE: clients.certFile }),
       SALLYPORT_MQTT__WS__ORIGINS_ALLOWED: '',
       SALLYPORT_MQTT__PROXY_FROM: PROXY_ADDRESS,
+      SALLYPORT_MQTT__WS__ZONE: WS_ZONE,
       ...(stores && {
         SALLYPORT_MQTT__TCP__STORES: stores.join(),
         SALLYPORT_MQTT__TLS__STORES: stores.join(),

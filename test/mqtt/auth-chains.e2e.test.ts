@@ -1,5 +1,6 @@
 import { encodeAuth5, encodeConnect5, RawMqtt5Client, ScramClient } from '@sallyport/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openMqttStream } from '../harness/mqtt-streams.ts';
 import { PROFILES, type Running, startProfile } from '../harness/profiles.ts';
 
 const CONTINUE = 0x18;
@@ -19,7 +20,9 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
   const clients: RawMqtt5Client[] = [];
 
   beforeAll(async () => {
-    running = await startProfile(profile);
+    running = await startProfile(profile, {
+      ...{ SALLYPORT_MQTT__WS__AUTHENTICATION: 'none', SALLYPORT_MQTT__WS__ZONE: 'hall-7' },
+    });
     const rules = [{ effect: 'allow', action: 'all', topicFilter: 'anyone/#' }];
     await running.api.expect(200, 'PUT', '/api/v1/acl/everyone?wait=enforced', { rules });
   });
@@ -223,6 +226,26 @@ describe.each(PROFILES)('chains of authenticators on the %s profile', (profile) 
         password: 'first',
       });
     }
+  });
+
+  it('a listener that asks nobody lets in whoever comes, as nobody; another one does not', async () => {
+    await put('global', [passwords()]);
+    await add('global', 'password');
+    const rules = [{ effect: 'allow', action: 'all', topicFilter: 'theirs' }];
+    const path = `/api/v1/acl/usernames/${name}?wait=enforced`;
+    await running.api.expect(200, 'PUT', path, { rules });
+    expect(await codeOf('wrong')).toBe(BAD_CREDENTIALS);
+    const port = running.wsPort;
+    const nobody = RawMqtt5Client.over(await openMqttStream('ws:default', { port }));
+    clients.push(nobody);
+    const clientId = `${name}-ws`;
+    const asked = { clientId, username: name, password: 'wrong' };
+    expect((await nobody.connect(asked)).reasonCode).toBe(0);
+    expect([await may(nobody, 'anyone/x'), await may(nobody, 'theirs')]).toEqual([true, false]);
+    expect(await explained(clientId)).toMatchObject({
+      origin: { type: 'listener', id: 'ws:default' },
+      connection: { zone: 'hall-7' },
+    });
   });
 
   it('nobody comes in unproven unless that was asked for; then as nobody, and to what is for everyone', async () => {

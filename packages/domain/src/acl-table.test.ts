@@ -45,6 +45,10 @@ const invalidRules: readonly [string, Partial<AclRule>, string][] = [
   ['a network that is too wide', { source: '192.0.2.0/33' }, '/source'],
   ['an empty listener', { listener: '' }, '/listener'],
   ['a listener that is too long', { listener: 'x'.repeat(65) }, '/listener'],
+  ['an empty zone', { zone: '' }, '/zone'],
+  ['a zone that is too long', { zone: 'x'.repeat(65) }, '/zone'],
+  ['an empty expression for listeners', { listenerPattern: '' }, '/listenerPattern'],
+  ['an empty expression for zones', { zonePattern: '' }, '/zonePattern'],
   ['shared of a publish', { action: 'publish', shared: true }, '/shared'],
   ['shared of everything', { action: 'all', shared: false }, '/shared'],
   ['wildcard of everything', { action: 'all', wildcard: false }, '/wildcard'],
@@ -84,6 +88,8 @@ describe('regular expressions of a rule', () => {
     ['clientIdPattern', '(?=a)'],
     ['usernamePattern', '(a)\\1'],
     ['usernamePattern', 'x'.repeat(1025)],
+    ['listenerPattern', 'tcp('],
+    ['zonePattern', '(?!a)'],
   ])('%s %s is refused as what it is', (member, pattern) => {
     const rule = anAclRule({ [member]: pattern });
     const one = given().when(add(rule)).thenRejected('pattern_invalid');
@@ -100,12 +106,19 @@ describe('regular expressions of a rule', () => {
       clientIdPattern: '^a',
       usernamePattern: 'b$',
     }));
+    // All of a row count.
+    const quarter = rows(ACL_PATTERNS_MAX / 4).map((one) => ({
+      ...one,
+      ...{ clientIdPattern: 'a', usernamePattern: 'b', listenerPattern: 'c', zonePattern: 'd' },
+    }));
+    given().when(replace(quarter)).thenAccepted();
     given().when(replace(full)).thenAccepted();
     const more = { ...anAclRule({ ruleId: 'more' }), clientIdPattern: 'c' };
     given()
       .when(replace([...full, more]))
       .thenRejected('too_many_acl_rules');
     given(replaced(full)).when(add(more)).thenRejected('too_many_acl_rules');
+    given(replaced(quarter)).when(add(more)).thenRejected('too_many_acl_rules');
     given(replaced(full))
       .when(add(anAclRule({ ruleId: 'plain' })))
       .thenAccepted();

@@ -50,12 +50,23 @@ export interface AclRule {
   readonly source?: string;
   /** Name of the listener that it came in by. */
   readonly listener?: string;
+  /** The zone of that listener. */
+  readonly zone?: string;
+  /** Regular expressions that are searched in those two names. */
+  readonly listenerPattern?: string;
+  readonly zonePattern?: string;
 }
 
 /** What a row asks of the connection; a row without any is for everybody whom its target is about. */
 export type ConnectionCondition = Pick<
   AclRule,
-  'clientIdPattern' | 'usernamePattern' | 'source' | 'listener'
+  | 'clientIdPattern'
+  | 'usernamePattern'
+  | 'source'
+  | 'listener'
+  | 'zone'
+  | 'listenerPattern'
+  | 'zonePattern'
 >;
 
 export interface AclTable {
@@ -205,7 +216,7 @@ export function decideAclTable(
   }
   switch (command.type) {
     case 'ReplaceAclRules':
-      return decideReplace(target, command.data.rules);
+      return decideReplace(target, command.data);
     case 'AddAclRule':
       return decideAddRule(table, command.data);
     case 'RemoveAclRule':
@@ -267,10 +278,19 @@ function checkPosition(problems: Problems, position: number, most: number): void
   problems.add('/position', `must be a whole number from 0 to ${most}`);
 }
 
-const patternsOf = ({ clientIdPattern, usernamePattern }: AclRule) =>
-  Object.entries({ clientIdPattern, usernamePattern }).flatMap(([name, pattern]) =>
-    pattern === undefined ? [] : [[name, pattern] as const],
-  );
+/** What of a row is a regular expression. */
+const ROW_PATTERNS = [
+  'clientIdPattern',
+  'usernamePattern',
+  'listenerPattern',
+  'zonePattern',
+] as const satisfies readonly (keyof ConnectionCondition)[];
+
+const patternsOf = (rule: AclRule) =>
+  ROW_PATTERNS.flatMap((name) => {
+    const pattern = rule[name];
+    return pattern === undefined ? [] : [[name, pattern] as const];
+  });
 
 /** Expressions that cannot be searched in linear time, and more of them than there may be; `pointerOf` tells those that are new. */
 function refusedPatterns(
@@ -359,14 +379,17 @@ function checkTerms(problems: Problems, pointer: string, rule: AclRule): void {
 function checkConnection(
   problems: Problems,
   pointer: string,
-  { clientIdPattern, usernamePattern, source, listener }: ConnectionCondition,
+  condition: ConnectionCondition,
 ): void {
-  if (clientIdPattern === '') problems.add(`${pointer}/clientIdPattern`, 'must not be empty');
-  if (usernamePattern === '') problems.add(`${pointer}/usernamePattern`, 'must not be empty');
+  const { source, listener, zone } = condition;
+  for (const name of ROW_PATTERNS) {
+    if (condition[name] === '') problems.add(`${pointer}/${name}`, 'must not be empty');
+  }
   if (source !== undefined && !isSource(source)) {
     problems.add(`${pointer}/source`, 'must be an address, or address/prefix');
   }
   if (listener !== undefined) problems.text(`${pointer}/listener`, listener, 64);
+  if (zone !== undefined) problems.text(`${pointer}/zone`, zone, 64);
 }
 
 const isSource = (text: string): boolean =>

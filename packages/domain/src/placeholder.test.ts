@@ -18,6 +18,7 @@ describe('a level of a filter', () => {
 
   test('that is a placeholder stands for the fact', () => {
     expect(parsePlaceholder('${clientid}')).toEqual({ kind: 'clientId' });
+    expect(parsePlaceholder('${zone}')).toEqual({ kind: 'zone' });
     expect(parsePlaceholder('${client_attrs.a.b}')).toEqual({ kind: 'attribute', name: 'a.b' });
   });
 

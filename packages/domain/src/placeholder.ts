@@ -5,6 +5,7 @@ export const PLACEHOLDERS = [
   '${clientid}',
   '${username}',
   '${cert_common_name}',
+  '${zone}',
   '${client_attrs.<name>}',
   '${$}',
 ] as const;
@@ -17,6 +18,7 @@ export type FactPlaceholder =
   | { readonly kind: 'clientId' }
   | { readonly kind: 'username' }
   | { readonly kind: 'commonName' }
+  | { readonly kind: 'zone' }
   | { readonly kind: 'attribute'; readonly name: string };
 
 /** What a level stands for: a fact, or texts and facts that make up one level, in order. */
@@ -58,6 +60,8 @@ function partOf(name: string): string | FactPlaceholder | undefined {
       return { kind: 'username' };
     case 'cert_common_name':
       return { kind: 'commonName' };
+    case 'zone':
+      return { kind: 'zone' };
     default: {
       const attribute = name.startsWith(ATTRIBUTE_PREFIX) && name.slice(ATTRIBUTE_PREFIX.length);
       return attribute ? { kind: 'attribute', name: attribute } : undefined;

@@ -108,12 +108,13 @@ function withFacts(admitted: Admitted, facts: Facts, revision = admitted.revisio
  * own, each time.
  */
 function provenFacts(
-  { clientId, username: named, listener, peer, certificate, attributes }: Facts,
+  { clientId, username: named, listener, zone, peer, certificate, attributes }: Facts,
   { username = named, methods }: Facts,
 ): Facts {
   const proven: { -readonly [Key in keyof Facts]: Facts[Key] } = { clientId, listener };
   // A certificate may have told it.
   if (username !== undefined) proven.username = username;
+  if (zone !== undefined) proven.zone = zone;
   if (peer !== undefined) proven.peer = peer;
   if (certificate !== undefined) proven.certificate = certificate;
   if (methods !== undefined) proven.methods = methods;

@@ -9,7 +9,14 @@ import {
   type PlaceholderEdge,
   type TrieNode,
 } from './compile.ts';
-import type { Action, Decision, Facts, Qos, Terms } from './policy-spec.ts';
+import {
+  type Action,
+  type Decision,
+  DEFAULT_ZONE,
+  type Facts,
+  type Qos,
+  type Terms,
+} from './policy-spec.ts';
 
 const GUARD: Decision = Object.freeze({ allowed: false, ruleId: 'guard' });
 const SUPERUSER: Decision = Object.freeze({ allowed: true, ruleId: 'superuser' });
@@ -320,6 +327,8 @@ function rawValue(facts: Facts, placeholder: FactPlaceholder): string | undefine
       return facts.username;
     case 'commonName':
       return facts.certificate?.commonName;
+    case 'zone':
+      return facts.zone ?? DEFAULT_ZONE;
     case 'attribute': {
       const { attributes } = facts;
       const { name } = placeholder;

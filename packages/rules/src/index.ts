@@ -16,6 +16,7 @@ export {
   type AuthoritySpec,
   type Condition,
   type Decision,
+  DEFAULT_ZONE,
   type Facts,
   type Matcher,
   type PolicySpec,

@@ -2,6 +2,9 @@ import type { ApplyMode, CertificateIdentity, DenyAction } from '@sallyport/doma
 
 export type { ApplyMode };
 
+/** The zone of listeners that name none. */
+export const DEFAULT_ZONE = 'default';
+
 /** What is asked. `receive` is a delivery from the broker to a client; `unsubscribe` is allowed unless a rule denies it. */
 export type Action = 'publish' | 'subscribe' | 'receive' | 'unsubscribe';
 
@@ -17,6 +20,10 @@ export interface Facts {
   readonly username?: string;
   /** Name of the listener, such as `tcp:default`. */
   readonly listener: string;
+  /** Of that listener; absent: `DEFAULT_ZONE`. */
+  readonly zone?: string;
+  /** The listener lets in whoever comes; says nothing of who has proven something. */
+  readonly open?: true;
   /** Address and port of the client as the listener knows it, after any PROXY header. */
   readonly peer?: string;
   /** The certificate that the client showed and the authorities of its listener vouch for. */

@@ -10,7 +10,7 @@ import {
 } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { type KeywordPattern, parseKeywordPattern } from '@sallyport/topic';
-import type { Facts } from './policy-spec.ts';
+import { DEFAULT_ZONE, type Facts } from './policy-spec.ts';
 
 /** A connection, with its address in the form in which it is compared; undefined when it is not known. */
 interface Caller {
@@ -75,22 +75,37 @@ function callerOf({ address }: TableTests, facts: Facts): Caller {
 
 /** All that a row asks must hold. @throws OperationalError `policy_invalid` for what cannot be understood */
 function testOf(row: AclRule, table: string): RowTest | undefined {
-  const { clientIdPattern, usernamePattern, source, listener, effect } = row;
+  const { source, listener, zone, effect } = row;
   const refuse = (problem: string): OperationalError =>
     new OperationalError('policy_invalid', `rule ${table}/${row.ruleId}: ${problem}`);
   const tests: RowTest[] = [];
   if (listener !== undefined) tests.push(({ facts }) => facts.listener === listener);
+  if (zone !== undefined) tests.push(({ facts }) => zoneOf(facts) === zone);
   if (source !== undefined) tests.push(sourceTest(source, effect, refuse));
-  if (clientIdPattern !== undefined) {
-    const pattern = patternOf(clientIdPattern, refuse);
-    tests.push(({ facts }) => pattern.find(facts.clientId));
-  }
-  if (usernamePattern !== undefined) {
-    const pattern = patternOf(usernamePattern, refuse);
-    tests.push(({ facts: { username } }) => username !== undefined && pattern.find(username));
+  for (const [name, textOf] of SEARCHED) {
+    const wanted = row[name];
+    if (wanted === undefined) continue;
+    const pattern = patternOf(wanted, refuse);
+    tests.push(({ facts }) => {
+      const text = textOf(facts);
+      return text !== undefined && pattern.find(text);
+    });
   }
   return tests.length === 0 ? undefined : (caller) => tests.every((test) => test(caller));
 }
+
+const zoneOf = ({ zone = DEFAULT_ZONE }: Facts): string => zone;
+
+/** What the regular expressions of a row are searched in. */
+const SEARCHED: readonly (readonly [
+  'clientIdPattern' | 'usernamePattern' | 'listenerPattern' | 'zonePattern',
+  (facts: Facts) => string | undefined,
+])[] = [
+  ['clientIdPattern', ({ clientId }) => clientId],
+  ['usernamePattern', ({ username }) => username],
+  ['listenerPattern', ({ listener }) => listener],
+  ['zonePattern', zoneOf],
+];
 
 function patternOf(source: string, refuse: (problem: string) => Error): KeywordPattern {
   const parsed = parseKeywordPattern(source);

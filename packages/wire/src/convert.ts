@@ -38,10 +38,13 @@ export function scramMechanismFromWire(text: string): ScramMechanism {
 }
 
 export function factsToWire(facts: Facts): WireFacts {
-  const { clientId, username, listener, peer, certificate, methods = [], attributes } = facts;
+  const { clientId, username, listener, zone, open, peer, certificate } = facts;
+  const { methods = [], attributes } = facts;
   return {
     clientId,
     listener,
+    zone,
+    open: open ?? false,
     username,
     peer,
     certificate: certificate && certificateToWire(certificate),
@@ -52,10 +55,13 @@ export function factsToWire(facts: Facts): WireFacts {
 
 export function factsFromWire(wire: WireFacts | undefined): Facts {
   const known = required(wire, 'facts');
-  const { clientId, username, listener, peer, certificate, methods, attributes } = known;
+  const { clientId, username, listener, zone, open, peer, certificate } = known;
+  const { methods, attributes } = known;
   return {
     clientId,
     listener,
+    ...(zone !== undefined && { zone }),
+    ...(open && { open }),
     ...(username !== undefined && { username }),
     ...(peer !== undefined && { peer }),
     ...(certificate !== undefined && { certificate: certificateFromWire(certificate) }),

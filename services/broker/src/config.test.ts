@@ -5,6 +5,8 @@ import {
   brokerConfigSchema,
   checkBrokerConfig,
   deniedPublishOf,
+  listenerFactsOf,
+  loginOf,
   partialSubscribeOf,
   limitsOf,
   type MqttConfig,
@@ -52,6 +54,11 @@ describe('the configuration of a broker node', () => {
       'SALLYPORT_MQTT__FLAPPING__CREDENTIAL_CONNECTS_MAX',
       mqtt({ FLAPPING__CREDENTIAL_CONNECTS_MAX: '100001' }),
     ],
+    ['SALLYPORT_MQTT__TCP__ZONE', mqtt({ TCP__ZONE: '' })],
+    ['SALLYPORT_MQTT__TCP__ZONE', mqtt({ TCP__ZONE: 'a zone' })],
+    ['SALLYPORT_MQTT__WS__ZONE', mqtt({ WS__ZONE: 'x'.repeat(65) })],
+    ['SALLYPORT_MQTT__WS__AUTHENTICATION', mqtt({ WS__AUTHENTICATION: 'false' })],
+    ['SALLYPORT_MQTT__TCP__UNKNOWN_CLIENT', mqtt({ TCP__UNKNOWN_CLIENT: 'banned' })],
     ['nats.password', { SALLYPORT_NATS__USER: 'broker' }],
     ['policy.keyFile', { SALLYPORT_POLICY__CERT_FILE: 'client.pem' }],
     ['SALLYPORT_NODE__ID', { SALLYPORT_NODE__ID: 'a node' }],
@@ -273,5 +280,32 @@ describe('the stores of a listener', () => {
     expect(storesOf(config, 'ws:default')).toEqual(['clients', 'native']);
     expect(storesOf(config, 'tcp:default')).toBeUndefined();
     expect(storesOf(config, 'other')).toBeUndefined();
+  });
+});
+
+describe('how a listener logs in its clients', () => {
+  it('is by asking everybody, and in the zone of all, unless it says otherwise', () => {
+    const { mqtt: plain } = load({});
+    for (const listener of ['tcp:default', 'ssl:default', 'ws:default', 'wss:default']) {
+      expect(listenerFactsOf(plain, listener)).toEqual({});
+      expect(loginOf(plain, listener)).toMatchObject({
+        ...{ zone: 'default', authentication: 'checked', unknownClient: 'bad_credentials' },
+      });
+    }
+  });
+
+  it('is its own', () => {
+    const { mqtt: config } = load(
+      mqtt({
+        ...{ WS__ZONE: 'hall-7', WS__AUTHENTICATION: 'none', TLS__ZONE: 'x'.repeat(64) },
+        ...{ TCP__AUTHENTICATION: 'named', TCP__UNKNOWN_CLIENT: 'not_authorized' },
+      }),
+    );
+    expect(listenerFactsOf(config, 'ws:default')).toEqual({ zone: 'hall-7', open: true });
+    expect(listenerFactsOf(config, 'ssl:default')).toEqual({ zone: 'x'.repeat(64) });
+    expect(listenerFactsOf(config, 'tcp:default')).toEqual({});
+    expect(loginOf(config, 'tcp:default')).toMatchObject({
+      ...{ authentication: 'named', unknownClient: 'not_authorized' },
+    });
   });
 });

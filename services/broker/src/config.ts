@@ -13,6 +13,7 @@ import {
 } from '@sallyport/config';
 import { type Store, STORES } from '@sallyport/domain';
 import { defaultLimits, type MqttLimits, type PublishRateLimits } from '@sallyport/mqtt-session';
+import { DEFAULT_ZONE, type Facts } from '@sallyport/rules';
 import { type TInteger, Type } from 'typebox';
 
 const KIB = 1024;
@@ -83,6 +84,30 @@ const storesHere = (transport: string) =>
     }),
   );
 
+/** How clients of a listener are logged in. */
+const loginHere = (transport: string) => ({
+  zone: Type.String({
+    description: `The zone of the ${transport} listener: rules may ask for it, and hold it as \${zone}.`,
+    default: DEFAULT_ZONE,
+    pattern: '^[A-Za-z0-9_-]{1,64}$',
+  }),
+  authentication: Type.Union(
+    [Type.Literal('checked'), Type.Literal('named'), Type.Literal('none')],
+    {
+      description:
+        `Whether clients over ${transport} must prove who they are. named: and whoever gives no user name and shows no certificate is ` +
+        'refused unasked. none: nobody must; whoever proves nothing has no user name, and may do what the ACL tables allow, no more.',
+      default: 'checked',
+    },
+  ),
+  unknownClient: Type.Union([Type.Literal('bad_credentials'), Type.Literal('not_authorized')], {
+    description:
+      `What a client over ${transport} is told that nobody knows: the same as with a wrong password, or, as EMQX does, another code, ` +
+      'by which names can be guessed.',
+    default: 'bad_credentials',
+  }),
+});
+
 const file = (description: string) => Type.Optional(Type.String({ description }));
 
 /** Certificates of the TLS and the WSS listener. */
@@ -122,6 +147,7 @@ const tlsSection = Type.Object({
   acceptsPerSecond: acceptsPerSecondHere('TLS'),
   publishRate: publishRateHere('TLS'),
   stores: storesHere('TLS'),
+  ...loginHere('TLS'),
 });
 
 function limit(
@@ -320,6 +346,7 @@ export const mqttSection = Type.Object({
     acceptsPerSecond: acceptsPerSecondHere('TCP'),
     publishRate: publishRateHere('TCP'),
     stores: storesHere('TCP'),
+    ...loginHere('TCP'),
   }),
   tls: tlsSection,
   ws: Type.Object({
@@ -339,6 +366,7 @@ export const mqttSection = Type.Object({
     acceptsPerSecond: acceptsPerSecondHere('WebSocket'),
     publishRate: publishRateHere('WebSocket'),
     stores: storesHere('WebSocket'),
+    ...loginHere('WebSocket'),
   }),
   wss: Type.Object({
     listen: ListenAddress({
@@ -351,6 +379,7 @@ export const mqttSection = Type.Object({
     acceptsPerSecond: acceptsPerSecondHere('secure WebSocket'),
     publishRate: publishRateHere('secure WebSocket'),
     stores: storesHere('secure WebSocket'),
+    ...loginHere('secure WebSocket'),
   }),
   proxyFrom: Type.Array(Type.String({ description: 'address or CIDR' }), {
     description:
@@ -482,6 +511,8 @@ export type MqttConfig = ConfigOf<typeof mqttSection>;
 /** What an MQTT 3 client sees of a publish that is denied. */
 export type DeniedPublish = MqttConfig['deniedPublish'];
 export type EnforcementConfig = ConfigOf<typeof enforcementSection>;
+export type LoginConfig = Pick<MqttConfig['tcp'], 'zone' | 'authentication' | 'unknownClient'>;
+export type ListenerFacts = Pick<Facts, 'zone' | 'open'>;
 
 /** The sections of the listeners, and what each is called in policies and logs. */
 export const listenerNames = {
@@ -515,6 +546,20 @@ export function partialSubscribeOf(
   const transport = transports.find((one) => listenerNames[one] === listener);
   const own = transport === undefined ? undefined : config[transport].partialSubscribe;
   return own ?? config.partialSubscribe;
+}
+
+/** How a listener logs in its clients, by its name; the first transport's for a name that is not ours. */
+export function loginOf(config: MqttConfig, listener: string): LoginConfig {
+  return config[transports.find((one) => listenerNames[one] === listener) ?? 'tcp'];
+}
+
+/** What of a listener is a fact of its connections. */
+export function listenerFactsOf(config: MqttConfig, listener: string): ListenerFacts {
+  const { zone, authentication } = loginOf(config, listener);
+  return {
+    ...(zone !== DEFAULT_ZONE && { zone }),
+    ...(authentication === 'none' && { open: true as const }),
+  };
 }
 
 /** The stores of a listener, by its name; undefined: all, in the usual order. */

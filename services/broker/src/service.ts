@@ -25,8 +25,12 @@ import { SecretUses } from './access/secret-uses.ts';
 import {
   deniedPublishOf,
   type EnforcementConfig,
+  type ListenerFacts,
+  listenerNames,
   limitsOf,
+  listenerFactsOf,
   listenerPublishRateOf,
+  loginOf,
   partialSubscribeOf,
   type MqttConfig,
   storesOf,
@@ -40,6 +44,14 @@ import { ListenerTrusts } from './listeners/listener-trust.ts';
 import { openListeners } from './listeners/open-listeners.ts';
 
 const isTbmq = (store: Store): boolean => store === 'tbmq';
+
+/** The facts of each listener, made once: they are asked for at every CONNECT. */
+function listenerFactsIn(mqtt: MqttConfig): (listener: string) => ListenerFacts {
+  const known = new Map(
+    Object.values(listenerNames).map((name) => [name as string, listenerFactsOf(mqtt, name)]),
+  );
+  return (listener) => known.get(listener) ?? {};
+}
 
 /** Pause between two tries to reach the policy service at the start. */
 const START_RETRY_MS = 250;
@@ -191,6 +203,9 @@ export class BrokerNode {
       }),
       // @source compat tbmq 5: "never 4"
       hidesBadCredentials: (listener) => storesOf(mqtt, listener)?.every(isTbmq) === true,
+      tellsUnknownClients: (listener) => loginOf(mqtt, listener).unknownClient === 'not_authorized',
+      wantsNames: (listener) => loginOf(mqtt, listener).authentication === 'named',
+      listenerFacts: listenerFactsIn(mqtt),
       deniedPublish: (listener) => {
         const setting = deniedPublishOf(mqtt, listener);
         return setting === 'policy' ? undefined : setting;
@@ -264,6 +279,8 @@ export class BrokerNode {
     this.#trusts.attach(opened);
     for (const { name, address } of this.#listeners) {
       this.#ports.logger.info({ listener: name, ...address }, 'listening');
+      if (loginOf(this.#options.mqtt, name).authentication !== 'none') continue;
+      this.#ports.logger.warn({ listener: name }, 'whoever comes is let in, unproven');
     }
   }
 

@@ -1,5 +1,5 @@
 import { chainInForce, type Credential, type Store, STORES } from '@sallyport/domain';
-import { ANONYMOUS_ID, type Principal } from '@sallyport/policy-client';
+import { ANONYMOUS_ID, type Principal, type RefusalReason } from '@sallyport/policy-client';
 import type { Facts } from '@sallyport/rules';
 import type { ChainLookup } from './chains.ts';
 
@@ -22,19 +22,30 @@ export const ANONYMOUS: Credential = {
   updatedRevision: 0,
 };
 
-/** Whether the chain of a listener was told to let in whoever comes, and has nobody to ask. */
-export function anonymousIsLetIn(lookup: ChainLookup, listener: string): boolean {
+/**
+ * Whether somebody who has proven nothing is let in: because the listener asks nobody, or because its chain was told to, and has nobody
+ * to ask, or nobody who knows them.
+ */
+export function anonymousIsLetIn(
+  lookup: ChainLookup,
+  { listener, open }: Pick<Facts, 'listener' | 'open'>,
+  reason: RefusalReason = 'unknown_client',
+): boolean {
+  if (open === true) return true;
   const chain = chainInForce(lookup, listener);
+  if (chain?.admitsUnknown === true && reason === 'unknown_client') return true;
   return chain?.anonymous === true && chain.authenticators.every((one) => !one.enabled);
 }
 
-/** Who somebody is that no store has proven, if such are let in. What they say of their user name is nobody's proof, and is dropped. */
+/** Who somebody is that no store has proven, for this reason, if such are let in. What they say of their user name is nobody's proof, and is dropped. */
 export function anonymousPrincipal(
   lookup: ChainLookup,
   facts: Facts,
   stores: readonly Store[] = STORES,
+  reason: RefusalReason,
 ): Principal | undefined {
-  if (!stores.includes('emqx') || !anonymousIsLetIn(lookup, facts.listener)) return undefined;
+  if (facts.open !== true && !stores.includes('emqx')) return undefined;
+  if (!anonymousIsLetIn(lookup, facts, reason)) return undefined;
   const { username: _claimed, ...own } = facts;
   return { credentialId: ANONYMOUS_ID, store: 'emqx', facts: own };
 }

@@ -258,6 +258,98 @@ describe('somebody who proves nothing', () => {
   });
 });
 
+describe('a listener that asks nobody', () => {
+  const request = (more: object = {}) => ({
+    facts: { ...on('tcp:default', 'u'), open: true, ...more } as const,
+    password: bytes('p'),
+    minRevision: 0,
+  });
+  const who = async (more: object = {}, stores?: readonly 'native'[]) => {
+    const answer = await world.policy.authenticate({ ...request(more), ...(stores && { stores }) });
+    return answer.ok ? answer.principal : answer.reason;
+  };
+
+  it('refuses whoever is banned', async () => {
+    const ban = { id: 'b', kind: 'username', value: 'u', by: 'test' } as const;
+    await world.run({ type: 'AddBan', data: ban });
+    expect(await who()).toBe('banned');
+  });
+
+  it('lets in all others without a name, whatever they prove, whatever the chains and stores', async () => {
+    const nobody = { credentialId: 'anonymous', facts: { clientId: 'c', open: true } };
+    expect(await who()).toMatchObject(nobody);
+    await world.chain('global', [passwords()]);
+    await user('known', 'p');
+    await world.addCredential('native', 'p', { match: { username: 'u' } });
+    for (const principal of [await who(), await who({}, ['native'])]) {
+      expect(principal).toMatchObject(nobody);
+      expect(principal).not.toHaveProperty('facts.username');
+    }
+    expect(await connect('p')).toBe('native');
+  });
+
+  it('gives them what a rule allows and no more, for as long as they stay', async () => {
+    await world.run({ type: 'ChangeSettings', data: { changes: { noMatch: 'allow' } } });
+    await world.rules(
+      { kind: 'everyone' },
+      { effect: 'allow', action: 'all', topicFilter: 'open' },
+    );
+    const answer = await world.policy.authenticate(request());
+    if (!answer.ok) expect.fail(answer.reason);
+    const { principal } = answer;
+    for (const { policies } of [
+      { policies: [answer.policy] },
+      await world.policy.resolve({ principals: [principal], minRevision: 0 }),
+    ]) {
+      const may = policies.map((policy) =>
+        ['open', 'else'].map(
+          (topic) =>
+            check(compilePolicy(policy), principal.facts, 'publish', [topic], topic).allowed,
+        ),
+      );
+      expect(may).toEqual([[true, false]]);
+    }
+    // Who came in by another listener is not let in for being nobody.
+    const { open: _open, ...facts } = principal.facts;
+    const other = { ...principal, facts };
+    const { results } = await world.policy.resolve({ principals: [other], minRevision: 0 });
+    expect(results).toEqual([undefined]);
+  });
+
+  it('still has SCRAM proven by whoever asks for it', async () => {
+    await world.addScramCredential('s', 's', { name: 'u', match: { username: 'u' } });
+    expect(await scram('wrong')).toBe('wrong_secret');
+    expect(await scram('s')).toBe('s');
+  });
+});
+
+describe('whoever no authenticator knows', () => {
+  const unknown = { username: 'stranger' };
+
+  it('is let in where that is asked for, and no one whom some store knows', async () => {
+    await world.chain('global', [passwords()], { admitsUnknown: true });
+    await user('known', 'p');
+    await world.addCredential('native', 'p', { match: { username: 'n' } });
+    expect(await connect('wrong')).toBe('wrong_secret');
+    expect(await connect('wrong', { username: 'n' })).toBe('wrong_secret');
+    expect(await connect('wrong', unknown)).toBe('anonymous');
+    expect(await connect(undefined, unknown)).toBe('anonymous');
+    expect(await connect('wrong', { ...unknown, stores: ['native'] })).toBe('unknown_client');
+    expect(await connect('p')).toBe('known');
+    expect(await staying({ id: 'anonymous' })).toEqual(['anonymous']);
+    await world.chain('global', [passwords()]);
+    expect(await connect('wrong', unknown)).toBe('unknown_client');
+    expect(await staying({ id: 'anonymous' })).toEqual([]);
+  });
+
+  it('is somebody as soon as a user has the name', async () => {
+    await world.chain('global', [passwords()], { admitsUnknown: true });
+    expect(await connect('p')).toBe('anonymous');
+    await user('known', 'p');
+    expect(await connect('wrong')).toBe('wrong_secret');
+  });
+});
+
 /** Ids of those of the sessions that may stay. */
 async function staying(...sessions: { id: string; listener?: string; methods?: string[] }[]) {
   const principals = sessions.map(({ id, listener = 'tcp:default', methods = [] }) => ({

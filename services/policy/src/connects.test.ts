@@ -65,8 +65,8 @@ async function run(one: ConnectCase, file: ConnectFile): Promise<void> {
   const server = await startGrpcServer(world.policy, options, silentLogger());
   const client = new GrpcPolicyClient({ endpoints: [`127.0.0.1:${server.port}`], token: TOKEN });
   try {
-    for (const [scope, { authenticators, anonymous }] of Object.entries(one.chains ?? {})) {
-      await world.chain(scope, authenticators, anonymous);
+    for (const [scope, { authenticators, ...unproven }] of Object.entries(one.chains ?? {})) {
+      await world.chain(scope, authenticators, unproven);
     }
     for (const credential of one.credentials) await add(world, credential);
     for (const expectation of one.expectations) {

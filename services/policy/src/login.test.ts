@@ -107,6 +107,18 @@ describe('explainLogin', () => {
     });
   });
 
+  it('on a listener that asks nobody everybody is anonymous, unless they prove themselves by SCRAM', async () => {
+    await world.addScramCredential('keys', 'secret', { ...named('u') });
+    const open = { ...facts('c', 'u'), open: true } as const;
+    const answer = await login(open);
+    const { username: _claimed, ...own } = open;
+    expect(answer.steps).toEqual([]);
+    expect(answer.principal).toEqual({ credentialId: 'anonymous', store: 'emqx', facts: own });
+    expect(await login(open, { scram: true })).toMatchObject({
+      principal: { credentialId: 'keys' },
+    });
+  });
+
   it('without a proof somebody is anonymous where the chain says so, by no name', async () => {
     await world.chain('global', [], true);
     const answer = await login();

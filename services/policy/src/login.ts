@@ -45,6 +45,7 @@ export function supposeLogin(
   { facts, stores, scram }: SupposedLogin,
   at: number,
 ): Supposed {
+  if (facts.open === true && !scram) return unasked(lookup, facts, stores);
   const candidates = findCandidates(lookup, { facts, stores }, scram ? 'scram' : 'password');
   const unbound = scram ? undefined : unboundCredential(candidates, facts, stores);
   if (unbound !== undefined) {
@@ -64,8 +65,15 @@ export function supposeLogin(
       }).principal;
   }
   steps.push(...skippedSteps(lookup, facts, stores, candidates.credentials));
-  principal ??= scram ? undefined : anonymousPrincipal(lookup, facts, stores);
+  principal ??= scram ? undefined : anonymousPrincipal(lookup, facts, stores, reason);
   return principal === undefined ? { steps, reason } : { steps, principal };
+}
+
+/** Where the listener asks nobody. */
+function unasked(lookup: CredentialLookup, facts: Facts, stores?: readonly Store[]): Supposed {
+  const reason = 'unknown_client';
+  const principal = anonymousPrincipal(lookup, facts, stores, reason);
+  return principal === undefined ? { steps: [], reason } : { steps: [], principal };
 }
 
 /** Where a secret is asked for, there must be one that could be proven. */

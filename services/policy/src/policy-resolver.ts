@@ -73,7 +73,7 @@ export class PolicyResolver {
   /** The policy of a principal at this moment, or undefined when it may not be connected (any more). */
   resolve(principal: Principal, at: number): ResolvedPolicy | undefined {
     if (principal.credentialId === ANONYMOUS_ID) {
-      if (!anonymousIsLetIn(this.#reads, principal.facts.listener)) return undefined;
+      if (!anonymousIsLetIn(this.#reads, principal.facts)) return undefined;
       return this.policyOf(ANONYMOUS, principal);
     }
     const credential = this.credential(principal.credentialId);

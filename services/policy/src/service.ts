@@ -59,6 +59,9 @@ export interface PolicyPorts {
   readonly refused?: RefusedConnections;
 }
 
+/** Of somebody whose listener asks nobody. */
+const NOT_ASKED = { ok: false, reason: 'unknown_client' } as const;
+
 const bannedBy = ({ id }: BanRule): Omit<RefusedAnswer, 'revision'> => ({
   ok: false,
   reason: 'banned',
@@ -101,6 +104,7 @@ export class PolicyService implements PolicyClient, LoginExplainer {
       const revision = this.#model.revision;
       const ban = this.#ban(request.facts);
       if (ban !== undefined) return { ...bannedBy(ban), revision };
+      if (request.facts.open === true) return this.#unproven(request, { ...NOT_ASKED, revision });
       const verified = await this.#authenticator.verify(request, this.#clock(), request.stores);
       if (!verified.ok) return this.#unproven(request, { ...verified, revision });
       // Verifying took time: the credential must still be the one that was proven. It is if nothing was folded since.
@@ -119,7 +123,7 @@ export class PolicyService implements PolicyClient, LoginExplainer {
     { facts, stores, password }: AuthenticateRequest,
     refusal: RefusedAnswer,
   ): AuthenticateAnswer {
-    const principal = anonymousPrincipal(this.#model, facts, stores);
+    const principal = anonymousPrincipal(this.#model, facts, stores, refusal.reason);
     if (principal === undefined) {
       this.#refused?.refused(facts, password);
       return refusal;

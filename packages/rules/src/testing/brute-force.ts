@@ -295,6 +295,7 @@ function factOf(facts: Facts, placeholder: string): string | undefined {
   if (placeholder === 'clientid') return facts.clientId;
   if (placeholder === 'username') return facts.username;
   if (placeholder === 'cert_common_name') return facts.certificate?.commonName;
+  if (placeholder === 'zone') return facts.zone ?? 'default';
   const name = placeholder.slice('client_attrs.'.length);
   return new Map(Object.entries(facts.attributes ?? {})).get(name);
 }

@@ -17,9 +17,13 @@ const COMMON_NAMES = ['a', 'c1', 'b.', 'b.', '+', 'a/b'];
 const CREDENTIAL_ID = 'credential-1';
 const FINGERPRINTS = ['aa'.repeat(32), 'bb'.repeat(32)];
 const LISTENERS = ['tcp:default', 'ssl:default'];
+const ZONES = ['a', 'b.', 'hall-7'];
 const PEERS = ['10.1.2.3:5000', '10.1.9.9:5000', '192.168.3.4:80', '[2001:db8::1]:9', undefined];
 const SOURCES = ['10.1.2.3', '10.1.0.0/16', '10.0.0.0/8', '192.168.3.4/32', '0.0.0.0/0', '::/0'];
-const PLACEHOLDERS = ['${clientid}', '${username}', '${cert_common_name}', '${client_attrs.site}'];
+const PLACEHOLDERS = [
+  ...['${clientid}', '${username}', '${cert_common_name}', '${client_attrs.site}'],
+  '${zone}',
+];
 const ROLE_IDS = ['r1', 'r2', 'r3'];
 const GROUP_IDS = ['g1', 'g2', 'g3'];
 /** Searched in names; they mean the same in Java and in JavaScript. */
@@ -100,13 +104,16 @@ function rowOf(dice: Dice): WorldRow {
 
 function connectionConditionsOf(
   dice: Dice,
-): Pick<WorldRow, 'clientIdPattern' | 'usernamePattern' | 'source' | 'listener'> {
+): Omit<WorldRow, 'kind' | 'effect' | 'action' | 'topicFilter'> {
   if (!dice.chance(30)) return {};
   return {
     ...maybe(dice, 40, 'clientIdPattern', () => dice.pick(NAME_PATTERNS)),
     ...maybe(dice, 30, 'usernamePattern', () => dice.pick(NAME_PATTERNS)),
     ...maybe(dice, 40, 'source', () => dice.pick(SOURCES)),
     ...maybe(dice, 30, 'listener', () => dice.pick(LISTENERS)),
+    ...maybe(dice, 15, 'zone', () => dice.pick(ZONES)),
+    ...maybe(dice, 15, 'listenerPattern', () => dice.pick(['^tcp', 'default$', 'x'])),
+    ...maybe(dice, 15, 'zonePattern', () => dice.pick(['^h', '[0-9]', 'default'])),
   };
 }
 
@@ -187,6 +194,7 @@ function factsOf(dice: Dice): Facts {
     ...(peer !== undefined && { peer }),
     ...maybe(dice, 70, 'username', () => dice.pick(IDENTITIES)),
     ...maybe(dice, 65, 'certificate', certificate),
+    ...maybe(dice, 50, 'zone', () => dice.pick(ZONES)),
   };
 }
 

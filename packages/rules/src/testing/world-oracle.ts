@@ -33,6 +33,9 @@ export interface WorldRow extends Pick<AclRule, 'effect' | 'action' | 'topicFilt
   readonly usernamePattern?: string;
   readonly source?: string;
   readonly listener?: string;
+  readonly zone?: string;
+  readonly listenerPattern?: string;
+  readonly zonePattern?: string;
 }
 
 /** Everything that decides about one connection, as it is stored. */
@@ -118,6 +121,7 @@ function rawValue({ credential, facts }: RandomWorld, level: string): string | u
   if (level === '${clientid}') return facts.clientId;
   if (level === '${username}') return facts.username;
   if (level === '${cert_common_name}') return facts.certificate?.commonName;
+  if (level === '${zone}') return facts.zone ?? 'default';
   const name = level.slice('${client_attrs.'.length, -1);
   return Object.entries(credential.attributes).find(([one]) => one === name)?.[1];
 }
@@ -323,12 +327,19 @@ function rowsOf(world: RandomWorld): readonly NamedRow[] {
   );
 }
 
-function isFor(row: WorldRow, { clientId, username, listener, peer }: Facts): boolean {
-  const { clientIdPattern, usernamePattern } = row;
+function isFor(row: WorldRow, facts: Facts): boolean {
+  const { clientId, username, listener, zone = 'default', peer } = facts;
   if (row.listener !== undefined && row.listener !== listener) return false;
-  if (clientIdPattern !== undefined && !expression(clientIdPattern).test(clientId)) return false;
-  if (usernamePattern !== undefined) {
-    if (username === undefined || !expression(usernamePattern).test(username)) return false;
+  if (row.zone !== undefined && row.zone !== zone) return false;
+  const searched = [
+    [row.clientIdPattern, clientId],
+    [row.usernamePattern, username],
+    [row.listenerPattern, listener],
+    [row.zonePattern, zone],
+  ] as const;
+  for (const [pattern, text] of searched) {
+    if (pattern === undefined) continue;
+    if (text === undefined || !expression(pattern).test(text)) return false;
   }
   return row.source === undefined || comesFrom(row, peer);
 }

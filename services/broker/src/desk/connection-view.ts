@@ -1,6 +1,7 @@
 import { addressOfPeer } from '@sallyport/domain';
 import type { ConnectedClient } from '@sallyport/mqtt-session';
 import type { Principal } from '@sallyport/policy-client';
+import { DEFAULT_ZONE } from '@sallyport/rules';
 import type { LiveSession } from '../access/live-sessions.ts';
 import { ClientRights } from '../hooks/client-rights.ts';
 
@@ -15,6 +16,8 @@ export interface ConnectionView {
   readonly protocolVersion: '3.1' | '3.1.1' | '5.0';
   readonly transport: string;
   readonly listener: string;
+  /** Of that listener. */
+  readonly zone: string;
   /** 0 = none. */
   readonly keepAliveSeconds: number;
   /** Milliseconds since 1970. */
@@ -51,6 +54,7 @@ export function connectionView(connected: ConnectedClient, nodeId: string): Conn
     protocolVersion: versions[version],
     transport: transportOf(listener),
     listener,
+    zone: principal?.facts.zone ?? DEFAULT_ZONE,
     keepAliveSeconds,
     connectedAt,
     nodeId,

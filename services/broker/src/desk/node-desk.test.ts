@@ -90,6 +90,7 @@ describe('NodeDesk', () => {
         protocolVersion: '5.0',
         transport: 'wss',
         listener: 'wss:default',
+        zone: 'default',
         keepAliveSeconds: 60,
         connectedAt: 1000,
         nodeId: 'n1',

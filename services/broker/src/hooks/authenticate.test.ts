@@ -102,9 +102,14 @@ function connect(
   };
   const logger = { info: note, warn: note, close: () => undefined };
   const uses = { note: () => undefined };
-  const hidesBadCredentials = (listener: string): boolean => listener === 'tcp:tbmq';
+  const only = (name: string) => (listener: string) => listener === name;
   const context = {
-    ...{ cache, sessions, door, uses, logger, hidesBadCredentials },
+    ...{ cache, sessions, door, uses, logger },
+    hidesBadCredentials: only('tcp:tbmq'),
+    tellsUnknownClients: only('tcp:emqx'),
+    wantsNames: only('tcp:named'),
+    listenerFacts: (listener: string) =>
+      listener === 'tcp:open' ? ({ zone: 'hall-7', open: true } as const) : {},
     staleness: () => staleness,
     announced: () => announced,
   };
@@ -207,10 +212,59 @@ describe('compat A2.1, A2.2, B3: a refusal', () => {
     expect(verdict).toBe('not_authorized');
   });
 
+  it('tells on a listener that is to tell it that nobody is known, and nothing else (emqx 2.4)', async () => {
+    const listener = 'tcp:emqx';
+    expect(await told('unknown_client', { listener })).toBe('not_authorized');
+    for (const reason of ['wrong_secret', 'disabled', 'not_valid_now']) {
+      expect(await told(reason, { listener }), reason).toBe('bad_credentials');
+    }
+  });
+
   it('for want of room to check a secret says that the server is busy', async () => {
     policy.answer = () => Promise.reject(new OperationalError('hash_pool_full', 'busy'));
     expect((await connect()).verdict).toBe('server_busy');
   });
+});
+
+describe('a listener that wants names', () => {
+  const [listener, nameless] = ['tcp:named', { username: undefined, password: undefined }];
+  const certificate = {
+    ...{ subjectCn: 'pump', subjectDn: 'CN=pump', issuerDn: 'CN=ca', chainCns: ['pump'] },
+    ...{ fingerprintSha256: 'f'.repeat(64), serialNumber: '01', validTo: 1e15 },
+  };
+  const verdict = async (changes: Partial<ConnectRequest>) =>
+    (await connect(undefined, undefined, changes)).verdict;
+
+  it('refuses unasked whoever gives none and shows no certificate', async () => {
+    expect(await verdict({ listener, ...nameless })).toBe('not_authorized');
+    expect(await verdict({ listener, username: '' })).toBe('not_authorized');
+    expect(policy.asked).toBe(0);
+    expect(told[0]).toMatchObject({ reason: 'connect nameless', listener });
+  });
+
+  it('asks for all others, and other listeners for everybody', async () => {
+    expect(await verdict({ listener })).toBe('accept');
+    expect(await verdict({ listener, ...nameless, certificate })).toBe('accept');
+    expect(await verdict({ ...nameless })).toBe('accept');
+    expect(policy.asked).toBe(3);
+  });
+});
+
+it('what is said of a listener is a fact of whoever comes in by it, and of nobody else', async () => {
+  const asked: unknown[] = [];
+  policy.answer = (request) => {
+    asked.push(request.facts);
+    return sound(request);
+  };
+  await connect(undefined, undefined, { listener: 'tcp:open' });
+  await connect();
+  expect(asked[0]).toMatchObject({ listener: 'tcp:open', zone: 'hall-7', open: true });
+  expect(Object.keys(asked[1] as object).sort()).toEqual([
+    'clientId',
+    'listener',
+    'peer',
+    'username',
+  ]);
 });
 
 describe('the log tells what refused a CONNECT, and of which revision', () => {

@@ -57,6 +57,12 @@ export interface AuthenticateContext {
   readonly uses: Pick<SecretUses, 'note'>;
   /** Listeners that never say that it is the credentials: `not_authorized` in place of `bad_credentials`. None when absent. */
   readonly hidesBadCredentials?: ((listener: string) => boolean) | undefined;
+  /** Listeners that say it of known clients only: `not_authorized` to those that nobody knows. None when absent. */
+  readonly tellsUnknownClients?: ((listener: string) => boolean) | undefined;
+  /** Listeners that refuse unasked whoever gives no name and shows no certificate. None when absent. */
+  readonly wantsNames?: ((listener: string) => boolean) | undefined;
+  /** What of a listener is a fact of its connections; nothing when absent. */
+  readonly listenerFacts?: ((listener: string) => Pick<Facts, 'zone' | 'open'>) | undefined;
   /** Why nobody may be let in now. */
   readonly staleness: () => string | undefined;
   /** What becomes of a filter of which only a part is allowed, on this listener; refused when absent. */
@@ -131,7 +137,8 @@ function decide(
   if (objection !== undefined) {
     return refused(objection.verdict, objection.reason, 'none', objection.by);
   }
-  const proof = { facts: factsOf(request), password: request.password };
+  if (isNameless(context, request)) return refused('not_authorized', 'nameless');
+  const proof = { facts: factsOf(request, context), password: request.password };
   if (context.announced() > context.cache.revision) {
     return caughtUp(context).then(() => {
       return decideLater(context, request, proof, context.cache.cached(proof), close);
@@ -145,6 +152,12 @@ function decide(
   count('sallyport.policy.cache', { result: 'hit' });
   return enter(context, request, known, 'cache', close);
 }
+
+/** Whether somebody is refused for not even saying who they are. */
+const isNameless = (
+  { wantsNames }: AuthenticateContext,
+  { listener, username = '', certificate }: ConnectRequest,
+): boolean => username === '' && certificate === undefined && wantsNames?.(listener) === true;
 
 /** Who was told that a change is made, by any node, is not judged by what was before it on this one. */
 export async function caughtUp({
@@ -190,18 +203,19 @@ export function undecided(code: keyof typeof errorFacts): ConnectRefusal {
 
 /**
  * One code for everything that may be wrong with a name and a password, a closed credential included: it must not tell what was wrong. A
- * certificate by itself holds no guess, and is what A2.2 has its own code for.
- * @source compat A2.1, A2.2, B3
+ * certificate by itself holds no guess, and is what A2.2 has its own code for. A listener may be told to tell who is not known.
+ * @source compat A2.1, A2.2, B3, emqx 2.4
  */
 function verdictOf(
-  { hidesBadCredentials }: AuthenticateContext,
+  { hidesBadCredentials, tellsUnknownClients }: AuthenticateContext,
   { listener, password, certificate }: ConnectRequest,
   reason: RefusalReason,
 ): ConnectVerdict {
   if (reason === 'banned') return 'banned';
   const byCertificate = certificate !== undefined && password === undefined;
   if (!isGuess(reason) || byCertificate) return 'not_authorized';
-  return hidesBadCredentials?.(listener) === true ? 'not_authorized' : 'bad_credentials';
+  const told = reason === 'unknown_client' && tellsUnknownClients?.(listener) === true;
+  return told || hidesBadCredentials?.(listener) === true ? 'not_authorized' : 'bad_credentials';
 }
 
 /**
@@ -221,10 +235,14 @@ const GUESSES: ReadonlySet<RefusalReason> = new Set([
 /** What a connection is judged by, on every listener and for every way of logging in. */
 export function factsOf(
   request: Pick<ConnectRequest, 'clientId' | 'username' | 'listener' | 'peer' | 'certificate'>,
+  { listenerFacts }: Pick<AuthenticateContext, 'listenerFacts'>,
 ): Facts {
   const { clientId, username, listener, peer, certificate } = request;
-  const named =
+  const named: { -readonly [Key in keyof Facts]: Facts[Key] } =
     username === undefined ? { clientId, listener, peer } : { clientId, username, listener, peer };
+  const { zone, open } = listenerFacts?.(listener) ?? {};
+  if (zone !== undefined) named.zone = zone;
+  if (open !== undefined) named.open = open;
   return certificate === undefined ? named : { ...named, certificate: identityOf(certificate) };
 }
 

@@ -61,7 +61,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
     const { clientId, username, origin } = request;
     const { listener, peer } = origin;
     const certificate = certificateOf(origin);
-    const facts = factsOf({ clientId, username, listener, peer, certificate });
+    const facts = factsOf({ clientId, username, listener, peer, certificate }, context);
     const exchange = startEnhancedAuthentication(context.cache, facts, method);
     return exchange && new EnhancedLogin(options, exchange);
   }

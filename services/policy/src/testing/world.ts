@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type {
   AclRule,
   AclTarget,
+  AuthChainFields,
   Authenticator,
   ChainMember,
   Command,
@@ -139,9 +140,13 @@ export class World implements AsyncDisposable {
   chain(
     scope: string,
     authenticators: readonly Authenticator[],
-    anonymous = false,
+    unproven: boolean | Partial<Omit<AuthChainFields, 'authenticators'>> = false,
   ): Promise<number> {
-    return this.run({ type: 'ReplaceAuthChain', data: { scope, authenticators, anonymous } });
+    const said = typeof unproven === 'boolean' ? { anonymous: unproven } : unproven;
+    return this.run({
+      type: 'ReplaceAuthChain',
+      data: { scope, authenticators, anonymous: false, ...said },
+    });
   }
 
   secret(credentialId: string, secretId: string, text: string): Secret {

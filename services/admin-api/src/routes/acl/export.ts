@@ -25,6 +25,9 @@ const MEMBERS: Readonly<Record<keyof AclRule, true>> = {
   usernamePattern: true,
   source: true,
   listener: true,
+  listenerPattern: true,
+  zone: true,
+  zonePattern: true,
 };
 const members = Object.keys(MEMBERS) as readonly (keyof AclRule)[]; // The type of the record.
 const COLUMNS = ['target.kind', 'target.name', ...members];

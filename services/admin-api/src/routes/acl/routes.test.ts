@@ -77,6 +77,9 @@ describe.each([
       usernamePattern: 'a$',
       source: '192.0.2.0/24',
       listener: 'tcp:default',
+      listenerPattern: '^tcp:',
+      zone: 'hall-7',
+      zonePattern: '^hall',
     });
     expect((await admin.put(url, { rules: [asking] })).body.rules).toEqual([asking]);
     expect((await admin.get(url)).body.rules).toEqual([asking]);
@@ -86,6 +89,9 @@ describe.each([
       [{ clientIdPattern: '' }, '/clientIdPattern', 400],
       [{ source: '192.0.2.0/99' }, '/source', 422],
       [{ listener: '' }, '/listener', 400],
+      [{ listenerPattern: 'a(' }, '/listenerPattern', 400],
+      [{ zonePattern: '(a)\\1' }, '/zonePattern', 400],
+      [{ zone: 'x'.repeat(65) }, '/zone', 400],
     ] as const) {
       const one = await admin.post(`${url}/rules`, rule('b', more));
       expect([one.status, one.body.errors[0].pointer]).toEqual([status, pointer]);

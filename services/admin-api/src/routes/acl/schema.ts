@@ -71,6 +71,15 @@ const ruleMembers = {
       description: 'Name of the listener that the connection came in by, such as `tcp:default`.',
     }),
   ),
+  listenerPattern: pattern('name of the listener'),
+  zone: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 64,
+      description: 'Zone of the listener; `default` is that of listeners that name none.',
+    }),
+  ),
+  zonePattern: pattern('zone of the listener'),
 };
 
 const ruleId = Type.String({ minLength: 1, maxLength: 64 });

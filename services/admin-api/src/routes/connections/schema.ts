@@ -12,6 +12,9 @@ const members = {
   protocolVersion: Type.Enum(['3.1', '3.1.1', '5.0']),
   transport: Type.String({ description: 'tcp, ssl, ws or wss.' }),
   listener: Type.String(),
+  zone: Type.Optional(
+    Type.String({ description: 'Of the listener; absent from a node that knows of none.' }),
+  ),
   keepAliveSeconds: Type.Integer({ description: '0 is none.' }),
   connectedAt: instantSchema('When the CONNECT was accepted.'),
   groups: Type.Optional(Type.Array(Type.String())),

@@ -217,6 +217,21 @@ describe('POST /explain for a live session', () => {
       expect(await told('stranger')).toMatchObject(expected);
     });
 
+    it('is told the listener where that asks nobody, and no chain', async () => {
+      const open = { ...facts('walk-in'), open: true, zone: 'hall-7' } as const;
+      const { revision } = world.model;
+      session('walk-in', {
+        ...{ credentialId: 'anonymous', revision, facts: open, tags: ['settings'] },
+        explanation: { allowed: false, ruleId: 'default', opinions: [] },
+      });
+      const body = await told('walk-in');
+      expect(body).toMatchObject({
+        origin: { type: 'listener', id: 'ws:open' },
+        connection: { listener: 'ws:open', zone: 'hall-7' },
+      });
+      expect(body).not.toHaveProperty('admittedBy');
+    });
+
     it('is told the row that decides besides, and the global chain where it is that', async () => {
       const global = '/api/v1/auth-chains/global';
       const chain = (await admin.put(global, { anonymous: true, authenticators: [] })).body;

@@ -6,7 +6,13 @@ import {
 } from '@sallyport/domain';
 import { Scatter } from '@sallyport/node-registry';
 import { ANONYMOUS_ID, type ExplainAnswer } from '@sallyport/policy-client';
-import type { Action, ApplyMode, Facts, Terms } from '@sallyport/rules';
+import {
+  type Action,
+  type ApplyMode,
+  DEFAULT_ZONE,
+  type Facts,
+  type Terms,
+} from '@sallyport/rules';
 import { instant } from '../../http/list-query.ts';
 import { refused } from '../../http/problems.ts';
 import type { AdminApiPorts } from '../../ports.ts';
@@ -155,12 +161,13 @@ async function behindAnonymous(
   const asOf = (reads: AnonymousReads) => ({
     credential: undefined,
     origin: anonymousOriginOf({ reads, facts, action, answer, at: clock() }),
-    admittedBy: lettingIn(reads, facts),
+    // Where the listener asks nobody, no chain does.
+    admittedBy: facts.open === true ? undefined : lettingIn(reads, facts),
   });
   const { origin, admittedBy } = asOf(model.reads);
-  const known = origin !== undefined && admittedBy !== undefined;
+  const known = origin !== undefined && (admittedBy !== undefined || facts.open === true);
   // What is older than the session's policy was the same then.
-  if (known && Math.max(revisionOf(origin), admittedBy.updatedRevision) <= revision) {
+  if (known && Math.max(revisionOf(origin), admittedBy?.updatedRevision ?? 0) <= revision) {
     return { credential: undefined, origin, admittedBy };
   }
   const state = await past.at(log, revision, new Set(tags));
@@ -169,12 +176,14 @@ async function behindAnonymous(
 
 function viewOf(told: ExplainedConnection): object {
   const { facts, nodeId, connectedAt, applyMode, enforcedRevision, secretId, groups } = told;
-  const { clientId, username, listener, peer, certificate, attributes } = facts;
+  const { clientId, username, listener, zone = DEFAULT_ZONE, peer, certificate } = facts;
+  const { attributes } = facts;
   return {
     clientId,
     nodeId,
     connectedAt: instant(connectedAt),
     listener,
+    zone,
     ...(username !== undefined && { username }),
     ...(peer !== undefined && { peer }),
     ...(certificate !== undefined && {

@@ -64,12 +64,17 @@ describe('POST /explain for facts without a credential', () => {
     const { body } = await explain({
       ...publish,
       peer: '192.0.2.1:5',
+      zone: 'hall-7',
+      open: true,
       stores: ['native'],
       proof: 'scram',
     });
     expect(world.policy.logins).toEqual([
       {
-        facts: { clientId: 'c', listener: 'tcp:default', peer: '192.0.2.1:5' },
+        facts: {
+          ...{ clientId: 'c', listener: 'tcp:default', peer: '192.0.2.1:5' },
+          ...{ zone: 'hall-7', open: true },
+        },
         stores: ['native'],
         scram: true,
         minRevision: world.model.revision,

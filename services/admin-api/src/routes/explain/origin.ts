@@ -27,7 +27,8 @@ export interface Origin {
     | 'group_rules'
     | 'acl'
     | 'settings'
-    | 'auth_chain';
+    | 'auth_chain'
+    | 'listener';
   /** Under which the API knows it; absent for what is built in. */
   readonly id?: string;
   readonly name?: string;
@@ -91,8 +92,12 @@ export interface AnonymousSources extends Omit<OriginSources, 'credential' | 're
 export function anonymousOriginOf(sources: AnonymousSources): Origin | undefined {
   const found = builtIn(sources) ?? ofAclTable(sources);
   if (found !== undefined || sources.answer.ruleId !== 'default') return found;
-  const chain = lettingIn(sources.reads, sources.facts);
-  return chain && { ...chainOrigin(chain), row: { anonymous: true } };
+  const { reads, facts } = sources;
+  if (facts.open === true) return { type: 'listener', id: facts.listener };
+  const chain = lettingIn(reads, facts);
+  if (chain === undefined) return undefined;
+  const row = chain.anonymous ? { anonymous: true } : { admitsUnknown: true };
+  return { ...chainOrigin(chain), row };
 }
 
 /** The chain that lets in whoever comes on the listener of a connection. */
@@ -101,7 +106,7 @@ export function lettingIn(
   { listener }: Pick<Facts, 'listener'>,
 ): AuthChain | undefined {
   const chain = chainInForce(reads, listener);
-  return chain?.anonymous === true ? chain : undefined;
+  return chain?.anonymous === true || chain?.admitsUnknown === true ? chain : undefined;
 }
 
 const chainOrigin = ({ scope, updatedRevision: revision }: AuthChain): Origin => ({

@@ -138,13 +138,20 @@ async function eventView(log: AdminApiPorts['log'], revision: Revision | undefin
 
 async function admissionView(ports: AdminApiPorts, chain: AuthChain | undefined) {
   if (chain === undefined) return undefined;
-  const { scope, anonymous, updatedRevision } = chain;
+  const { scope, anonymous, admitsUnknown, updatedRevision } = chain;
   const event = await eventView(ports.log, updatedRevision);
   const authenticators = chain.authenticators.map((one) => ({
     id: authenticatorId(one),
     enabled: one.enabled,
   }));
-  return { type: 'auth_chain', scope, anonymous, authenticators, ...(event && { event }) } as const;
+  return {
+    type: 'auth_chain',
+    scope,
+    anonymous,
+    ...(admitsUnknown && { admitsUnknown }),
+    authenticators,
+    ...(event && { event }),
+  } as const;
 }
 
 interface Question extends Asked {
@@ -257,6 +264,8 @@ const SUPPOSED = [
   'clientId',
   'username',
   'listener',
+  'zone',
+  'open',
   'peer',
   'certificate',
   'stores',
@@ -264,13 +273,15 @@ const SUPPOSED = [
 ] as const satisfies readonly (keyof ExplainBody)[];
 
 function factsOf(body: ExplainBody, clientId: string): Facts {
-  const { credentialId = '', listener = 'tcp:default', username, peer } = body;
+  const { credentialId = '', listener = 'tcp:default', zone, open, username, peer } = body;
   // Who is nothing but a certificate shows that one.
   const fingerprint = unboundCertificateOf(credentialId)?.match.fingerprint;
   const certificate = body.certificate ?? (fingerprint === undefined ? undefined : { fingerprint });
   return {
     clientId,
     listener,
+    ...(zone !== undefined && { zone }),
+    ...(open !== undefined && { open }),
     ...(username !== undefined && { username }),
     ...(peer !== undefined && { peer }),
     ...(certificate !== undefined && { certificate: certificateOf(certificate) }),

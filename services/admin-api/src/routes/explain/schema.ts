@@ -51,6 +51,18 @@ export const explainBody = Type.Object(
         description: '`tcp:default` when left out.',
       }),
     ),
+    zone: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 64,
+        description: 'Of the listener; `default` when left out.',
+      }),
+    ),
+    open: Type.Optional(
+      Type.Literal(true, {
+        description: 'That the listener asks nobody who they are (`authentication` is `none`).',
+      }),
+    ),
     peer: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
     certificate: Type.Optional(
       Type.Object(
@@ -130,6 +142,7 @@ const originFields = {
     'acl',
     'settings',
     'auth_chain',
+    'listener',
   ]),
   id: Type.Optional(Type.String()),
   name: Type.Optional(Type.String()),
@@ -183,6 +196,7 @@ export const explanationSchema = Type.Object({
         type: Type.Literal('auth_chain'),
         scope: Type.String({ description: 'Also of a listener that has no chain of its own.' }),
         anonymous: Type.Boolean(),
+        admitsUnknown: Type.Optional(Type.Boolean()),
         authenticators: Type.Array(Type.Object({ id: Type.String(), enabled: Type.Boolean() }), {
           description: 'None of them is enabled, or nobody would be let in unproven.',
         }),
@@ -267,6 +281,7 @@ export const explanationSchema = Type.Object({
         nodeId: Type.String(),
         connectedAt: instantSchema('When the CONNECT was accepted.'),
         listener: Type.String(),
+        zone: Type.String(),
         username: Type.Optional(Type.String()),
         peer: Type.Optional(Type.String()),
         certificate: Type.Optional(

@@ -190,6 +190,9 @@ describe('an export of rules', () => {
         usernamePattern: '-x',
         source: '2001:db8::/32',
         listener: 'tcp:default',
+        listenerPattern: '^tcp,',
+        zone: '=hall',
+        zonePattern: '"7"$',
       }),
     ];
     expect((await send(rows)).summary).toMatchObject({ created: 5 });
