@@ -155,7 +155,7 @@ function aclAuthority({ tables, facts, settings }: PolicySources): AuthoritySpec
   };
 }
 
-function aclRule(targetKey: string, row: AclRule): RuleSpec {
+export function aclRule(targetKey: string, row: AclRule): RuleSpec {
   const { qos, retain, shared, wildcard } = row;
   const when = {
     ...(qos !== undefined && { qos }),
@@ -230,7 +230,8 @@ function canonicalRule({ ruleId, effect, actions, matcher, when }: RuleSpec): un
   return [...said, qos, retain, ...(ofFilter === null ? [] : [shared ?? null, wildcard ?? null])];
 }
 
-function matcherText(matcher: RuleSpec['matcher']): string {
+/** What a matcher compares with; empty for everything. */
+export function matcherText(matcher: RuleSpec['matcher']): string {
   switch (matcher.kind) {
     case 'filter':
       return matcher.filter;

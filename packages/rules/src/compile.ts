@@ -134,9 +134,9 @@ export interface FilterTerms extends Terms {
 }
 
 /** A level of a filter: plain, a wildcard, or a placeholder with the level as it was written. */
-type FilterLevel = string | { readonly level: string; readonly placeholder: Placeholder };
+export type FilterLevel = string | { readonly level: string; readonly placeholder: Placeholder };
 
-type Matchable =
+export type Matchable =
   | { readonly kind: 'filter'; readonly levels: readonly FilterLevel[] }
   /** A literal that holds wildcards: no topic name is equal to it. */
   | { readonly kind: 'text'; readonly text: string; readonly levels: readonly string[] }
@@ -314,7 +314,8 @@ function parseAuthority(spec: AuthoritySpec): ParsedAuthority {
   };
 }
 
-function parseMatcher(rule: RuleSpec): Matchable {
+/** @throws OperationalError `policy_invalid` */
+export function parseMatcher(rule: RuleSpec): Matchable {
   const { matcher } = rule;
   const refuse = (problem: string): OperationalError =>
     new OperationalError('policy_invalid', `rule ${rule.ruleId}: ${matcher.kind} ${problem}`);

@@ -107,7 +107,9 @@ function matchesPattern(pattern: ClientIdPattern, text: string): boolean {
  * What the groups of a connection say: deny rows before allow rows, whatever their order and group, and nothing else is allowed.
  * A publish row speaks about publishing only, a subscribe row about subscriptions and deliveries.
  */
-export function groupsAuthority(groups: readonly Group[]): AuthoritySpec {
+export function groupsAuthority(
+  groups: readonly Pick<Group, 'id' | 'permissions'>[],
+): AuthoritySpec {
   const rows = groups.reduce((sum, one) => sum + one.permissions.length, 0);
   if (groups.length > CONNECTION_GROUPS_MAX || rows > CONNECTION_ROWS_MAX) return tooMany;
   const ordered = [...groups].sort((a, b) => (a.id < b.id ? -1 : 1));

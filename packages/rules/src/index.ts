@@ -5,6 +5,17 @@ export { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.
 export { checkSubscribe, checkUnsubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
 export { CONNECTION_ROWS_MAX, GroupMembership } from './groups.ts';
 export { explain, type Explanation } from './explain.ts';
+export {
+  LINT_NAMES_MAX,
+  LINT_ROWS_MAX,
+  type LintCode,
+  type LintFinding,
+  type LintList,
+  type LintReport,
+  lintRules,
+} from './lint/lint.ts';
+export { lintAclTable, lintGroup, lintPolicy, lintRole } from './lint/lists.ts';
+export type { KnownFacts, LintRule } from './lint/rows.ts';
 export { mayRequest } from './may-request.ts';
 export { policySources, type ReadSources, type SourceReads } from './policy-sources.ts';
 export { publishedTopic } from './published-topic.ts';

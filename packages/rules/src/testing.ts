@@ -8,3 +8,8 @@ export {
   filterMatches,
   type RandomWorld,
 } from './testing/world-oracle.ts';
+export {
+  compareRandomLint,
+  compareRandomWorldLint,
+  type LintDifference,
+} from './testing/compare-lint.ts';

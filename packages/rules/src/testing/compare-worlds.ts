@@ -53,7 +53,8 @@ function storedRow({ kind, ...row }: WorldRow, index: number): AclRule {
   };
 }
 
-function tableOf(target: AclTarget, rows: readonly WorldRow[]): AclTable | undefined {
+/** As it would be stored; undefined without rows. */
+export function tableOf(target: AclTarget, rows: readonly WorldRow[]): AclTable | undefined {
   if (rows.length === 0) return undefined;
   const rules = rows.map(storedRow);
   return { target, rules, ruleRevisions: rules.map(() => 1), updatedAt: 0, updatedRevision: 1 };

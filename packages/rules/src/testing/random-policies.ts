@@ -87,7 +87,7 @@ export function topicsOver(later: readonly string[]): readonly string[] {
 }
 
 /** Over every token that a random rule of two levels can tell apart, and one more. */
-const TOPICS = topicsOver(['a', 'b', 'c1', '', 'zz', '$s', '__proto__', '${clientid}']);
+export const TOPICS = topicsOver(['a', 'b', 'c1', '', 'zz', '$s', '__proto__', '${clientid}']);
 
 /** A filter of up to three levels; in `firstPercent` of them the first is one of `first`. */
 export function randomFilter(
@@ -130,9 +130,9 @@ function randomCondition(dice: Dice): Condition | undefined {
   };
 }
 
-function randomAuthority(dice: Dice, name: string): AuthoritySpec {
+export function randomAuthority(dice: Dice, name: string, rulesMax = 6): AuthoritySpec {
   let index = 0;
-  const rules = dice.list(6, (): RuleSpec => {
+  const rules = dice.list(rulesMax, (): RuleSpec => {
     const when = randomCondition(dice);
     return {
       ruleId: `${name}/${index++}`,
@@ -163,7 +163,7 @@ const certificateOf = (commonName: string) => ({
   commonName,
 });
 
-function randomFacts(dice: Dice): Facts {
+export function randomFacts(dice: Dice): Facts {
   return {
     clientId: dice.pick(IDENTITIES),
     listener: 'tcp:default',
