@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { decideOn, Overlay, type Revision } from '@sallyport/domain';
+import { decideOn, Overlay, type PlannedCommand, type Revision } from '@sallyport/domain';
 import type { Rejection } from '@sallyport/errors';
 import type { ApiContext } from '../http/context.ts';
 import { RefusedError, refused } from '../http/problems.ts';
@@ -64,17 +64,27 @@ function tagOf(changes: readonly Change[]): string {
   return `"plan-${hash.digest('hex').slice(0, 32)}"`;
 }
 
+/** A plan whose changes have been decided, and what everything would be with them. */
+export interface Rehearsed {
+  readonly made: readonly { readonly change: Change; readonly command: PlannedCommand }[];
+  readonly overlay: Overlay;
+}
+
 /** Finds out whether the domain takes the changes, one after the other. @throws RefusedError what it says, with the pointer into the file */
-export async function rehearse(context: ApiContext, { changes }: Plan): Promise<void> {
+export async function rehearse(context: ApiContext, { changes }: Plan): Promise<Rehearsed> {
   const { model, clock } = context.ports;
   const at = clock();
   const inputs: CommandInputs = { at, id: (purpose) => derivedId('rehearsal', purpose) };
   const overlay = new Overlay(model.reads, at);
+  const made: Rehearsed['made'][number][] = [];
   for (const [index, change] of changes.entries()) {
-    const decided = decideOn(overlay, change.rehearsal(inputs), at);
+    const command = change.rehearsal(inputs);
+    const decided = decideOn(overlay, command, at);
     if (!decided.ok) throw new RefusedError(pointedAt(decided.rejection, change));
+    made.push({ change, command });
     if (index % 100 === 99) await turn();
   }
+  return { made, overlay };
 }
 
 /** The rejection of a change, as one of the file. */

@@ -14,6 +14,7 @@ import { importRoutes } from '../routes/imports/routes.ts';
 import { clientRoutes } from '../routes/clients/routes.ts';
 import { groupRuleRoutes } from '../routes/group-rules/routes.ts';
 import { groupRoutes } from '../routes/groups/routes.ts';
+import { lintRoutes } from '../routes/lint/routes.ts';
 import { nodeRoutes } from '../routes/nodes/routes.ts';
 import { operatorRoutes } from '../routes/operators/routes.ts';
 import { passwordPolicyRoutes } from '../routes/password-policy/routes.ts';
@@ -39,6 +40,7 @@ const resources: readonly Routes[] = [
   apiKeyRoutes,
   nodeRoutes,
   explainRoutes,
+  lintRoutes,
   statusRoutes,
   certificateRoutes,
   roleRoutes,

@@ -3,7 +3,15 @@ import { assert } from '@sallyport/errors';
 import { COMMIT_BYTES_MAX } from '@sallyport/event-log';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
-import { type Plan, changeView, planOf, pointedAt, rehearse } from '../../config-file/plan.ts';
+import { lintPlan } from '../../config-file/lint-plan.ts';
+import {
+  type Plan,
+  changeView,
+  planOf,
+  pointedAt,
+  type Rehearsed,
+  rehearse,
+} from '../../config-file/plan.ts';
 import type { Change } from '../../config-file/section.ts';
 import { derivedId, reasonOf } from '../../http/commit-identity.ts';
 import type { ApiContext } from '../../http/context.ts';
@@ -45,8 +53,8 @@ export async function apply(
     assert(caller !== null, 'a write is authenticated');
     const plan = await planOf(context, file, { prune: query.prune, by: callerText(caller) });
     checkGuards(request, query, plan);
-    await rehearse(context, plan);
-    if (query.dryRun) return dryAnswer(reply, plan);
+    const rehearsed = await rehearse(context, plan);
+    if (query.dryRun) return dryAnswer(context, reply, plan, rehearsed);
     try {
       return await carryOut(context, request, reply, { plan, atomic: query.atomic });
     } catch (error) {
@@ -72,9 +80,16 @@ function checkGuards(request: FastifyRequest, { expectedRevision }: Query, plan:
   throw refused('precondition_failed', { headers, problems: [{ pointer, detail }] });
 }
 
-function dryAnswer(reply: FastifyReply, { changes, tag, revision }: Plan): unknown {
+async function dryAnswer(
+  { ports }: ApiContext,
+  reply: FastifyReply,
+  { changes, tag, revision }: Plan,
+  rehearsed: Rehearsed,
+): Promise<unknown> {
   void reply.header('etag', tag);
-  return { ...planCounts(changes), changes: changes.map(changeView), revision, commits: 0 };
+  const warned = await lintPlan(ports.model.reads, rehearsed);
+  const told = { ...planCounts(changes), changes: changes.map(changeView), revision, commits: 0 };
+  return { ...told, ...warned };
 }
 
 async function carryOut(

@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { stringify } from 'yaml';
 import { registerFileParser, YAML_MEDIA_TYPES } from '../../config-file/file-body.ts';
+import { lintPlan } from '../../config-file/lint-plan.ts';
 import { changeView, type Plan, planOf, rehearse } from '../../config-file/plan.ts';
 import { CONFIG_FILE_VERSION, SECTIONS } from '../../config-file/sections.ts';
 import type { ApiContext, Routes, TypedApp } from '../../http/context.ts';
@@ -69,9 +70,9 @@ function registerDiff(app: TypedApp, context: ApiContext): void {
       const { caller } = request;
       assert(caller !== null, 'the route is not public');
       const plan = await planOf(context, fileOf(request), { prune, by: callerText(caller) });
-      await rehearse(context, plan);
+      const rehearsed = await rehearse(context, plan);
       void reply.header('etag', plan.tag);
-      return planView(plan);
+      return { ...planView(plan), ...(await lintPlan(context.ports.model.reads, rehearsed)) };
     },
   );
 }

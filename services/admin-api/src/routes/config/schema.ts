@@ -1,8 +1,10 @@
 import { Type } from 'typebox';
 import { YAML_MEDIA_TYPES } from '../../config-file/file-body.ts';
 import { configFileSchema } from '../../config-file/sections.ts';
+import { PLAN_WARNINGS_MAX } from '../../config-file/lint-plan.ts';
 import { defaulted } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
+import { findingMembers } from '../lint/schema.ts';
 
 const closed = { additionalProperties: false };
 
@@ -82,8 +84,27 @@ const planMembers = {
   revision: Type.Integer({ description: 'At which it was compared, or takes effect.' }),
 };
 
-export const planSchema = Type.Object(planMembers);
+const warningMembers = {
+  warnings: Type.Array(
+    Type.Object({
+      section: Type.String(),
+      key: Type.String(),
+      pointer: Type.String({ description: 'JSON pointer into the file.' }),
+      ...findingMembers,
+    }),
+    {
+      description: `What lint says of the rules that would be added, at most ${PLAN_WARNINGS_MAX}; they are taken all the same.`,
+    },
+  ),
+  warningsComplete: Type.Boolean({
+    description: 'Whether all rules that would be added were looked at.',
+  }),
+};
+
+export const planSchema = Type.Object({ ...planMembers, ...warningMembers });
 export const appliedSchema = Type.Object({
   ...planMembers,
+  warnings: Type.Optional(warningMembers.warnings),
+  warningsComplete: Type.Optional(warningMembers.warningsComplete),
   commits: Type.Integer({ description: 'How many commits the changes were; 0 for a dry run.' }),
 });
