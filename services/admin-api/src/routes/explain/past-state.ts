@@ -38,6 +38,28 @@ export async function stateAt(
   return state;
 }
 
+/**
+ * Whether the log says anything of objects that bear one of the tags, behind one revision and up to another; true when it is too long to
+ * tell. @throws OperationalError `log_unavailable`
+ */
+export async function isTouched(
+  log: Pick<EventLog, 'read'>,
+  { after, until }: { readonly after: Revision; readonly until: Revision },
+  tags: ReadonlySet<string>,
+): Promise<boolean> {
+  if (until - after > PAST_COMMITS_MAX) return true;
+  for (let read = after; read < until;) {
+    const commits = await log.read(read, Math.min(COMMITS_PER_READ, until - read));
+    const last = commits.at(-1);
+    if (last === undefined) return false;
+    const events = commits.flatMap((one) => one.events);
+    if (events.some((one) => affects(one).some((tag) => tags.has(tag)))) return true;
+    read = last.revision;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return false;
+}
+
 /** One look into the past at a time: the next one waits. */
 export class PastStates {
   #last: Promise<unknown> = Promise.resolve();

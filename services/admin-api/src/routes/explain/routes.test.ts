@@ -380,6 +380,87 @@ describe('POST /explain', () => {
     });
   });
 
+  it('of what was allowed since its row is there tells nothing more', async () => {
+    const { id } = await credential();
+    const url = '/api/v1/acl/clients/ungained';
+    const put = (...rules: object[]) => admin.put(url, { rules });
+    await put(rule('d', 'deny', 'a'));
+    const both = [rule('d', 'deny', 'b'), rule('r', 'allow', 'a')];
+    const opened = await put(...both);
+    await put(...both, rule('s', 'allow', 'z'));
+    await admin.patch(`/api/v1/credentials/${id}`, { name: randomUUID() });
+    const { body } = await ask(id, { clientId: 'ungained' });
+    expect(body).toMatchObject({ allowed: true, event: { revision: opened.body.revision } });
+    expect(body).not.toHaveProperty('gained');
+    await admin.delete(url);
+  });
+
+  it('names the event that removed a deny row, and the row that it was', async () => {
+    const { id } = await credential();
+    const revisionOf = (answer: { headers: Record<string, unknown> }) =>
+      Number(answer.headers['sallyport-revision']);
+    const url = '/api/v1/acl/clients/gained';
+    const asked = { clientId: 'gained' };
+    await admin.put(url, { rules: [rule('d', 'deny', '+'), rule('r', 'allow', 'a')] });
+    const removed = await admin.delete(`${url}/rules/d`);
+    await admin.patch(`/api/v1/credentials/${id}`, { name: randomUUID() });
+    expect((await ask(id, asked)).body).toMatchObject({
+      allowed: true,
+      origin: { type: 'acl', row: { ruleId: 'r' } },
+      event: { revision: revisionOf(removed) },
+      gained: {
+        ruleId: 'acl:client:gained/d',
+        revision: revisionOf(removed),
+        origin: { type: 'acl', id: 'client:gained', row: { ruleId: 'd', effect: 'deny' } },
+      },
+    });
+    // The whole table of somebody else's making, gone without a trace in what is there now.
+    await admin.put('/api/v1/acl/everyone', { rules: [rule('e', 'allow', '#')] });
+    await admin.put(url, { rules: [rule('d2', 'deny', '#')] });
+    const dropped = await admin.delete(url);
+    expect((await ask(id, asked)).body).toMatchObject({
+      origin: { id: 'everyone' },
+      event: { revision: revisionOf(dropped) },
+      gained: { ruleId: 'acl:client:gained/d2' },
+    });
+    await admin.delete('/api/v1/acl/everyone');
+  });
+
+  it('names the event that took somebody out of a group that denied, or emptied it', async () => {
+    const permission = (effect: string, topic: string) => ({
+      ...{ permission: effect, action: 'publish', topic },
+    });
+    const group = async (...permissions: object[]) => {
+      const fields = { name: randomUUID(), description: '', permissions };
+      return { fields, id: (await admin.post('/api/v1/groups', fields)).body.id };
+    };
+    const opens = await group(permission('allow', '#'));
+    const shuts = await group(permission('deny', 'a'), permission('deny', 'b'));
+    const member = await credential({ access: { kind: 'groups' } });
+    const give = (...groups: string[]) =>
+      admin.put('/api/v1/group-rules', {
+        rules: [{ id: 'rule', matchBy: 'credential', value: member.id, groups }],
+      });
+    await give(opens.id, shuts.id);
+    const less = await admin.put(`/api/v1/groups/${shuts.id}`, {
+      ...shuts.fields,
+      permissions: [permission('deny', 'b')],
+    });
+    expect((await ask(member.id, {})).body).toMatchObject({
+      allowed: true,
+      event: { revision: Number(less.headers['sallyport-revision']) },
+      gained: { ruleId: `group:${shuts.id}/0`, origin: { type: 'group', id: shuts.id } },
+    });
+    const left = await give(opens.id);
+    expect((await ask(member.id, { topic: 'b' })).body).toMatchObject({
+      allowed: true,
+      origin: { type: 'group', id: opens.id },
+      event: { revision: Number(left.headers['sallyport-revision']) },
+      gained: { origin: { type: 'group', id: shuts.id, via: { type: 'group_rules' } } },
+    });
+    await admin.put('/api/v1/group-rules', { rules: [] });
+  });
+
   it('names what is built in without an event, and the setting with the one that set it', async () => {
     const { id } = await credential();
     const guard = await ask(id, { topic: '$SYS/x' });

@@ -31,7 +31,15 @@ import { connectAnswer, explainLogin, type LoginQuestion, loginView } from './lo
 import { eventOf, type Origin, originOf } from './origin.ts';
 import { PastStates } from './past-state.ts';
 import { emptyQuery, type ExplainBody, explainBody, explanationSchema } from './schema.ts';
-import { mayBeTaken, type PastQuestion, type TakenRight, takenRight } from './taken-right.ts';
+import {
+  heldTags,
+  type LiftedDenial,
+  liftedDenial,
+  mayBeTaken,
+  type PastQuestion,
+  type TakenRight,
+  takenRight,
+} from './taken-right.ts';
 
 /** Most times that an answer and the objects behind it are of two revisions, before the caller has to come again. */
 const ATTEMPTS_MAX = 5;
@@ -74,12 +82,12 @@ export const explainRoutes: Routes = (app, { ports }) => {
           ? await explained(ports, { ...whoIsSupposed(supposed, login), ...asked })
           : await explainLive(ports, past, connection, asked);
       const { answer, credential, origin, facts } = found;
-      const taken = await takenOf(ports, past, found, asked);
+      const before = await beforeOf(ports, past, found, asked);
       const admittedBy = await admissionView(ports, found.admittedBy);
       return {
         ...answer,
         opinions: [...answer.opinions],
-        ...(await eventsOf(ports.log, origin, taken)),
+        ...(await eventsOf(ports.log, origin, before)),
         ...told,
         ...('connection' in found && { connection: found.connection }),
         ...(credential && {
@@ -100,33 +108,49 @@ const pastQuestion = (
   asked: Asked,
 ): PastQuestion => ({ ...asked, credentialId, facts, revision: answer.revision, at: clock() });
 
-/** The right that is gone; whoever has no credential never had one. */
-async function takenOf(
+/** How the answer was another one before, by a change that what decides now does not tell. */
+interface Before {
+  readonly taken?: TakenRight | undefined;
+  readonly gained?: LiftedDenial | undefined;
+}
+
+/** The right that is gone, or what was in its way; whoever has no credential never had one. */
+async function beforeOf(
   ports: AdminApiPorts,
   past: PastStates,
-  found: Pick<Explained, 'answer' | 'facts' | 'credentialId'>,
+  found: Pick<Explained, 'answer' | 'facts' | 'credentialId' | 'credential' | 'origin'>,
   asked: Asked,
-): Promise<TakenRight | undefined> {
-  if (found.credentialId === ANONYMOUS_ID || !mayBeTaken(asked.action, found.answer))
-    return undefined;
-  return past.alone(() => takenRight(ports.log, pastQuestion(ports, found, asked)));
+): Promise<Before> {
+  const { answer, credentialId, credential, origin } = found;
+  if (credentialId === ANONYMOUS_ID) return {};
+  const question = pastQuestion(ports, found, asked);
+  const { log } = ports;
+  if (mayBeTaken(asked.action, answer)) {
+    return { taken: await past.alone(() => takenRight(log, question)) };
+  }
+  if (!answer.allowed || credential === undefined) return {};
+  const tags = heldTags(ports.model.reads, credential, found.facts);
+  const since = Math.max(origin?.revision ?? 0, origin?.via?.revision ?? 0);
+  const gained = await past.alone(() => liftedDenial(log, { ...question, tags }, since));
+  return { gained };
 }
 
 /** What decided, and who made it so: of a right that is gone whoever took it. @throws OperationalError `log_unavailable` */
 async function eventsOf(
   log: AdminApiPorts['log'],
   origin: Origin | undefined,
-  taken: TakenRight | undefined,
+  { taken, gained }: Before,
 ) {
   const via = origin?.via;
   const [event, assigned] = await Promise.all([
-    eventView(log, taken?.revision ?? origin?.revision),
+    eventView(log, (taken ?? gained)?.revision ?? origin?.revision),
     eventView(log, via?.revision),
   ]);
   return {
     ...(origin && { origin: { ...origin, ...(via && { via: { ...via, event: assigned } }) } }),
     ...(event && { event }),
     ...(taken && { taken }),
+    ...(gained && { gained }),
   };
 }
 

@@ -156,6 +156,22 @@ const originFields = {
 const viaText =
   'What gives the object to the connection: the assignment of a role, or of the rules that give a group the one that does it for longest.';
 
+/** What said otherwise before. */
+const pastAnswerSchema = (revision: string, description: string) =>
+  Type.Object(
+    {
+      ruleId: Type.String(),
+      origin: Type.Optional(
+        Type.Object({
+          ...originFields,
+          via: Type.Optional(Type.Object(originFields, { description: viaText })),
+        }),
+      ),
+      revision: Type.Integer({ description: revision }),
+    },
+    { description },
+  );
+
 export const explanationSchema = Type.Object({
   allowed: Type.Boolean(),
   ruleId: Type.String({ description: 'The rule that decided.' }),
@@ -209,28 +225,23 @@ export const explanationSchema = Type.Object({
     ),
   ),
   taken: Type.Optional(
-    Type.Object(
-      {
-        ruleId: Type.String(),
-        origin: Type.Optional(
-          Type.Object({
-            ...originFields,
-            via: Type.Optional(Type.Object(originFields, { description: viaText })),
-          }),
-        ),
-        revision: Type.Integer({ description: 'It is gone since; that of `event`.' }),
-      },
-      {
-        description:
-          'Only of what no rule allows: the rule that allowed it before, as it was. Absent when there was none, or when it was so ' +
-          'long ago that it is not looked for.',
-      },
+    pastAnswerSchema(
+      'It is gone since; that of `event`.',
+      'Only of what no rule allows: the rule that allowed it before, as it was. Absent when there was none, or when it was so ' +
+        'long ago that it is not looked for.',
+    ),
+  ),
+  gained: Type.Optional(
+    pastAnswerSchema(
+      'It denies no more since; that of `event`.',
+      'Only of what is allowed: what denied it last, as it was, since what allows it now is there. Absent when nothing did, or when ' +
+        'it was so long ago that it is not looked for.',
     ),
   ),
   event: Type.Optional(
     Type.Object(eventFields, {
       description:
-        'What made just that part so, or took the right; absent for what is built in or was never set.',
+        'What made just that part so, took the right, or took what was in its way; absent for what is built in or was never set.',
     }),
   ),
   login: Type.Optional(

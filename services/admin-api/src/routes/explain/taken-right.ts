@@ -1,7 +1,9 @@
 import {
   aclTag,
   type AclTarget,
+  type Credential,
   credentialTag,
+  type DecisionReads,
   GROUP_RULES_TAG,
   type GroupRules,
   groupTag,
@@ -25,18 +27,24 @@ import {
   type Terms,
 } from '@sallyport/rules';
 import { type Origin, originOf, type OriginReads } from './origin.ts';
-import { stateAt } from './past-state.ts';
+import { isTouched, stateAt } from './past-state.ts';
 
 /** States of the past that a question is put to, the newest first. What was taken before is not told. */
 export const PAST_ANSWERS_MAX = 256;
 
-/** A right that was there once: what gave it, and the commit that it is gone since. */
-export interface TakenRight {
+/** How a question was last answered otherwise: what said so, and the commit that it does not since. */
+export interface PastAnswer {
   readonly ruleId: string;
-  /** What gave it, as it was. */
+  /** What said so, as it was. */
   readonly origin?: Origin;
   readonly revision: Revision;
 }
+
+/** A right that was there once. */
+export type TakenRight = PastAnswer;
+
+/** What was in the way of a right before. */
+export type LiftedDenial = PastAnswer;
 
 export interface PastQuestion {
   readonly credentialId: string;
@@ -46,6 +54,8 @@ export interface PastQuestion {
   readonly terms: Terms;
   /** Nothing later is looked at. */
   readonly revision: Revision;
+  /** Of the roles and groups that the rules are made from now. */
+  readonly tags?: readonly string[];
   readonly at: number;
 }
 
@@ -64,6 +74,44 @@ export async function takenRight(
   log: Pick<EventLog, 'read'>,
   question: PastQuestion,
 ): Promise<TakenRight | undefined> {
+  return lastAnswer(await momentsOf(log, question), question, true);
+}
+
+/**
+ * What last denied a question that is allowed now, by the rules of the credential that it is about; undefined when nothing did since
+ * `since`, when what allows it came, or not within the bounds. Reads the log from there on, and folds it when it says something of these
+ * rules. @throws OperationalError `log_unavailable`
+ */
+export async function liftedDenial(
+  log: Pick<EventLog, 'read'>,
+  question: PastQuestion,
+  since: Revision,
+): Promise<LiftedDenial | undefined> {
+  const tags = new Set([...baseTags(question), ...(question.tags ?? [])]);
+  if (!(await isTouched(log, { after: since, until: question.revision }, tags))) return undefined;
+  const moments = await momentsOf(log, question);
+  return lastAnswer(
+    moments.filter((one) => one.revision >= since),
+    question,
+    false,
+  );
+}
+
+/** Of the roles and groups that a credential has now. O(group rules) for one whose access is by groups. */
+export function heldTags(
+  reads: Pick<DecisionReads, 'groupRules'>,
+  { id, access }: Pick<Credential, 'id' | 'access'>,
+  facts: Facts,
+): readonly string[] {
+  const roles = rolesOf(access).map(roleTag);
+  if (access.kind !== 'groups') return roles;
+  return new GroupMembership(reads.groupRules()).groupsOf(facts, id).map(groupTag);
+}
+
+async function momentsOf(
+  log: Pick<EventLog, 'read'>,
+  question: PastQuestion,
+): Promise<readonly Moment[]> {
   let tags = baseTags(question);
   let past = await pastOf(log, question, tags);
   // Roles and groups are known only once those who have them are: they may be older.
@@ -71,13 +119,15 @@ export async function takenRight(
     tags = new Set([...tags, ...past.tags]);
     past = await pastOf(log, question, tags);
   }
-  return lastGrant(past.moments, question);
+  return past.moments;
 }
 
-async function lastGrant(
+/** The last moment at which the answer was `wanted`; undefined when it is that now: it is not by the rules that it is another one. */
+async function lastAnswer(
   moments: readonly Moment[],
   { facts, action, topic, terms, at }: PastQuestion,
-): Promise<TakenRight | undefined> {
+  wanted: boolean,
+): Promise<PastAnswer | undefined> {
   let since: Revision | undefined;
   for (const moment of moments.toReversed()) {
     const { sources } = moment;
@@ -85,8 +135,7 @@ async function lastGrant(
     const policy = compilePolicy({ policyId: 'past', ...assemblePolicy(sources) });
     const asked = { ...facts, attributes: credential.attributes };
     const answer = explain(policy, asked, action, topic, terms);
-    if (answer.allowed) {
-      // The rules would allow it now: it is not by them that it is denied.
+    if (answer.allowed === wanted) {
       if (since === undefined) return undefined;
       const origin = originOf({ reads: readsOf(moment), credential, facts, action, answer, at });
       return { ruleId: answer.ruleId, revision: since, ...(origin && { origin }) };
