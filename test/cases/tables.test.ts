@@ -45,6 +45,7 @@ const TABLES: readonly Table[] = [
   { table: 'tbmq 5.4 entry by keyword', file: 'connects/stores.json', titled: 'tbmq 5.4' },
   { table: 'tbmq 5.4 topics by keyword', file: 'certificate-mapping.json', titled: 'tbmq 5.4' },
   { table: 'tbmq 5.5 entry by key', file: 'connects/stores.json', titled: 'tbmq 5.5' },
+  { table: 'tbmq 5.5.2 patterns along the chain', file: 'connects/stores.json', titled: 'tbmq 5.5.2' },
   { table: 'tbmq 5.5 topics by key', file: 'certificate-mapping.json', titled: 'tbmq 5.5' },
   { table: 'tbmq 6.1 whole match', file: 'patterns.json', titled: 'TBMQ 6.1' },
   { table: 'tbmq 6.3 SUBSCRIBE', file: 'patterns.json', titled: 'TBMQ 6.3' },

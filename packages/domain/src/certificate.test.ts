@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { aCredential, aSecret, commit, given } from '../test/given.ts';
 import { type CertificateIdentity, mayName } from './certificate.ts';
+import { byPatternOrder, nearestFirst, PARENT_PATTERNS_MAX } from './certificate-match.ts';
 import { parseFingerprint } from './fingerprint.ts';
 import {
   type CertificateMapping,
@@ -8,7 +9,9 @@ import {
   MAPPING_ENTRIES_MAX,
   MAPPING_PATTERNS_MAX,
 } from './certificate-mapping.ts';
-import { type Credential, loginKey, loginKeysOf } from './credential.ts';
+import { carriesMatch, type Credential, loginKey, loginKeysOf } from './credential.ts';
+import { affects, decideOn, PATTERNS_TAG, scopeOf } from './domain.ts';
+import { Overlay } from './overlay.ts';
 
 const DIGEST = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad';
 
@@ -115,6 +118,21 @@ describe('a certificate credential', () => {
     ],
     ['a Common Name that names nobody', bound({ commonName: 'a/b' }), '/match/commonName'],
     ['an empty parent', bound({ parentCommonName: '' }), '/match/parentCommonName'],
+    [
+      'a pattern beside the exact name',
+      bound({ parentCommonName: 'a', parentCommonNamePattern: 'a' }),
+      '/match',
+    ],
+    [
+      'a pattern of a match by password',
+      aCredential({ match: { username: 'u', parentCommonNamePattern: 'a' } }),
+      '/match/parentCommonNamePattern',
+    ],
+    ...['', '(', '{id}', 'a(?=b)', '(a)\\1', 'x'.repeat(1025)].map((pattern) => [
+      `a pattern that is none, ${pattern.slice(0, 9)}`,
+      bound({ parentCommonNamePattern: pattern }),
+      '/match/parentCommonNamePattern',
+    ]),
     [
       'no certificate among its ways in',
       bound({ commonName: 'a' }, { grants: [{ method: 'password', required: true }] }),
@@ -243,6 +261,103 @@ describe('a certificate credential', () => {
     given(added)
       .when({ type: 'AddCredential', data: { ...second, store: 'clients' } })
       .thenAccepted();
+  });
+});
+
+describe('a certificate credential that matches by a pattern', () => {
+  const pattern = (text: string, id = 'c1') =>
+    bound({ parentCommonNamePattern: text }, { id, name: id });
+  const add = (data: ReturnType<typeof bound>) => ({ type: 'AddCredential', data }) as const;
+  const many = Array.from({ length: PARENT_PATTERNS_MAX }, (_, index) =>
+    commit({ type: 'CredentialAdded', data: pattern(`^p${index}$`, `p${index}`) }),
+  );
+
+  test('does not stand beside the exact name of the same text, in its store', () => {
+    const exact = bound({ parentCommonName: 'root' }, { id: 'c2', name: 'c2' });
+    const present = commit({ type: 'CredentialAdded', data: pattern('root') });
+    given(present).when(add(exact)).thenRejected('credential_match_taken');
+    given(present)
+      .when(add(pattern('root', 'c2')))
+      .thenRejected('credential_match_taken');
+    given(present)
+      .when(add({ ...exact, store: 'tbmq' }))
+      .thenAccepted();
+    const other = commit({ type: 'CredentialAdded', data: exact });
+    given(other).when(add(pattern('root'))).thenRejected('credential_match_taken');
+    const match = { parentCommonNamePattern: 'root' };
+    given(other)
+      .when({ type: 'ChangeCredential', data: { id: 'c2', changes: { match } } })
+      .thenAccepted();
+  });
+
+  test(`is one of ${PARENT_PATTERNS_MAX} at most`, () => {
+    given(...many)
+      .when(add(pattern('more')))
+      .thenRejected('too_many_credential_patterns');
+    given(...many.slice(1))
+      .when(add(pattern('more')))
+      .thenAccepted();
+    const exact = commit({ type: 'CredentialAdded', data: bound({ parentCommonName: 'root' }) });
+    const change = (id: string) =>
+      ({
+        type: 'ChangeCredential',
+        data: { id, changes: { match: { parentCommonNamePattern: 'more' } } },
+      }) as const;
+    given(exact, ...many)
+      .when(change('c1'))
+      .thenRejected('too_many_credential_patterns');
+    given(exact, ...many)
+      .when(change('p0'))
+      .thenAccepted();
+  });
+
+  test('counts in a plan that is not stored yet', () => {
+    const overlay = new Overlay(given(...many.slice(1)).state, 1000);
+    expect(decideOn(overlay, add(pattern('one')), 1000).ok).toBe(true);
+    expect(decideOn(overlay, add(pattern('two', 'c2')), 1000).ok).toBe(false);
+    decideOn(overlay, { type: 'RemoveCredential', data: { id: 'c1' } }, 1000);
+    expect(decideOn(overlay, add(pattern('two', 'c2')), 1000).ok).toBe(true);
+  });
+
+  test('is decided alone among those that it could clash with', () => {
+    const [one, other] = [pattern('a'), pattern('b', 'c2')].map((data) => scopeOf(add(data)));
+    expect(one?.filter((text) => other?.includes(text))).toEqual(['pattern-credentials']);
+    const exact = scopeOf(add(bound({ parentCommonName: 'a' }, { id: 'c3', name: 'c3' })));
+    expect(one?.some((text) => exact.includes(text))).toBe(true);
+  });
+
+  test('concerns every lookup with a certificate', () => {
+    const data = pattern('a');
+    expect(affects({ type: 'CredentialAdded', data })).toContain(PATTERNS_TAG);
+    const changes = { match: data.match };
+    expect(affects({ type: 'CredentialChanged', data: { id: 'c1', changes } })).toContain(
+      PATTERNS_TAG,
+    );
+    const exact = bound({ parentCommonName: 'a' });
+    expect(affects({ type: 'CredentialAdded', data: exact })).not.toContain(PATTERNS_TAG);
+  });
+
+  test('is carried by a chain in which it is found, anywhere in a name', () => {
+    const facts = { clientId: 'c', certificate: certificate() };
+    const carries = (text: string) =>
+      carriesMatch(facts, { parentCommonNamePattern: text });
+    expect(['^ump', 'x', '^$'].map(carries)).toEqual([false, false, false]);
+    expect(['um', '^plant$', 'ro+t'].map(carries)).toEqual([true, true, true]);
+    expect(carriesMatch({ clientId: 'pump' }, { parentCommonNamePattern: 'pump' })).toBe(false);
+  });
+
+  test('tbmq 5.5.2: leaf to root, and at each certificate patterns before the exact name', () => {
+    const named = (name: string, match: Credential['match']) => ({ name, match });
+    const patterns = [
+      named('b', { parentCommonNamePattern: 'p' }),
+      named('a', { parentCommonNamePattern: 'plant|pump' }),
+      named('C', { parentCommonNamePattern: 'root' }),
+      named('z', { parentCommonNamePattern: 'nothing' }),
+    ].sort(byPatternOrder);
+    const exact = ['root', 'plant', 'pump'].map((name) => named(name, { parentCommonName: name }));
+    const order = nearestFirst(certificate(), { patterns, exact }).map((one) => one.name);
+    expect(order).toEqual(['a', 'b', 'pump', 'plant', 'C', 'root']);
+    expect(nearestFirst(undefined, { patterns, exact })).toEqual([]);
   });
 });
 

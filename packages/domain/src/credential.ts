@@ -2,6 +2,14 @@ import { unreachable } from '@sallyport/errors';
 import { parseTopicPattern } from '@sallyport/topic';
 import { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
 import { type CertificateMapping, checkMapping } from './certificate-mapping.ts';
+import {
+  chainNamesOf,
+  checkParentPattern,
+  findsName,
+  matchesByPattern,
+  PARENT_PATTERNS_MAX,
+  twinOf,
+} from './certificate-match.ts';
 import type { ApplyMode } from './apply-mode.ts';
 import type { AuthChainReads } from './auth-chain.ts';
 import { checkBelonging, checkMatched, checkProvable } from './chain-checks.ts';
@@ -44,6 +52,8 @@ export interface CredentialMatch {
   readonly commonName?: string;
   /** Common Name of the certificate or of one that vouches for it; the nearest to it decides in each store. */
   readonly parentCommonName?: string;
+  /** The same by a regular expression in Java's syntax, which is searched in the name. */
+  readonly parentCommonNamePattern?: string;
 }
 
 /** A secret that opens the credential. The verifier is sealed under the deployment key. */
@@ -146,14 +156,19 @@ export type CredentialEvent =
 
 /** The key under which a CONNECT finds a credential. Injective: no two matches share a key. */
 export function loginKey(match: CredentialMatch): string {
-  const { username, clientId, fingerprint, commonName, parentCommonName } = match;
-  if (fingerprint !== undefined) return `fingerprint:${fingerprint}`;
+  const { username, clientId, commonName, parentCommonName } = match;
+  if (match.fingerprint !== undefined) return `fingerprint:${match.fingerprint}`;
   if (commonName !== undefined) return `cn:${commonName}`;
   if (parentCommonName !== undefined) return `parent:${parentCommonName}`;
+  if (match.parentCommonNamePattern !== undefined) return patternKey(match.parentCommonNamePattern);
   if (username === undefined) return `client:${clientId ?? ''}`;
   if (clientId === undefined) return `username:${username}`;
   return `both:${username.length}:${username}:${clientId}`;
 }
+
+/** Of credentials by a pattern: no CONNECT looks under one, all of them are tried. */
+export const PATTERN_KEY_PREFIX = 'pattern:';
+const patternKey = (pattern: string): string => `${PATTERN_KEY_PREFIX}${pattern}`;
 
 /**
  * Login keys of every credential that a user name leads to: these, and all that begin with `prefix`. A certificate's Common Name
@@ -170,7 +185,7 @@ export function loginKeysOfUsername(username: string): {
 /**
  * The keys to look under for a CONNECT, the most specific first: both, then username, then client id; then what the certificate
  * says: fingerprint, Common Name, Common Names of the chain from the certificate upwards. Without a username the Common Name
- * stands for it.
+ * stands for it. Credentials that match by a pattern are under none of them (`nearestFirst`).
  */
 export function loginKeysOf(facts: {
   readonly username?: string | undefined;
@@ -186,13 +201,22 @@ export function loginKeysOf(facts: {
 
 function certificateKeys(certificate: CertificateIdentity | undefined): string[] {
   if (certificate === undefined) return [];
-  const { fingerprintSha256: fingerprint, commonName, chainCommonNames } = certificate;
-  const parents = new Set(chainCommonNames.filter((one) => one !== ''));
+  const { fingerprintSha256: fingerprint, commonName } = certificate;
   return [
     loginKey({ fingerprint }),
     ...(commonName === undefined ? [] : [loginKey({ commonName })]),
-    ...[...parents].map((parentCommonName) => loginKey({ parentCommonName })),
+    ...chainNamesOf(certificate).map((parentCommonName) => loginKey({ parentCommonName })),
   ];
+}
+
+/** Whether a CONNECT carries what a credential matches. */
+export function carriesMatch(
+  facts: Parameters<typeof loginKeysOf>[0],
+  match: CredentialMatch,
+): boolean {
+  const { parentCommonNamePattern: pattern } = match;
+  if (pattern === undefined) return loginKeysOf(facts).includes(loginKey(match));
+  return chainNamesOf(facts.certificate).some((name) => findsName(pattern, name));
 }
 
 export function evolveCredential(
@@ -280,6 +304,8 @@ export interface CredentialReads extends Pick<AuthChainReads, 'authChain'> {
     match: CredentialMatch,
     chain?: ChainMember,
   ): string | undefined;
+  /** How many credentials of all stores match by a pattern. */
+  patternCredentialCount(): number;
   /** Asked whether a role exists. */
   role(id: string): unknown;
   /** The same three lookups for many credentials at once, where that is cheaper than one by one. */
@@ -376,7 +402,9 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   if (reads.credential(added.id) !== undefined) return reject('credential_exists');
   return (
-    checkUnique(reads, added, added) ?? accept({ type: 'CredentialAdded', data: asStored(added) })
+    checkUnique(reads, added, added) ??
+    checkPatternCount(reads, undefined, added.match) ??
+    accept({ type: 'CredentialAdded', data: asStored(added) })
   );
 }
 
@@ -415,6 +443,7 @@ function decideChange(
   const removed = closed ? removalsOf(current) : [];
   return (
     checkUnique(reads, current, next) ??
+    checkPatternCount(reads, current.match, next.match) ??
     accept(...changeEvents(current, data.changes), ...removed, ...secretEvents(current, data, at))
   );
 }
@@ -499,13 +528,27 @@ function checkUnique(
       problems: [{ pointer: '/name', detail: 'is the name of another credential' }],
     });
   }
-  const byMatch = reads.credentialIdByMatch(self.store, fields.match, self.chain);
-  if (byMatch !== undefined && byMatch !== self.id) {
+  const twin = twinOf(fields.match);
+  for (const match of twin === undefined ? [fields.match] : [fields.match, twin]) {
+    const byMatch = reads.credentialIdByMatch(self.store, match, self.chain);
+    if (byMatch === undefined || byMatch === self.id) continue;
     return reject('credential_match_taken', {
       problems: [{ pointer: '/match', detail: 'is what another credential of this store matches' }],
     });
   }
   return undefined;
+}
+
+function checkPatternCount(
+  reads: CredentialReads,
+  before: CredentialMatch | undefined,
+  after: CredentialMatch,
+): ReturnType<typeof reject> | undefined {
+  if (!matchesByPattern(after) || (before !== undefined && matchesByPattern(before)))
+    return undefined;
+  if (reads.patternCredentialCount() < PARENT_PATTERNS_MAX) return undefined;
+  const detail = `At most ${PARENT_PATTERNS_MAX} credentials match certificates by a pattern.`;
+  return reject('too_many_credential_patterns', { detail });
 }
 
 function checkFields(problems: Problems, fields: CredentialFields): void {
@@ -524,24 +567,23 @@ function checkFields(problems: Problems, fields: CredentialFields): void {
 }
 
 function checkPasswordMatch(problems: Problems, match: CredentialMatch): void {
-  const { username, clientId, fingerprint, commonName, parentCommonName } = match;
+  const { username, clientId, ...certificate } = match;
   if (username === undefined && clientId === undefined) {
     problems.add('/match', 'must have a username, a clientId or both');
   }
   if (username !== undefined) problems.text('/match/username', username);
   if (clientId !== undefined) problems.text('/match/clientId', clientId);
-  const refuse = (name: keyof CredentialMatch): void =>
-    problems.add(`/match/${name}`, 'is for the kind certificate only');
-  if (fingerprint !== undefined) refuse('fingerprint');
-  if (commonName !== undefined) refuse('commonName');
-  if (parentCommonName !== undefined) refuse('parentCommonName');
+  for (const [name, value] of Object.entries(certificate)) {
+    if (value !== undefined) problems.add(`/match/${name}`, 'is for the kind certificate only');
+  }
 }
 
 function checkCertificateMatch(problems: Problems, match: CredentialMatch): void {
-  const { username, clientId, fingerprint, commonName, parentCommonName } = match;
-  const given = [fingerprint, commonName, parentCommonName].filter((one) => one !== undefined);
-  if (given.length !== 1) {
-    problems.add('/match', 'must have one of fingerprint, commonName and parentCommonName');
+  const { username, clientId, ...certificate } = match;
+  const { fingerprint, commonName, parentCommonName } = certificate;
+  if (Object.values(certificate).filter((one) => one !== undefined).length !== 1) {
+    const names = 'fingerprint, commonName, parentCommonName and parentCommonNamePattern';
+    problems.add('/match', `must have one of ${names}`);
   }
   if (fingerprint !== undefined && !isFingerprint(fingerprint)) {
     problems.add('/match/fingerprint', 'must be the SHA-256 digest of a certificate');
@@ -551,6 +593,7 @@ function checkCertificateMatch(problems: Problems, match: CredentialMatch): void
     if (!mayName(commonName)) problems.add('/match/commonName', 'must not contain +, # or /');
   }
   if (parentCommonName !== undefined) problems.text('/match/parentCommonName', parentCommonName);
+  checkParentPattern(problems, match.parentCommonNamePattern);
   for (const [name, value] of Object.entries({ username, clientId })) {
     if (value !== undefined) problems.add(`/match/${name}`, 'is for the kind password only');
   }

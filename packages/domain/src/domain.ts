@@ -19,11 +19,13 @@ import type { Decided, DomainEvent } from './commit.ts';
 import {
   type CredentialCommand,
   type CredentialEvent,
+  type CredentialMatch,
   type CredentialReads,
   decideCredential,
   loginKey,
   type NewCredential,
 } from './credential.ts';
+import { matchesByPattern, twinOf } from './certificate-match.ts';
 import { addedBy, decideImport, type ImportCommand, type ImportReads } from './import.ts';
 import { decideGroup, type GroupCommand, type GroupReads } from './group.ts';
 import { decideGroupRules, type GroupRulesCommand, type GroupRulesReads } from './group-rules.ts';
@@ -265,6 +267,9 @@ function scopeOfAddition(added: NewCredential): string[] {
   const { id, name, match, access } = added;
   const realm = realmOf(added);
   const own = [`credential:${id}`, `name:${realm}:${name}`, `match:${realm}:${loginKey(match)}`];
+  const twin = twinOf(match);
+  if (twin !== undefined) own.push(`match:${realm}:${loginKey(twin)}`);
+  if (matchesByPattern(match)) own.push('pattern-credentials');
   return [...own, ...rolesOf(access).map(roleTag)];
 }
 
@@ -374,6 +379,11 @@ export const credentialTag = (id: string): string => `${CREDENTIAL_TAG_PREFIX}${
 const LOGIN_TAG_PREFIX = 'login:';
 /** Tag of a lookup at CONNECT; the key is one of `loginKeysOf`. */
 export const loginTag = (key: string): string => `${LOGIN_TAG_PREFIX}${key}`;
+/** Tag of what depends on which credentials match by a pattern: of every lookup with a certificate. */
+export const PATTERNS_TAG = loginTag('patterns');
+/** Tag of a lookup that a credential with this match could be found by. */
+const matchTag = (match: CredentialMatch): string =>
+  matchesByPattern(match) ? PATTERNS_TAG : loginTag(loginKey(match));
 export const isLoginTag = (tag: string): boolean => tag.startsWith(LOGIN_TAG_PREFIX);
 export const aclTag = (target: AclTableEvent['data']['target']): string =>
   `acl:${aclTargetKey(target)}`;
@@ -397,7 +407,7 @@ export const authChainTagsOf = (listener: string): readonly string[] =>
 export function affects(event: DomainEvent): readonly string[] {
   switch (event.type) {
     case 'CredentialAdded':
-      return [credentialTag(event.data.id), loginTag(loginKey(event.data.match))];
+      return [credentialTag(event.data.id), matchTag(event.data.match)];
     case 'CredentialChanged':
       return changedTags(event);
     case 'CredentialSecretAdded':
@@ -465,6 +475,6 @@ export function affects(event: DomainEvent): readonly string[] {
 function changedTags(event: Extract<CredentialEvent, { type: 'CredentialChanged' }>): string[] {
   const { id, changes } = event.data;
   const tags = [credentialTag(id)];
-  if (changes.match !== undefined) tags.push(loginTag(loginKey(changes.match)));
+  if (changes.match !== undefined) tags.push(matchTag(changes.match));
   return tags;
 }

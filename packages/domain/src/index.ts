@@ -81,6 +81,7 @@ export {
   type AccessSpec,
   addedText,
   ATTRIBUTES_MAX,
+  carriesMatch,
   type Credential,
   type CredentialCommand,
   type CredentialEvent,
@@ -94,6 +95,7 @@ export {
   loginKeysOfUsername,
   type NewCredential,
   PATTERN_BYTES_MAX,
+  PATTERN_KEY_PREFIX,
   PATTERNS_MAX,
   type Secret,
   type Store,
@@ -115,6 +117,7 @@ export {
   isLoginTag,
   isProofTag,
   loginTag,
+  PATTERNS_TAG,
   roleTag,
   type PlannedCommand,
   scopeOf,
@@ -317,6 +320,12 @@ export {
 } from './trust.ts';
 export { decodeCommit, encodeCommit, RECORD_VERSION } from './upcast.ts';
 export { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
+export {
+  byPatternOrder,
+  matchesByPattern,
+  nearestFirst,
+  PARENT_PATTERNS_MAX,
+} from './certificate-match.ts';
 export {
   type CertificateMapping,
   COMMON_NAME_PLACEHOLDER,

@@ -8,6 +8,7 @@ import {
 } from './acl-table.ts';
 import { type AuthChain, type AuthChainEvent, evolveAuthChain } from './auth-chain.ts';
 import { type Ban, type BanEvent, type BanKind, evolveBan, isBanPattern, isOver } from './ban.ts';
+import { matchesByPattern } from './certificate-match.ts';
 import { type ChainMember, memberKey, memberOf, realmOf } from './chain-member.ts';
 import type { Commit, DomainEvent, EventContext } from './commit.ts';
 import {
@@ -161,6 +162,10 @@ export class MemoryState implements DecisionReads {
   ): string | undefined {
     const [key, realm] = [loginKey(match), realmOf({ store, chain })];
     return this.#find((one) => realmOf(one) === realm && loginKey(one.match) === key)?.id;
+  }
+
+  patternCredentialCount(): number {
+    return [...this.#credentials.values()].filter((one) => matchesByPattern(one.match)).length;
   }
 
   #find(test: (credential: Credential) => boolean): Credential | undefined {

@@ -16,6 +16,7 @@ import {
   isBanPattern,
   isOver,
 } from './ban.ts';
+import { matchesByPattern } from './certificate-match.ts';
 import { type ChainMember, memberKey, memberOf, realmOf } from './chain-member.ts';
 import type { DomainEvent, EventContext } from './commit.ts';
 import {
@@ -50,6 +51,7 @@ export class Overlay implements DecisionReads {
   /** Ids, like those of all indexes below. */
   readonly #names = new Layer<string>();
   readonly #logins = new Layer<string>();
+  #patternsMore = 0;
   readonly #aclTables = new Layer<AclTable>();
   readonly #imports = new Layer<Import>();
   readonly #roles = new Layer<Role>();
@@ -145,6 +147,7 @@ export class Overlay implements DecisionReads {
       this.#logins.put(loginOf(before), undefined);
     }
     this.#credentials.put(id, next);
+    this.#patternsMore += countOfParentPattern(next) - countOfParentPattern(before);
     if (next === undefined) return;
     this.#names.put(nameOf(next), id);
     this.#logins.put(loginOf(next), id);
@@ -199,6 +202,10 @@ export class Overlay implements DecisionReads {
   ): string | undefined {
     const below = () => this.#base.credentialIdByMatch(store, match, chain);
     return this.#logins.get(loginOf({ store, match, chain }), below);
+  }
+
+  patternCredentialCount(): number {
+    return this.#base.patternCredentialCount() + this.#patternsMore;
   }
 
   aclTable(target: AclTarget): AclTable | undefined {
@@ -364,6 +371,8 @@ const loginOf = (one: In & { readonly match: CredentialMatch }): string =>
 const countOf = (object: unknown): number => (object === undefined ? 0 : 1);
 const countOfPattern = (ban: Ban | undefined): number =>
   ban !== undefined && isBanPattern(ban.kind) ? 1 : 0;
+const countOfParentPattern = (one: Credential | undefined): number =>
+  one !== undefined && matchesByPattern(one.match) ? 1 : 0;
 const has = (access: Credential['access'], roleId: string): boolean =>
   rolesOf(access).includes(roleId);
 

@@ -73,6 +73,11 @@ export const errorFacts = {
   ),
   credential_invalid: facts(422, 'INVALID_ARGUMENT', 'The credential is not valid'),
   secret_not_found: facts(404, 'NOT_FOUND', 'There is no such secret'),
+  too_many_credential_patterns: facts(
+    409,
+    'FAILED_PRECONDITION',
+    'There are as many credentials that match by a pattern as there may be',
+  ),
   too_many_secrets: facts(409, 'FAILED_PRECONDITION', 'A credential has at most two live secrets'),
 
   // Rules and settings

@@ -1158,6 +1158,7 @@ describe('lookups at CONNECT', () => {
     const ids = (key: string): string[] =>
       model.credentialsByLogin(key).map((one: Credential) => one.id);
     expect(loginKeysOf(both).map(ids)).toEqual([['4'], ['1', '2'], ['3']]);
+    expect(model.patternCredentials()).toEqual([]);
     expect(ids(loginKey({ username: 'nobody' }))).toEqual([]);
     expect(model.credentialsByLogin()).toEqual([]);
     // In the order of the keys, also past those of one statement.
@@ -1168,5 +1169,33 @@ describe('lookups at CONNECT', () => {
     for (const many of [keys, [...keys, loginKey(both)]]) {
       expect(model.credentialsByLogin(...many).map((one) => one.id)).toEqual(many.flatMap(ids));
     }
+  });
+
+  it('finds all that match by a pattern, in the order of their names, as each commit leaves them', async () => {
+    const pattern = (id: string, name: string, text: string) =>
+      added(
+        credential(id, { name, kind: 'certificate', match: { parentCommonNamePattern: text } }),
+      );
+    await append(commitOf('1', pattern('1', 'b', '^x'), pattern('2', 'a', '^y')));
+    const model = await openModel();
+    const now = (): readonly string[] => model.patternCredentials().map(({ id }) => id);
+    expect(now()).toEqual(['2', '1']);
+    const changed = (id: string, changes: object): DomainEvent => ({
+      type: 'CredentialChanged',
+      data: { id, changes },
+    });
+    await append(commitOf('2', changed('2', { name: 'c' }), pattern('3', 'B', '^z')));
+    await model.waitFor(2, 5_000);
+    expect(now()).toEqual(['3', '1', '2']);
+    await append(
+      commitOf(
+        '3',
+        changed('1', { match: { parentCommonName: 'x' } }),
+        ...[{ type: 'CredentialRemoved', data: { id: '3' } } as const],
+      ),
+    );
+    await model.waitFor(3, 5_000);
+    expect(now()).toEqual(['2']);
+    expect(model.reads.patternCredentialCount()).toBe(1);
   });
 });

@@ -246,6 +246,11 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     return this.#usable.tables.credentialsByLogin(...keys);
   }
 
+  /** Credentials of every store that match by a pattern, in the order in which they are tried; from memory. */
+  patternCredentials(): readonly Credential[] {
+    return this.#usable.tables.patternCredentials();
+  }
+
   /** A chain of authenticators; from memory. */
   authChain(scope: string): AuthChain | undefined {
     return this.#usable.tables.authChain(scope);

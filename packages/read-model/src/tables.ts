@@ -14,6 +14,7 @@ import {
   BAN_PATTERN_KINDS,
   BanIndex,
   type BanKind,
+  byPatternOrder,
   type ChainMember,
   CLOSED_WINDOW,
   type Commit,
@@ -43,6 +44,7 @@ import {
   memberKey,
   realmOf,
   loginKeysOfUsername,
+  matchesByPattern,
   type NewCredential,
   type Group,
   type GroupEvent,
@@ -52,6 +54,7 @@ import {
   type Operator,
   type OperatorEvent,
   type OperatorOnlyEvent,
+  PATTERN_KEY_PREFIX,
   type Registration,
   type RegistrationRequestEvent,
   type RegistrationWindow,
@@ -127,6 +130,8 @@ export class Tables implements DecisionReads {
   // Few roles are of many credentials: parsed once a change, and not once a credential.
   readonly #roles = new Map<string, Role>();
   readonly #credentials = new RowCache<Credential>();
+  // Every CONNECT with a certificate tries all of them; read when they are asked for first.
+  #patternCredentials: readonly Credential[] | undefined;
   readonly #aclTargets = new KnownKeys((limit) =>
     (
       this.#prepared('SELECT target FROM acl_tables LIMIT ?').all(limit) as { target: string }[]
@@ -179,6 +184,7 @@ export class Tables implements DecisionReads {
     this.#bans = null;
     this.#roles.clear();
     this.#credentials.clear();
+    this.#patternCredentials = undefined;
     this.#aclTargets.clear();
     this.#groupRules = undefined;
     this.#authChains = undefined;
@@ -278,6 +284,7 @@ export class Tables implements DecisionReads {
     }
     for (const { data } of events) {
       this.#credentials.drop(data.id);
+      if (matchesByPattern(data.match)) this.#patternCredentials = undefined;
       this.#imported.replace(undefined, data);
       this.#putCredentialRoles(data.id, [], rolesOf(data.access));
     }
@@ -286,6 +293,10 @@ export class Tables implements DecisionReads {
   #applyCredential(event: CredentialEvent, id: string, context: EventContext): void {
     const before = this.credential(id);
     const next = evolveCredential(before, event, context);
+    const patterned = [before, next].some(
+      (one) => one !== undefined && matchesByPattern(one.match),
+    );
+    if (patterned) this.#patternCredentials = undefined;
     this.#imported.replace(before, next);
     this.#putCredential(id, next);
     this.#putCredentialRoles(id, rolesOf(before?.access), rolesOf(next?.access));
@@ -518,6 +529,21 @@ export class Tables implements DecisionReads {
       found.push(...this.#docs<Credential>(byLogin(some.length), ...some));
     }
     return found;
+  }
+
+  /** Those of every store that match by a pattern, in the order in which they are tried; from memory. */
+  patternCredentials(): readonly Credential[] {
+    // What follows on everything that begins with the prefix, which ends with a colon.
+    const end = `${PATTERN_KEY_PREFIX.slice(0, -1)};`;
+    const sql = 'SELECT doc FROM credentials WHERE login_key >= ? AND login_key < ?';
+    this.#patternCredentials ??= this.#docs<Credential>(sql, PATTERN_KEY_PREFIX, end).sort(
+      byPatternOrder,
+    );
+    return this.#patternCredentials;
+  }
+
+  patternCredentialCount(): number {
+    return this.patternCredentials().length;
   }
 
   credentialIdByName(store: Store, name: string, chain?: ChainMember): string | undefined {

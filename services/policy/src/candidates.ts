@@ -3,6 +3,8 @@ import {
   type Credential,
   credentialTag,
   loginKeysOf,
+  matchesByPattern,
+  nearestFirst,
   type Secret,
   type Store,
   STORES,
@@ -27,6 +29,8 @@ export type Refused = Omit<RefusedAnswer, 'revision'>;
 
 export interface CredentialLookup extends ChainLookup {
   credentialsByLogin(...keys: readonly string[]): readonly Credential[];
+  /** Of every store, in the order in which they are tried. */
+  patternCredentials(): readonly Credential[];
 }
 
 /** Whether a certificate alone gets in where CONNECT has a user name: never, only as that name, or whatever the name is. */
@@ -43,7 +47,23 @@ export interface Candidates {
   readonly credentials: readonly Credential[];
   /** Of what they were chosen by. */
   readonly tags: readonly string[];
+  /** Those by a pattern that another one stands before: a change may turn that round. */
+  readonly passedOver: readonly Credential[];
 }
+
+/** Whom the facts lead to, in every store: the most specific match first, and the nearest to the client's certificate. */
+export function foundBy(lookup: CredentialLookup, facts: Facts): readonly Credential[] {
+  const found = lookup.credentialsByLogin(...loginKeysOf(facts));
+  if (facts.certificate === undefined) return found;
+  const patterns = lookup.patternCredentials();
+  if (patterns.length === 0) return found;
+  const exact = found.filter((one) => one.match.parentCommonName !== undefined);
+  const others = found.filter((one) => one.match.parentCommonName === undefined);
+  return [...others, ...nearestFirst(facts.certificate, { patterns, exact })];
+}
+
+const namesAuthority = ({ match }: Credential): boolean =>
+  match.parentCommonName !== undefined || matchesByPattern(match);
 
 /**
  * Credentials that may admit a connection: stores in the order given, and in a store the most specific match first. Of those
@@ -58,13 +78,14 @@ export function findCandidates(
   }: { readonly facts: Facts; readonly stores?: readonly Store[] | undefined },
   how: ProvenBy,
 ): Candidates {
-  const found = lookup.credentialsByLogin(...loginKeysOf(facts));
   const parents = new Set<Store>();
-  const fitting = found.filter((one) => {
+  const passedOver: Credential[] = [];
+  const fitting = foundBy(lookup, facts).filter((one) => {
     if (!stores.includes(one.store) || !fits(one, facts)) return false;
-    if (one.match.parentCommonName === undefined) return true;
+    if (!namesAuthority(one)) return true;
     const nearest = !parents.has(one.store);
     parents.add(one.store);
+    if (!nearest && matchesByPattern(one.match)) passedOver.push(one);
     return nearest;
   });
   const credentials = admittedByChain(lookup, facts.listener, fitting, how);
@@ -72,6 +93,7 @@ export function findCandidates(
   return {
     credentials: credentials.toSorted((a, b) => stores.indexOf(a.store) - stores.indexOf(b.store)), // Stable within a store.
     tags: chained ? authChainTagsOf(facts.listener) : [],
+    passedOver,
   };
 }
 
@@ -124,7 +146,10 @@ export function admitted(
   return {
     ok: true,
     credential,
-    tags: [...candidates.tags, ...candidates.credentials.map((one) => credentialTag(one.id))],
+    tags: [
+      ...candidates.tags,
+      ...[...candidates.credentials, ...candidates.passedOver].map((one) => credentialTag(one.id)),
+    ],
     principal: {
       credentialId: credential.id,
       store: credential.store,

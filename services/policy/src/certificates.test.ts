@@ -1,4 +1,10 @@
-import type { CertificateIdentity, Credential, Grant, Store } from '@sallyport/domain';
+import {
+  type CertificateIdentity,
+  type Credential,
+  type Grant,
+  PATTERNS_TAG,
+  type Store,
+} from '@sallyport/domain';
 import type { AuthenticateAnswer } from '@sallyport/policy-client';
 import { check, compilePolicy, type Facts } from '@sallyport/rules';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -108,6 +114,92 @@ describe('a certificate credential', () => {
     expect(await connect(shown)).toBe('wrong_secret');
     expect(await connect({ ...shown, password: 'wrong' })).toBe('wrong_secret');
     expect(await connect({ ...shown, password: 'secret' })).toBe('n');
+  });
+});
+
+describe('a certificate credential that matches by a pattern, compat tbmq 5.5.2', () => {
+  const pattern = (id: string, text: string, more: object = {}) =>
+    bound(id, { parentCommonNamePattern: text }, { store: 'tbmq', name: id, ...more });
+  const exact = (id: string, name: string) =>
+    bound(id, { parentCommonName: name }, { store: 'tbmq' });
+
+  it('admits nobody whose chain it is not found in', async () => {
+    await pattern('p', '^valve-');
+    expect(await connect({ certificate: certificate('pump') })).toBe('unknown_client');
+    expect(await connect({ username: 'valve-1', password: 'p' })).toBe('unknown_client');
+    expect(await connect({ certificate: certificate('my valve-1') })).toBe('unknown_client');
+    expect(await connect({ certificate: certificate('valve-1') })).toBe('p');
+  });
+
+  it('comes before the exact name at its certificate, and behind both at a nearer one', async () => {
+    const shown = { certificate: certificate('pump') };
+    await exact('root', 'root');
+    expect(await connect(shown)).toBe('root');
+    await pattern('roots', 'oo');
+    expect(await connect(shown)).toBe('roots');
+    await exact('plant', 'plant');
+    expect(await connect(shown)).toBe('plant');
+    await pattern('pumps', '^pump');
+    await exact('pump', 'pump');
+    expect(await connect(shown)).toBe('pumps');
+    await world.run({ type: 'RemoveCredential', data: { id: 'pumps' } });
+    expect(await connect(shown)).toBe('pump');
+  });
+
+  it('of several the one whose name is first, and no other one when that refuses', async () => {
+    const shown = { certificate: certificate('pump') };
+    await pattern('b', 'pump');
+    await pattern('a', 'ump', { enabled: false });
+    expect(await connect(shown)).toBe('disabled');
+    await world.run({ type: 'ChangeCredential', data: { id: 'a', changes: { name: 'c' } } });
+    expect(await connect(shown)).toBe('b');
+    await pattern('native', 'pump', { store: 'native' });
+    expect(await connect(shown)).toBe('native');
+    expect(await connect({ ...shown, stores: ['tbmq', 'native'] })).toBe('b');
+  });
+
+  it('is what an answer depends on, also where another one stands before it', async () => {
+    const shown = { certificate: certificate('pump') };
+    await pattern('b', 'pump');
+    await pattern('c', 'plant');
+    const answer = await ask(shown);
+    if (!answer.ok) throw new Error(answer.reason);
+    expect(answer.resolved.tags).toEqual(
+      expect.arrayContaining([PATTERNS_TAG, 'credential:b', 'credential:c']),
+    );
+    const plain = await ask({ username: 'b' });
+    expect(plain.ok).toBe(false);
+  });
+
+  it('ends the session of whoever it does not match any more', async () => {
+    await pattern('p', '^pump');
+    const answer = await ask({ certificate: certificate('pump') });
+    if (!answer.ok) throw new Error(answer.reason);
+    const still = async () => {
+      const asked = { principals: [answer.principal], minRevision: 0 };
+      return (await world.policy.resolve(asked)).results[0] !== undefined;
+    };
+    expect(await still()).toBe(true);
+    const match = { parentCommonNamePattern: '^fan' };
+    await world.run({ type: 'ChangeCredential', data: { id: 'p', changes: { match } } });
+    expect(await still()).toBe(false);
+  });
+
+  it('is explained: those behind it are passed over for it', async () => {
+    await exact('pump', 'pump');
+    await pattern('b', 'pump');
+    await pattern('a', 'ump');
+    const { steps, principal } = await world.policy.explainLogin({
+      facts: factsOf({ certificate: certificate('pump') }),
+      scram: false,
+      minRevision: 0,
+    });
+    expect(principal?.credentialId).toBe('a');
+    expect(steps.map((one) => [one.credentialId, one.skipped])).toEqual([
+      ['a', undefined],
+      ['b', 'parent'],
+      ['pump', 'parent'],
+    ]);
   });
 });
 

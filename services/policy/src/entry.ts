@@ -1,10 +1,9 @@
 import {
+  carriesMatch,
   type Credential,
   type Grant,
   grantsOf,
   isValidAt,
-  loginKey,
-  loginKeysOf,
   mapCertificate,
 } from '@sallyport/domain';
 import type { RefusalReason } from '@sallyport/policy-client';
@@ -67,7 +66,7 @@ function needsCertificate(
 function isCertified({ kind, match }: Credential, { certificate, ...facts }: Facts): boolean {
   if (certificate === undefined) return false;
   if (kind === 'certificate') {
-    return loginKeysOf({ ...facts, certificate }).includes(loginKey(match));
+    return carriesMatch({ ...facts, certificate }, match);
   }
   return match.username !== undefined && match.username === certificate.commonName;
 }

@@ -1,7 +1,6 @@
 import {
   type Credential,
   isLive,
-  loginKeysOf,
   memberOf,
   type Store,
   STORES,
@@ -19,6 +18,7 @@ import {
   type CredentialLookup,
   findCandidates,
   fits,
+  foundBy,
   unboundCredential,
 } from './candidates.ts';
 import { type Entry, entryOf } from './entry.ts';
@@ -114,7 +114,7 @@ function skippedSteps(
   stores: readonly Store[] = STORES,
   asked: readonly Credential[],
 ): readonly LoginStep[] {
-  const found = loginKeysOf(facts).flatMap((key) => lookup.credentialsByLogin(key));
+  const found = foundBy(lookup, facts);
   const known = new Set(asked.map(({ id }) => id));
   return found
     .filter(({ id }) => !known.has(id))

@@ -6,6 +6,7 @@ import {
   type AclTarget,
   applyModeOf,
   authChainTagsOf,
+  carriesMatch,
   type Credential,
   credentialTag,
   type DecisionReads,
@@ -13,10 +14,10 @@ import {
   type GroupRules,
   groupTag,
   isLive,
-  loginKey,
   loginKeysOf,
   loginTag,
   type MappedPatterns,
+  PATTERNS_TAG,
   type Role,
   rolesOf,
   roleTag,
@@ -94,6 +95,7 @@ export class PolicyResolver {
     const expiry = secretExpiresAt === undefined ? {} : { secretExpiresAt };
     const tags = [credentialTag(credential.id), SETTINGS_TAG, aclTag({ kind: 'everyone' })];
     tags.push(aclTag(targets.client), ...loginKeysOf(facts).map(loginTag));
+    if (facts.certificate !== undefined) tags.push(PATTERNS_TAG);
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
     tags.push(...rolesOf(credential.access).map(roleTag));
     if (credential.store === 'emqx') tags.push(...authChainTagsOf(facts.listener));
@@ -219,7 +221,7 @@ function mayStay(
   at: number,
 ): boolean {
   if (!chainAdmits(chains, credential, facts) || !fits(credential, facts)) return false;
-  if (!loginKeysOf(facts).includes(loginKey(credential.match))) return false;
+  if (!carriesMatch(facts, credential.match)) return false;
   const entry = entryOf(credential, facts, at);
   if (!entry.ok) return false;
   if (secretId === undefined) return !entry.secret;

@@ -508,6 +508,7 @@ describe('time', () => {
         read += found.length;
         return found;
       },
+      patternCredentials: () => model.patternCredentials(),
       authChain: (scope: string) => model.authChain(scope),
     };
     const scram = new ScramAuthenticator({ lookup, box, hasher });

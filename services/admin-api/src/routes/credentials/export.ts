@@ -17,6 +17,7 @@ export const CSV_COLUMNS = [
   'match.fingerprint',
   'match.commonName',
   'match.parentCommonName',
+  'match.parentCommonNamePattern',
   'enabled',
   'superuser',
   'passwordRequired',
@@ -58,8 +59,10 @@ export function csvCells(fields: Exported): readonly string[] {
   const lists = access.kind === 'patterns' ? [access.publish, access.subscribe] : [];
   const [publish, subscribe] = lists.map((one) => JSON.stringify(one));
   const { username, clientId, fingerprint, commonName, parentCommonName } = match;
+  const { parentCommonNamePattern } = match;
   const cells = [
     ...[store, kind, name, username, clientId, fingerprint, commonName, parentCommonName],
+    parentCommonNamePattern,
     ...[fields.enabled, fields.superuser, fields.passwordRequired].map(String),
     ...(hasColumns
       ? [access.kind, publish, subscribe, access.apply, undefined]

@@ -49,6 +49,12 @@ describe('a certificate credential', () => {
       422,
     ],
     [
+      'a pattern that Java refuses',
+      bound({ parentCommonNamePattern: 'hall-{id}' }),
+      '/match/parentCommonNamePattern',
+      422,
+    ],
+    [
       'a grant that is none',
       bound({ commonName: 'a' }, { grants: [{ method: 'jwt', required: true }] }),
       '/grants/0/method',

@@ -38,6 +38,14 @@ export const matchSchema = Type.Object(
           'Of the certificate or of one that vouches for it; in each store the nearest to the client decides.',
       }),
     ),
+    parentCommonNamePattern: Type.Optional(
+      Type.String({
+        maxLength: PATTERN_BYTES_MAX,
+        description:
+          'The same by a regular expression that is searched in the name, in linear time. At each certificate patterns are tried ' +
+          'first, in the order of the names of their credentials, and then the exact name.',
+      }),
+    ),
   },
   {
     ...closed,
