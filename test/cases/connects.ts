@@ -1,5 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { AccessSpec, Authenticator, CredentialMatch, Grant, Store } from '@sallyport/domain';
+import type {
+  AccessSpec,
+  Authenticator,
+  ClientIds,
+  CredentialMatch,
+  Grant,
+  Store,
+} from '@sallyport/domain';
 import type { RefusalReason } from '@sallyport/policy-client';
 
 /** A credential that is there. `id` is what the expectations call it. */
@@ -13,6 +20,7 @@ export interface CaseCredential {
   readonly grants?: readonly Grant[];
   readonly enabled?: boolean;
   readonly access?: AccessSpec;
+  readonly clientIds?: ClientIds;
   /** Scope of the chain that it belongs to; of the store `emqx` only. */
   readonly chain?: string;
 }
@@ -73,7 +81,7 @@ const keysOf = {
   case: ['title', 'credentials', 'chains', 'expectations'],
   credential: [
     ...['id', 'store', 'kind', 'match', 'password', 'passwordRequired'],
-    ...['grants', 'enabled', 'access', 'chain'],
+    ...['grants', 'enabled', 'access', 'chain', 'clientIds'],
   ],
   expectation: [
     ...['clientId', 'username', 'password', 'certificate', 'listener'],

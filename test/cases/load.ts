@@ -209,7 +209,7 @@ export const termsOfExpectation = ({ qos = 0, retain = false, shared }: Expectat
 export function policySources(one: DecisionCase): PolicySources {
   const facts = factsOf(one.facts);
   const { access = { kind: 'acl' }, superuser = false } = one.credential ?? {};
-  const mapped = access.kind === 'mapping' && mapCertificate(access, facts.certificate);
+  const mapped = access.kind === 'mapping' && mapCertificate(access, facts);
   return {
     facts,
     credential: { id: CASE_CREDENTIAL_ID, store: 'native', access, superuser },

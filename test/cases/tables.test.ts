@@ -41,6 +41,8 @@ const TABLES: readonly Table[] = [
   { table: 'model C4 values', file: 'placeholder-values.json' },
   { table: 'model C5 coverage', file: 'subscriptions.json' },
   { table: 'model C8 order of a PUBLISH', file: 'publish-prefix.json', titled: 'C8' },
+  { table: 'tbmq 4.9 client ids', file: 'connects/stores.json', titled: 'tbmq 4.9' },
+  { table: 'tbmq 4.9 client id in patterns', file: 'patterns.json', titled: 'tbmq 4.9' },
   { table: 'tbmq 5.3 candidates', file: 'connects/stores.json', titled: 'tbmq 5.3' },
   { table: 'tbmq 5.4 entry by keyword', file: 'connects/stores.json', titled: 'tbmq 5.4' },
   { table: 'tbmq 5.4 topics by keyword', file: 'certificate-mapping.json', titled: 'tbmq 5.4' },

@@ -1,5 +1,11 @@
-import { parseKeywordPattern, parseTopicPattern, quotedPattern } from '@sallyport/topic';
-import { type CertificateIdentity, mayName } from './certificate.ts';
+import { parseKeywordPattern, parseTopicPattern } from '@sallyport/topic';
+import type { CertificateIdentity } from './certificate.ts';
+import {
+  namesClientId,
+  type PatternValues,
+  resolvedPattern,
+  withValues,
+} from './pattern-placeholder.ts';
 import type { Problems } from './text.ts';
 
 /** Most entries of one mapping. */
@@ -7,13 +13,10 @@ export const MAPPING_ENTRIES_MAX = 256;
 /** Most patterns for each direction of one entry. */
 export const MAPPING_PATTERNS_MAX = 100;
 
-/** Stands for the Common Name of the certificate in a pattern of a mapping. */
-export const COMMON_NAME_PLACEHOLDER = '${cn}';
-
 export interface MappingEntry {
   /** A keyword, or without a keyword pattern a regular expression that is searched in the Common Name. */
   readonly key: string;
-  /** Whole-match regular expressions in Java's syntax; may hold `${cn}`. */
+  /** Whole-match regular expressions in Java's syntax; may hold `${cn}` and `${clientId}`. */
   readonly publish: readonly string[];
   readonly subscribe: readonly string[];
 }
@@ -33,6 +36,14 @@ export interface CertificateMapping {
 export interface MappedPatterns {
   readonly publish: readonly MappedPattern[];
   readonly subscribe: readonly MappedPattern[];
+  /** Some of what applies names the client id. */
+  readonly byClientId?: true;
+}
+
+/** What a mapping looks at. */
+export interface MappingFacts {
+  readonly certificate?: CertificateIdentity | undefined;
+  readonly clientId: string;
 }
 
 export interface MappedPattern {
@@ -42,13 +53,13 @@ export interface MappedPattern {
 }
 
 /**
- * The patterns that apply to a certificate, or undefined when no entry does: then nobody is let in. A pattern with `${cn}` applies
- * only where the Common Name may name somebody. O(entries · length of the name).
- * @source compat C3.1: the name is searched, the topics are matched whole
+ * The patterns that apply to a certificate and a client id, or undefined when no entry does: then nobody is let in. A pattern with a
+ * placeholder applies only where what that stands for may name somebody. O(entries · length of the name).
+ * @source compat C3.1: the name is searched, the topics are matched whole; tbmq 4.9
  */
 export function mapCertificate(
   { keywordPattern, entries }: CertificateMapping,
-  certificate: CertificateIdentity | undefined,
+  { certificate, clientId }: MappingFacts,
 ): MappedPatterns | undefined {
   const [name = ''] = certificate?.chainCommonNames ?? [];
   if (name === '') return undefined;
@@ -56,13 +67,16 @@ export function mapCertificate(
   const publish: MappedPattern[] = [];
   const subscribe: MappedPattern[] = [];
   let found = false;
+  let byClientId = false;
+  const values = { commonName: name, clientId };
   for (const [index, entry] of entries.entries()) {
     if (!applies(entry.key)) continue;
     found = true;
-    publish.push(...resolved(entry.publish, index, name));
-    subscribe.push(...resolved(entry.subscribe, index, name));
+    publish.push(...resolved(entry.publish, index, values));
+    subscribe.push(...resolved(entry.subscribe, index, values));
+    byClientId ||= [...entry.publish, ...entry.subscribe].some(namesClientId);
   }
-  return found ? { publish, subscribe } : undefined;
+  return found ? { publish, subscribe, ...(byClientId && { byClientId }) } : undefined;
 }
 
 function selector(keywordPattern: string | undefined, name: string): (key: string) => boolean {
@@ -77,18 +91,16 @@ function selector(keywordPattern: string | undefined, name: string): (key: strin
   return (key) => key === keyword;
 }
 
-function resolved(patterns: readonly string[], entry: number, name: string): MappedPattern[] {
+function resolved(
+  patterns: readonly string[],
+  entry: number,
+  values: PatternValues,
+): MappedPattern[] {
   return patterns.flatMap((pattern, index) => {
-    const place = `${entry}/${index}`;
-    if (!pattern.includes(COMMON_NAME_PLACEHOLDER)) return [{ place, pattern }];
-    const text = withName(pattern, name);
-    // C4: what cannot stand in a level allows nothing; neither does what became too long.
-    return mayName(name) && parseTopicPattern(text).ok ? [{ place, pattern: text }] : [];
+    const text = resolvedPattern(pattern, values);
+    return text === undefined ? [] : [{ place: `${entry}/${index}`, pattern: text }];
   });
 }
-
-const withName = (pattern: string, name: string): string =>
-  pattern.replaceAll(COMMON_NAME_PLACEHOLDER, () => quotedPattern(name));
 
 export function checkMapping(problems: Problems, mapping: CertificateMapping): void {
   const { keywordPattern, entries } = mapping;
@@ -125,7 +137,7 @@ function checkPatterns(problems: Problems, pointer: string, patterns: readonly s
     problems.add(pointer, `must have at most ${MAPPING_PATTERNS_MAX} entries`);
   }
   for (const [index, pattern] of patterns.entries()) {
-    const parsed = parseTopicPattern(withName(pattern, 'x'));
+    const parsed = parseTopicPattern(withValues(pattern, { commonName: 'x', clientId: 'x' }));
     if (!parsed.ok) problems.add(`${pointer}/${index}`, parsed.problem);
   }
 }

@@ -283,7 +283,9 @@ describe('a certificate credential that matches by a pattern', () => {
       .when(add({ ...exact, store: 'tbmq' }))
       .thenAccepted();
     const other = commit({ type: 'CredentialAdded', data: exact });
-    given(other).when(add(pattern('root'))).thenRejected('credential_match_taken');
+    given(other)
+      .when(add(pattern('root')))
+      .thenRejected('credential_match_taken');
     const match = { parentCommonNamePattern: 'root' };
     given(other)
       .when({ type: 'ChangeCredential', data: { id: 'c2', changes: { match } } })
@@ -339,8 +341,7 @@ describe('a certificate credential that matches by a pattern', () => {
 
   test('is carried by a chain in which it is found, anywhere in a name', () => {
     const facts = { clientId: 'c', certificate: certificate() };
-    const carries = (text: string) =>
-      carriesMatch(facts, { parentCommonNamePattern: text });
+    const carries = (text: string) => carriesMatch(facts, { parentCommonNamePattern: text });
     expect(['^ump', 'x', '^$'].map(carries)).toEqual([false, false, false]);
     expect(['um', '^plant$', 'ro+t'].map(carries)).toEqual([true, true, true]);
     expect(carriesMatch({ clientId: 'pump' }, { parentCommonNamePattern: 'pump' })).toBe(false);
@@ -364,8 +365,12 @@ describe('a certificate credential that matches by a pattern', () => {
 describe('mapCertificate', () => {
   const named = (name: string): CertificateIdentity =>
     certificate({ commonName: name, chainCommonNames: [name, 'root'] });
-  const texts = (access: CertificateMapping, identity: CertificateIdentity | undefined) => {
-    const mapped = mapCertificate(access, identity);
+  const texts = (
+    access: CertificateMapping,
+    identity: CertificateIdentity | undefined,
+    clientId = 'c',
+  ) => {
+    const mapped = mapCertificate(access, { certificate: identity, clientId });
     return mapped && [...mapped.publish, ...mapped.subscribe].map((one) => one.pattern);
   };
 
@@ -400,9 +405,31 @@ describe('mapCertificate', () => {
     expect(texts(access, named('dev.1'))).toEqual(['t/dev\\.1/x', 'plain', 's/dev\\.1']);
     expect(texts(access, named('dev/1'))).toEqual(['plain']);
     expect(texts(access, named('dev+'))).toEqual(['plain']);
+    expect(texts(access, named('${clientId}dev'))).toContain('s/\\$\\{clientId\\}dev');
     // Longer than a pattern may be once the name is in it.
     expect(texts(access, named(`dev${'.'.repeat(1024)}`))).toEqual(['plain']);
   });
+});
+
+test('a mapping puts the client id into patterns as text, and says so', () => {
+  const access = mapping({
+    keywordPattern: '(dev)',
+    entries: [
+      { key: 'dev', publish: ['t/${clientId}/${cn}', 'plain'], subscribe: [] },
+      { key: 'fan', publish: ['plain'], subscribe: [] },
+    ],
+  });
+  const shown = certificate({ chainCommonNames: ['dev'] });
+  const mapped = mapCertificate(access, { certificate: shown, clientId: 'a.b' });
+  expect(mapped).toMatchObject({ byClientId: true });
+  expect(mapped?.publish.map((one) => one.pattern)).toEqual(['t/a\\.b/dev', 'plain']);
+  const wild = mapCertificate(access, { certificate: shown, clientId: 'a/#' });
+  expect(wild?.publish.map((one) => one.pattern)).toEqual(['plain']);
+  const other = mapCertificate(
+    { ...access, keywordPattern: '(fan)' },
+    { certificate: certificate({ chainCommonNames: ['fan'] }), clientId: 'a' },
+  );
+  expect(other).not.toHaveProperty('byClientId');
 });
 
 describe('RehashSecrets', () => {

@@ -5,7 +5,7 @@ import { type Permission, permissionText } from './permission.ts';
 
 /** What a decision may rest on in a credential; each of them is as it is since a revision of its own. */
 export type CredentialPart =
-  | { readonly kind: 'enabled' | 'superuser' | 'match' | 'validity' | 'secrets' }
+  | { readonly kind: 'enabled' | 'superuser' | 'match' | 'validity' | 'clientIds' | 'secrets' }
   /** Kind and grants: what must be proven. */
   | { readonly kind: 'ways_in' }
   /** Which kind of access it is, whatever that holds. */
@@ -55,6 +55,7 @@ function partsOf(credential: Credential): readonly string[] {
     'superuser',
     'match',
     'validity',
+    'clientIds',
     'secrets',
     'ways_in',
     'access',

@@ -1,7 +1,12 @@
 import { unreachable } from '@sallyport/errors';
 import { parseTopicPattern } from '@sallyport/topic';
 import { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
-import { type CertificateMapping, checkMapping } from './certificate-mapping.ts';
+import {
+  type CertificateMapping,
+  checkMapping,
+  mapCertificate,
+  type MappingFacts,
+} from './certificate-mapping.ts';
 import {
   chainNamesOf,
   checkParentPattern,
@@ -14,6 +19,7 @@ import type { ApplyMode } from './apply-mode.ts';
 import type { AuthChainReads } from './auth-chain.ts';
 import { checkBelonging, checkMatched, checkProvable } from './chain-checks.ts';
 import { type ChainMember, storedMember } from './chain-member.ts';
+import { checkClientIds, type ClientIds, letsIn } from './client-ids.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import { withPartRevisions } from './credential-parts.ts';
 import { knownText } from './known-text.ts';
@@ -21,6 +27,7 @@ import { checkRolesAccess, type RolesAccess, rolesOf, withoutRole } from './role
 import { checkGrants, type Grant, grantsOf, needsSecret } from './grants.ts';
 import { type CredentialRehash, type ImportedAlgorithm, rehashed } from './rehash.ts';
 import { checkScram, type ScramKeys } from './scram.ts';
+import { namesClientId, withValues } from './pattern-placeholder.ts';
 import { Problems } from './text.ts';
 import { checkValidity, type Validity } from './validity.ts';
 
@@ -81,7 +88,7 @@ type AccessKind =
   | { readonly kind: 'acl' }
   /** Everything but reserved topics. */
   | { readonly kind: 'unrestricted' }
-  /** Whole-match regular expressions in Java's syntax; an empty list allows nothing in that direction. */
+  /** Whole-match regular expressions in Java's syntax, which may hold `${clientId}`; an empty list allows nothing in that direction. */
   | {
       readonly kind: 'patterns';
       readonly publish: readonly string[];
@@ -108,6 +115,8 @@ export interface CredentialFields {
   /** Ways in; absent or empty: `passwordRequired` and the kind say it. */
   readonly grants?: readonly Grant[];
   readonly validity?: Validity;
+  /** Absent or empty: all of them. Others are refused, and no other credential is asked in its place. */
+  readonly clientIds?: ClientIds;
 }
 
 export interface NewCredential extends CredentialFields {
@@ -294,6 +303,25 @@ export function isLive(secret: Secret, at: number): boolean {
   return secret.expiresAt === undefined || at < secret.expiresAt;
 }
 
+/** Whether patterns that a credential has of its own name the client id. O(patterns). */
+export const namesOwnClientId = (access: AccessSpec): boolean =>
+  access.kind === 'patterns' && [...access.publish, ...access.subscribe].some(namesClientId);
+
+/**
+ * Whether a client id is none that the credential lets in: another one, or one that cannot stand in a topic where its patterns name it.
+ * @source compat tbmq 4.9
+ */
+export function refusesClientId(
+  { clientIds, access }: Pick<CredentialFields, 'clientIds' | 'access'>,
+  facts: MappingFacts,
+): boolean {
+  const { clientId } = facts;
+  if (!letsIn(clientIds, clientId)) return true;
+  if (mayName(clientId)) return false;
+  if (access.kind !== 'mapping') return namesOwnClientId(access);
+  return mapCertificate(access, facts)?.byClientId === true;
+}
+
 /** What `decideCredential` needs to know of the world. */
 export interface CredentialReads extends Pick<AuthChainReads, 'authChain'> {
   credential(id: string): Credential | undefined;
@@ -399,6 +427,7 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
   checkScram(problems, '/match/username', added.match.username, added.secrets);
   checkBelonging(problems, reads, added);
   checkProvable(problems, added.chain, added.secrets);
+  checkScramPatterns(problems, added.access, added.secrets);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   if (reads.credential(added.id) !== undefined) return reject('credential_exists');
   return (
@@ -437,6 +466,7 @@ function decideChange(
   const live = current.secrets.filter((one) => isLive(one, at));
   const lasting = data.secret === undefined ? live : [data.secret];
   checkScram(problems, '/match/username', next.match.username, closed ? [] : lasting);
+  checkScramPatterns(problems, next.access, closed ? [] : lasting);
   if (data.changes.match !== undefined) checkMatched(problems, reads, next);
   if (data.secret !== undefined) checkProvable(problems, current.chain, [data.secret]);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
@@ -492,6 +522,7 @@ function decideRotate(
   const problems = new Problems();
   checkScram(problems, '/scram', current.match.username, [data.secret]);
   checkProvable(problems, current.chain, [data.secret]);
+  checkScramPatterns(problems, current.access, [data.secret]);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
   const live = current.secrets.filter((one) => isLive(one, at));
   const lasting = data.retireAt > at ? live : [];
@@ -506,13 +537,18 @@ function decideRotate(
   });
 }
 
+/** The same for a member that is absent and for one that says nothing. */
+function saidText(value: unknown): string {
+  const text = value === undefined ? '' : JSON.stringify(value);
+  return text === '{}' || text === '[]' || text === 'false' ? '' : text;
+}
+
 function differences(
   current: CredentialFields,
   changes: Partial<CredentialFields>,
 ): Partial<CredentialFields> {
   const entries = Object.entries(changes).filter(
-    ([key, value]) =>
-      JSON.stringify(current[key as keyof CredentialFields]) !== JSON.stringify(value), // Keys of a Partial of the same type.
+    ([key, value]) => saidText(current[key as keyof CredentialFields]) !== saidText(value), // Keys of a Partial of the same type.
   );
   return Object.fromEntries(entries);
 }
@@ -557,6 +593,7 @@ function checkFields(problems: Problems, fields: CredentialFields): void {
   else checkPasswordMatch(problems, fields.match);
   checkGrants(problems, fields);
   checkValidity(problems, fields);
+  checkClientIds(problems, fields.clientIds);
   problems.attributes('/attributes', fields.attributes, ATTRIBUTES_MAX);
   if (fields.access.kind === 'patterns') {
     checkPatterns(problems, '/access/publish', fields.access.publish);
@@ -617,7 +654,21 @@ function checkPatterns(problems: Problems, pointer: string, patterns: readonly s
     problems.add(pointer, `must have at most ${PATTERNS_MAX} entries`);
   }
   for (const [index, pattern] of patterns.entries()) {
-    const parsed = parseTopicPattern(pattern);
+    const parsed = parseTopicPattern(withValues(pattern, { clientId: 'x' }));
     if (!parsed.ok) problems.add(`${pointer}/${index}`, parsed.problem);
   }
+}
+
+/** What only SCRAM proves has no placeholders in its patterns. @source compat tbmq 4.9 */
+function checkScramPatterns(
+  problems: Problems,
+  access: AccessSpec,
+  secrets: readonly Secret[],
+): void {
+  const scramOnly = secrets.length > 0 && secrets.every((one) => one.verifier === undefined);
+  if (!scramOnly || !namesOwnClientId(access)) return;
+  problems.add(
+    '/access',
+    'must not name the client id in a pattern, because its secret is for SCRAM only',
+  );
 }

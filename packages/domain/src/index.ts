@@ -93,10 +93,12 @@ export {
   loginKey,
   loginKeysOf,
   loginKeysOfUsername,
+  namesOwnClientId,
   type NewCredential,
   PATTERN_BYTES_MAX,
   PATTERN_KEY_PREFIX,
   PATTERNS_MAX,
+  refusesClientId,
   type Secret,
   type Store,
   STORES,
@@ -328,7 +330,6 @@ export {
 } from './certificate-match.ts';
 export {
   type CertificateMapping,
-  COMMON_NAME_PLACEHOLDER,
   mapCertificate,
   MAPPING_ENTRIES_MAX,
   MAPPING_PATTERNS_MAX,
@@ -346,3 +347,9 @@ export {
 } from './rehash.ts';
 export { isValidAt, type Validity } from './validity.ts';
 export { unboundCertificate, unboundCertificateOf } from './unbound-certificate.ts';
+export { type ClientIds, isLimited } from './client-ids.ts';
+export {
+  CLIENT_ID_PLACEHOLDER,
+  COMMON_NAME_PLACEHOLDER,
+  resolvedPattern,
+} from './pattern-placeholder.ts';

@@ -276,6 +276,7 @@ const refusals: Readonly<Record<RefusalReason, WireRefusalReason>> = {
   banned: WireRefusalReason.REFUSAL_REASON_BANNED,
   not_valid_now: WireRefusalReason.REFUSAL_REASON_NOT_VALID_NOW,
   certificate: WireRefusalReason.REFUSAL_REASON_CERTIFICATE,
+  client_id: WireRefusalReason.REFUSAL_REASON_CLIENT_ID,
 };
 
 export const reasonToWire = (reason: RefusalReason): WireRefusalReason => refusals[reason];

@@ -66,6 +66,7 @@ const CURABLE: ReadonlySet<RefusalReason> = new Set([
   'banned',
   'not_valid_now',
   'certificate',
+  'client_id',
 ]);
 
 /** Whether something that is in the log already may prove the client. */

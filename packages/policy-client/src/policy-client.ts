@@ -66,7 +66,9 @@ export type RefusalReason =
   /** Outside the time in which the credential is valid. */
   | 'not_valid_now'
   /** The certificate is missing, or is not the one that the credential asks for, or maps to nothing. */
-  | 'certificate';
+  | 'certificate'
+  /** The client id is none that the credential lets in. */
+  | 'client_id';
 
 /** The principal that was proven, and its policy. */
 export interface AdmittedAnswer {

@@ -7,6 +7,7 @@ import {
   type Group,
   type MappedPattern,
   type MappedPatterns,
+  resolvedPattern,
 } from '@sallyport/domain';
 import type { SettingValues } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
@@ -64,6 +65,7 @@ function publishPrefixOf(access: PolicySources['credential']['access']): string 
 
 function credentialAuthority({
   credential,
+  facts: { clientId },
   roles = [],
   mapped,
   groups = [],
@@ -88,19 +90,17 @@ function credentialAuthority({
       const rule = (
         direction: 'publish' | 'subscribe',
         actions: readonly Action[],
-        pattern: string,
+        written: string,
         index: number,
-      ): RuleSpec => ({
-        ruleId: `credential:${id}/${direction}/${index}`,
-        effect: 'allow',
-        actions,
-        matcher: { kind: 'pattern', pattern },
-      });
+      ): RuleSpec[] => {
+        const pattern = resolvedPattern(written, { clientId });
+        if (pattern === undefined) return [];
+        const ruleId = `credential:${id}/${direction}/${index}`;
+        return [{ ruleId, effect: 'allow', actions, matcher: { kind: 'pattern', pattern } }];
+      };
       const rules = [
-        ...access.publish.map((pattern, index) => rule('publish', ['publish'], pattern, index)),
-        ...access.subscribe.map((pattern, index) =>
-          rule('subscribe', READ_ACTIONS, pattern, index),
-        ),
+        ...access.publish.flatMap((one, index) => rule('publish', ['publish'], one, index)),
+        ...access.subscribe.flatMap((one, index) => rule('subscribe', READ_ACTIONS, one, index)),
       ];
       return { name, rules, noMatch: 'deny' };
     }

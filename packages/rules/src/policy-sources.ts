@@ -36,7 +36,7 @@ export function policySources(
   return {
     credential,
     facts,
-    mapped: access.kind === 'mapping' ? mapCertificate(access, facts.certificate) : undefined,
+    mapped: access.kind === 'mapping' ? mapCertificate(access, facts) : undefined,
     tables: {
       client: reads.aclTable({ kind: 'client', name: clientId }),
       username:

@@ -187,7 +187,7 @@ describe('a certificate credential that matches by a pattern, compat tbmq 5.5.2'
 
   it('is explained: those behind it are passed over for it', async () => {
     await exact('pump', 'pump');
-    await pattern('b', 'pump');
+    await pattern('b', '^pum');
     await pattern('a', 'ump');
     const { steps, principal } = await world.policy.explainLogin({
       facts: factsOf({ certificate: certificate('pump') }),
@@ -370,6 +370,42 @@ describe('a mapping', () => {
       minRevision: 0,
     });
     expect(after.results.map((one) => one !== undefined)).toEqual([false, false, true, true]);
+  });
+});
+
+describe('client ids that a credential lets in, compat tbmq 4.9', () => {
+  it('refuse any other, whatever it proves, and end who came in by another', async () => {
+    await world.addCredential('ada', 'p', { clientIds: { pattern: 'pump-.' } });
+    const how = { username: 'ada', password: 'p' };
+    expect(await connect({ ...how, clientId: 'fan-2' })).toBe('client_id');
+    const wrong = await connect({ ...how, clientId: 'fan-2', password: 'x' });
+    expect(wrong).toBe('client_id');
+    expect(await connect({ ...how, clientId: 'pump-1' })).toBe('ada');
+    const answer = await ask({ ...how, clientId: 'pump-1' });
+    if (!answer.ok) throw new Error(answer.reason);
+    const changes = { clientIds: { exact: 'pump-2' } };
+    await world.run({ type: 'ChangeCredential', data: { id: 'ada', changes } });
+    const asked = { principals: [answer.principal], minRevision: 0 };
+    expect((await world.policy.resolve(asked)).results).toEqual([undefined]);
+    await world.run({ type: 'ChangeCredential', data: { id: 'ada', changes: { clientIds: {} } } });
+    expect(await connect({ ...how, clientId: 'fan-2' })).toBe('ada');
+  });
+
+  it('stand in the rules, so that clients of one credential do not share a policy', async () => {
+    const access = { kind: 'patterns', publish: ['t/${clientId}'], subscribe: [] } as const;
+    await world.addCredential('ada', undefined, { access });
+    const of = async (clientId: string) => {
+      const answer = await ask({ username: 'ada', clientId });
+      if (!answer.ok) throw new Error(answer.reason);
+      return answer.policy;
+    };
+    const [one, other, again] = [await of('a'), await of('b'), await of('a')];
+    expect(one.policyId).not.toBe(other.policyId);
+    expect(one).toEqual(again);
+    const may = (topic: string) =>
+      check(compilePolicy(one), facts('a'), 'publish', topic.split('/'), topic).allowed;
+    expect([may('t/b'), may('t/a')]).toEqual([false, true]);
+    expect(await connect({ username: 'ada', clientId: 'a/b' })).toBe('client_id');
   });
 });
 

@@ -5,6 +5,7 @@ import {
   grantsOf,
   isValidAt,
   mapCertificate,
+  refusesClientId,
 } from '@sallyport/domain';
 import type { RefusalReason } from '@sallyport/policy-client';
 import type { Facts } from '@sallyport/rules';
@@ -42,13 +43,15 @@ export function entryOf(credential: Credential, facts: Facts, at: number): Entry
   return { ok: true, secret, certificate: certified };
 }
 
-/** What refuses every connection, or every certificate of such a name, whatever else it proves. */
+/** What refuses every connection, or every certificate of such a name or client of such an id, whatever else it proves. */
 function closedBy(credential: Credential, facts: Facts, at: number): RefusalReason | undefined {
   const { access, enabled } = credential;
   if (!enabled) return 'disabled';
   if (!isValidAt(credential, at)) return 'not_valid_now';
-  if (access.kind !== 'mapping') return undefined;
-  return mapCertificate(access, facts.certificate) === undefined ? 'certificate' : undefined;
+  if (access.kind === 'mapping' && mapCertificate(access, facts) === undefined) {
+    return 'certificate';
+  }
+  return refusesClientId(credential, facts) ? 'client_id' : undefined;
 }
 
 /** Whether a certificate that is missing or not the credential's own refuses the connection, whatever else it proves. */

@@ -17,6 +17,7 @@ import {
   loginKeysOf,
   loginTag,
   type MappedPatterns,
+  namesOwnClientId,
   PATTERNS_TAG,
   type Role,
   rolesOf,
@@ -139,7 +140,7 @@ export class PolicyResolver {
     const anonymous = credential === ANONYMOUS;
     const key = [
       applyModeOf(credential),
-      ownKey(credential, mapped),
+      ownKey(credential, { mapped, facts }),
       rolesKey(roles),
       credential.superuser,
       ...Object.values(tables).map((table) => partKey(table) + rowsKey(table, facts)),
@@ -174,7 +175,7 @@ export class PolicyResolver {
 /** What of a credential its rules are made from: its kind of access, or, where it has rules of its own, itself. */
 function ownKey(
   { id, updatedRevision, access }: Credential,
-  mapped: MappedPatterns | undefined,
+  { mapped, facts }: { readonly mapped?: MappedPatterns | undefined; readonly facts: Facts },
 ): string {
   switch (access.kind) {
     case 'mapping':
@@ -183,8 +184,10 @@ function ownKey(
     case 'unrestricted':
     case 'groups':
       return access.kind;
-    case 'patterns':
-      return `${id}@${updatedRevision}`;
+    case 'patterns': {
+      const own = namesOwnClientId(access) ? JSON.stringify(facts.clientId) : '';
+      return `${id}@${updatedRevision}${own}`;
+    }
     case 'roles':
       if (access.permissions.length > 0) return `${id}@${updatedRevision}`;
       return `roles:${JSON.stringify(access.publishPrefix ?? '')}`;

@@ -66,7 +66,7 @@ const STORED = { name: '', description: '', createdAt: 0, createdRevision: 1, up
 export function judgeWorld(world: RandomWorld): JudgedWorld {
   const { credential, facts, tables, settings, roles } = world;
   const { access } = credential;
-  const mapped = access.kind === 'mapping' ? mapCertificate(access, facts.certificate) : undefined;
+  const mapped = access.kind === 'mapping' ? mapCertificate(access, facts) : undefined;
   const membership = new GroupMembership({ rules: world.groupRules });
   const groups = membership
     .groupsOf(facts, credential.id)

@@ -157,7 +157,9 @@ export class CredentialRows implements RowPreparer {
   }
 
   async #changed(present: Credential, body: CreateBody, inputs: CommandInputs): Promise<Decidable> {
-    const { id: _id, store: _store, chain: _chain, ...changes } = fieldsOf(body, inputs);
+    const { id: _id, store: _store, chain: _chain, ...fields } = fieldsOf(body, inputs);
+    // What a row does not say is taken away.
+    const changes = { ...fields, clientIds: body.clientIds };
     const created = await this.#newSecret(present, body, inputs);
     const secret = created === undefined ? {} : { secret: created.secret };
     const generated = created?.generated;

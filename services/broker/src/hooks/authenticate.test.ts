@@ -191,7 +191,12 @@ describe('compat A2.1, A2.2, B3: a refusal', () => {
     return (await connect(undefined, undefined, changes)).verdict;
   };
 
-  it.each(['unknown_client', 'wrong_secret', 'disabled', 'not_valid_now', 'certificate'])(
+  it.each([
+    ...['unknown_client', 'wrong_secret', 'disabled'],
+    'not_valid_now',
+    'certificate',
+    'client_id',
+  ])(
     'of what may be wrong with a name and a password does not tell what it was: %s',
     async (reason) => {
       expect(await told(reason)).toBe('bad_credentials');

@@ -230,6 +230,7 @@ const GUESSES: ReadonlySet<RefusalReason> = new Set([
   'disabled',
   'not_valid_now',
   'certificate',
+  'client_id',
 ]);
 
 /** What a connection is judged by, on every listener and for every way of logging in. */

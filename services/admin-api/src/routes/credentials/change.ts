@@ -138,10 +138,11 @@ function patched(
   kind: Kind | undefined,
 ): Partial<CredentialFields> {
   const { name, match, enabled, superuser, passwordRequired, attributes, access } = current;
-  const { grants = [], validity = {} } = current;
+  const { grants = [], validity = {}, clientIds = {} } = current;
   const before = {
     ...{ name, match, enabled, superuser, passwordRequired, attributes, access, grants },
     validity: validityView(validity),
+    clientIds,
   };
   const wanted = patch['access'] as { readonly kind?: unknown } | null | undefined; // Checked below, merged.
   const otherKind = wanted?.kind !== undefined && wanted.kind !== access.kind;

@@ -51,6 +51,14 @@ describe('an export', () => {
       });
       expect(answer.status, answer.text).toBe(201);
     }
+    const patterned = await admin.post('/api/v1/credentials', {
+      name: `pattern ${p}`,
+      kind: 'certificate',
+      match: { parentCommonNamePattern: `^${p},"[0-9]+"` },
+      clientIds: { pattern: 'a,"b"' },
+      passwordRequired: false,
+    });
+    expect(patterned.status, patterned.text).toBe(201);
     const answer = await admin.get(`${URL}?format=${format}`);
     expect(answer.status).toBe(200);
     expect(answer.headers['sallyport-revision']).toBe(String(world.model.revision));

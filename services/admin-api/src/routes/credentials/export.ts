@@ -32,15 +32,18 @@ export const CSV_COLUMNS = [
   'validity.until',
   'chain.scope',
   'chain.authenticator',
+  'clientIds.exact',
+  'clientIds.pattern',
 ] as const;
 
 /** What an export tells of a credential, and an import takes: never a secret, nor what one could be checked by. */
 export function exportedFields(credential: Credential) {
   const { name, match, enabled, superuser, passwordRequired, attributes, access } = credential;
-  const { grants = [], validity = {} } = credential;
+  const { grants = [], validity = {}, clientIds = {} } = credential;
   return {
     ...{ name, match, enabled, superuser, passwordRequired, attributes, access, grants },
     validity: validityView(validity),
+    clientIds,
   };
 }
 
@@ -55,6 +58,7 @@ function exportedRow(credential: Credential): Exported {
 /** Access that has columns of its own has those; any other is one cell. */
 export function csvCells(fields: Exported): readonly string[] {
   const { store, kind, name, match, access, attributes, grants, validity, chain } = fields;
+  const { exact, pattern } = fields.clientIds;
   const hasColumns = ['acl', 'unrestricted', 'patterns'].includes(access.kind);
   const lists = access.kind === 'patterns' ? [access.publish, access.subscribe] : [];
   const [publish, subscribe] = lists.map((one) => JSON.stringify(one));
@@ -70,7 +74,7 @@ export function csvCells(fields: Exported): readonly string[] {
     ...[attributes, grants].map((one) =>
       Object.keys(one).length === 0 ? '' : JSON.stringify(one),
     ),
-    ...[validity.from, validity.until, chain?.scope, chain?.authenticator],
+    ...[validity.from, validity.until, chain?.scope, chain?.authenticator, exact, pattern],
   ];
   return cells.map((cell) => cell ?? '');
 }

@@ -55,6 +55,12 @@ describe('a certificate credential', () => {
       422,
     ],
     [
+      'two kinds of client ids',
+      bound({ commonName: 'a' }, { clientIds: { exact: 'a', pattern: 'a' } }),
+      '/clientIds',
+      422,
+    ],
+    [
       'a grant that is none',
       bound({ commonName: 'a' }, { grants: [{ method: 'jwt', required: true }] }),
       '/grants/0/method',
@@ -99,6 +105,25 @@ describe('a certificate credential', () => {
     const again = await admin.post(BASE, { ...bound({ fingerprint: DIGEST }), store: 'clients' });
     expect([again.status, again.body.code]).toEqual([409, 'credential_match_taken']);
     expect((await admin.post(BASE, bound({ fingerprint: DIGEST }))).status).toBe(201);
+  });
+
+  it('names the client ids that it is for, and is for all of them again', async () => {
+    const clientIds = { pattern: 'pump-.*' };
+    const sent = bound({ parentCommonNamePattern: `^${randomUUID()}` }, { clientIds });
+    const { status, body } = await admin.post(BASE, sent);
+    expect([status, body]).toMatchObject([201, { clientIds, match: sent.match }]);
+    const url = `${BASE}/${body.id}`;
+    const both = await admin.patch(url, { clientIds: { exact: 'a' } });
+    expect([both.status, both.body.errors[0].pointer]).toEqual([422, '/clientIds']);
+    const other = await admin.patch(url, { clientIds: { pattern: null, exact: 'a' } });
+    expect(other.body).toMatchObject({ clientIds: { exact: 'a' } });
+    const whole = { name: body.name, match: sent.match, passwordRequired: false };
+    const replaced = await admin.put(url, whole);
+    expect(replaced.status).toBe(200);
+    expect(stored(body.id)?.clientIds).toEqual({});
+    const before = stored(body.id)?.updatedRevision;
+    expect((await admin.put(url, whole)).status).toBe(200);
+    expect(stored(body.id)?.updatedRevision).toBe(before);
   });
 
   it('is made one of passwords, and back, where all that it needs is said', async () => {

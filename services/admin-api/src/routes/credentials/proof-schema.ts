@@ -64,6 +64,23 @@ export const grantsSchema = Type.Array(
   },
 );
 
+export const clientIdsSchema = Type.Object(
+  {
+    exact: Type.Optional(Type.String({ description: 'The only one.' })),
+    pattern: Type.Optional(
+      Type.String({
+        maxLength: PATTERN_BYTES_MAX,
+        description: 'A regular expression that matches the whole client id, in linear time.',
+      }),
+    ),
+  },
+  {
+    ...closed,
+    description:
+      'Client ids that the credential lets in, one of the two; without: all. Others are refused, and no other credential is asked instead.',
+  },
+);
+
 export const validitySchema = Type.Object(
   {
     from: Type.Optional(instantSchema('From when on the credential opens anything.')),
@@ -104,7 +121,7 @@ export const mappingSchema = Type.Object(
     ...closed,
     description:
       'Topics by what the Common Name of the certificate says; whoever matches no entry is not let in. `${cn}` in a pattern is the ' +
-      'Common Name.',
+      'Common Name and `${clientId}` the client id; one with `+`, `#` or `/` is not let in then.',
   },
 );
 

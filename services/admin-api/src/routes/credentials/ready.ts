@@ -1,5 +1,11 @@
 // Loads no schema: see `stored-body.ts`.
-import type { HashAlgorithm, NewCredential, ScramMechanism, Secret } from '@sallyport/domain';
+import {
+  type HashAlgorithm,
+  isLimited,
+  type NewCredential,
+  type ScramMechanism,
+  type Secret,
+} from '@sallyport/domain';
 import {
   importedVerifier,
   type PasswordHash,
@@ -52,7 +58,7 @@ const contradiction = (pointer: string, detail: string): Error =>
 /** Everything of the body but its secret, as it is stored. */
 export function fieldsOf(body: CreateBody, inputs: CommandInputs): Omit<NewCredential, 'secrets'> {
   const { store, kind, name, match, enabled, superuser, passwordRequired, attributes } = body;
-  const { grants, validity, chain } = body;
+  const { grants, validity, chain, clientIds } = body;
   const { access } = withWholeAccess({ access: body.access }, inputs);
   // Member by member: what takes a body apart and puts it together again costs V8 microseconds, and an import has a million.
   const fields = {
@@ -69,7 +75,9 @@ export function fieldsOf(body: CreateBody, inputs: CommandInputs): Omit<NewCrede
     grants,
     validity: storedValidity(validity),
   };
-  return chain === undefined ? fields : { ...fields, chain };
+  const limited = isLimited(clientIds);
+  if (chain === undefined && !limited) return fields;
+  return { ...fields, ...(chain !== undefined && { chain }), ...(limited && { clientIds }) };
 }
 
 /**

@@ -4,6 +4,7 @@ import {
   AUTHENTICATOR_IDS,
   type AuthenticatorId,
   type ChainMember,
+  type ClientIds,
   type Credential,
   type Grant,
   IMPORTED_ALGORITHMS,
@@ -24,6 +25,7 @@ import { writeQuery } from '../../http/write.ts';
 import { applySchema } from './apply-schema.ts';
 import { rolesAccessSchema } from './roles-access.ts';
 import {
+  clientIdsSchema,
   grantsSchema,
   mappingSchema,
   matchSchema,
@@ -67,7 +69,8 @@ export const accessSchemaOf = (rolesAccess: TSchema) =>
         {
           ...closed,
           description:
-            'Whole-match regular expressions, in linear time. Bound to a session when it connects, unless `apply` says otherwise.',
+            'Whole-match regular expressions, in linear time; `${clientId}` in one is the client id, and one with `+`, `#` or `/` is not ' +
+            'let in then. Bound to a session when it connects, unless `apply` says otherwise.',
         },
       ),
       rolesAccess,
@@ -108,6 +111,7 @@ const fields = {
   access: defaulted(Type.Unsafe<AccessSpec>({ ...accessSchema, default: { kind: 'acl' } })),
   grants: defaulted(Type.Unsafe<Grant[]>({ ...grantsSchema, default: [] })),
   validity: defaulted(Type.Unsafe<ValidityView>({ ...validitySchema, default: {} })),
+  clientIds: defaulted(Type.Unsafe<ClientIds>({ ...clientIdsSchema, default: {} })),
 };
 
 const kind = Type.Enum(['password', 'certificate']);
@@ -356,6 +360,7 @@ export function credentialView(credential: Credential, at: number): Record<strin
     access: credential.access,
     grants: credential.grants ?? [],
     validity: validityView(credential.validity ?? {}),
+    clientIds: credential.clientIds ?? {},
     ...(chain === undefined ? {} : { chain }),
     secrets: credential.secrets.filter((one) => isLive(one, at)).map(secretView),
     createdAt: instant(credential.createdAt),

@@ -10,6 +10,7 @@ import {
   isLive,
   isValidAt,
   needsSecret,
+  refusesClientId,
   type Permission,
   type Revision,
 } from '@sallyport/domain';
@@ -133,11 +134,16 @@ function builtIn({
   return unspoken || BUILT_IN.has(ruleId) ? { type: 'built_in' } : undefined;
 }
 
-function ofCredential({ credential, at, answer: { ruleId } }: OriginSources): Origin | undefined {
+function ofCredential({
+  credential,
+  facts,
+  at,
+  answer: { ruleId },
+}: OriginSources): Origin | undefined {
   const { access, superuser } = credential;
   if (ruleId === 'superuser') return ofPart(credential, { kind: 'superuser' }, { superuser });
   // It may not be connected at all.
-  if (ruleId === 'credential') return closedCredential(credential, at);
+  if (ruleId === 'credential') return closedCredential(credential, facts, at);
   if (ruleId === 'publish_prefix') return ofPart(credential, { kind: 'prefix' }, { ...access });
   if (ruleId === 'credential/unrestricted') {
     return ofPart(credential, { kind: 'access' }, { ...access });
@@ -170,14 +176,17 @@ function ofPattern(
   return { ...ofPart(credential, part, { direction, pattern }), position };
 }
 
-function closedCredential(credential: Credential, at: number): Origin {
-  const { enabled, validity, secrets } = credential;
+function closedCredential(credential: Credential, facts: Facts, at: number): Origin {
+  const { enabled, validity, secrets, clientIds } = credential;
   if (!enabled) return ofPart(credential, { kind: 'enabled' }, { enabled });
   if (!isValidAt(credential, at)) {
     return ofPart(credential, { kind: 'validity' }, { validity: { ...validity } });
   }
   if (needsSecret(credential) && !secrets.some((one) => isLive(one, at))) {
     return ofPart(credential, { kind: 'secrets' }, { secretsLive: 0 });
+  }
+  if (clientIds !== undefined && refusesClientId(credential, facts)) {
+    return ofPart(credential, { kind: 'clientIds' }, { clientIds: { ...clientIds } });
   }
   return credentialOrigin(credential, credential.updatedRevision);
 }
