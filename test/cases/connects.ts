@@ -5,6 +5,7 @@ import type {
   ClientIds,
   CredentialMatch,
   Grant,
+  SettingValues,
   Store,
 } from '@sallyport/domain';
 import type { RefusalReason } from '@sallyport/policy-client';
@@ -63,6 +64,8 @@ export interface ConnectCase {
       }
     >
   >;
+  /** What differs from the defaults. */
+  readonly settings?: Partial<SettingValues>;
   readonly expectations: readonly ConnectExpectation[];
 }
 
@@ -78,7 +81,7 @@ const FOLDER = `${import.meta.dirname}/connects`;
 
 const keysOf = {
   file: ['stores', 'clientCertificate', 'cases'],
-  case: ['title', 'credentials', 'chains', 'expectations'],
+  case: ['title', 'credentials', 'chains', 'settings', 'expectations'],
   credential: [
     ...['id', 'store', 'kind', 'match', 'password', 'passwordRequired'],
     ...['grants', 'enabled', 'access', 'chain', 'clientIds'],

@@ -1,3 +1,4 @@
+import { DEFAULT_SETTINGS } from '@sallyport/domain';
 import type { RawMqtt5Client } from '@sallyport/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -68,7 +69,8 @@ async function run(world: CaseWorld, one: ConnectCase): Promise<void> {
     const added = await world.api.expect<{ id: string }>(201, 'POST', '/api/v1/credentials', body);
     ids.set(added.id, id);
   }
-  await world.api.expect(200, 'PATCH', '/api/v1/settings?wait=enforced', { noMatch: 'deny' });
+  const settings = { ...DEFAULT_SETTINGS, noMatch: 'deny', ...one.settings };
+  await world.api.expect(200, 'PATCH', '/api/v1/settings?wait=enforced', settings);
   try {
     for (const expectation of one.expectations) await ask(world, expectation, ids);
   } finally {

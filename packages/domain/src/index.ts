@@ -301,6 +301,10 @@ export {
   type SettingEvent,
   type Settings,
   type SettingValues,
+  TBMQ_PROVIDERS,
+  TBMQ_STRATEGIES,
+  type TbmqProvider,
+  type TbmqStrategy,
   UNSET_SETTINGS,
 } from './setting.ts';
 export { credentialOfText } from './known-text.ts';

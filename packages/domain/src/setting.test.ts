@@ -7,6 +7,8 @@ import {
   FOREIGN_VALUE_NAME_BYTES_MAX,
   FOREIGN_VALUES_BYTES_MAX,
   FOREIGN_VALUES_MAX,
+  TBMQ_PROVIDERS,
+  type TbmqProvider,
 } from './setting.ts';
 
 const changed = commit({ type: 'SettingsChanged', data: { changes: { noMatch: 'allow' } } });
@@ -102,4 +104,16 @@ describe('values of foreign APIs', () => {
     const more = { changes: { ...data.changes, aclEnabled: false } };
     expect(affects({ type: 'SettingsChanged', data: more })).toEqual([SETTINGS_TAG]);
   });
+});
+
+test('a list that says the same is no change', () => {
+  const change = (...tbmqProviders: readonly TbmqProvider[]) =>
+    ({ type: 'ChangeSettings', data: { changes: { tbmqProviders } } }) as const;
+  given()
+    .when(change(...TBMQ_PROVIDERS))
+    .then();
+  const narrowed = given().when(change('certificate', 'password')).thenGiven();
+  narrowed.when(change('certificate', 'password')).then();
+  narrowed.when(change('password', 'certificate')).thenAccepted();
+  narrowed.when(change()).thenAccepted();
 });

@@ -2,6 +2,14 @@ import { utf8Bytes } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import { Problems } from './text.ts';
 
+/** Ways into the store `tbmq`: by a password or none, by a certificate, by SCRAM. */
+export const TBMQ_PROVIDERS = ['password', 'certificate', 'scram'] as const;
+export type TbmqProvider = (typeof TBMQ_PROVIDERS)[number];
+
+/** What of a CONNECT finds its credentials for passwords: both, together and each by itself, or just one. */
+export const TBMQ_STRATEGIES = ['client_id_and_username', 'client_id', 'username'] as const;
+export type TbmqStrategy = (typeof TBMQ_STRATEGIES)[number];
+
 /** System-wide behaviour of access decisions. */
 export interface SettingValues {
   /** The verdict when no rule and no credential says anything. */
@@ -20,6 +28,12 @@ export interface SettingValues {
   readonly aclEnabled: boolean;
   /** What a foreign API is to give back as it was given, and which means nothing here: texts by names of its own. Absent: none. */
   readonly foreignValues?: Readonly<Record<string, string>>;
+  /**
+   * The ways in that are open, in the order in which they are tried. None: nobody comes in by the store, and nobody is let in instead.
+   * @source compat tbmq 5.1, and 11.6 where it differs
+   */
+  readonly tbmqProviders: readonly TbmqProvider[];
+  readonly tbmqStrategy: TbmqStrategy;
 }
 
 export const DENY_ACTIONS = ['ignore', 'disconnect', 'disconnect_always'] as const;
@@ -38,6 +52,8 @@ export const DEFAULT_SETTINGS: SettingValues = {
   // What the systems do whose rows these are, without what they leak; who has none of their rows never meets it.
   aclSubscribeMatch: 'text',
   aclEnabled: true,
+  tbmqProviders: TBMQ_PROVIDERS,
+  tbmqStrategy: 'client_id_and_username',
 };
 
 export interface Settings extends SettingValues {
@@ -104,15 +120,12 @@ export function decideSetting(reads: SettingReads, command: SettingCommand): Dec
 
 type Value = SettingValues[keyof SettingValues];
 
-/** Values that are no documents are compared as they are; of documents the order of the names says nothing. */
+/** Values that are no documents are compared as they are; of documents the order of the names says nothing, that of a list does. */
 function isSame(one: Value, other: Value): boolean {
   if (typeof other !== 'object') return one === other;
-  const before = typeof one === 'object' ? one : {};
-  const names = Object.keys(other);
-  return (
-    names.length === Object.keys(before).length &&
-    names.every((name) => Object.hasOwn(before, name) && before[name] === other[name])
-  );
+  const before = new Map(typeof one === 'object' ? Object.entries<string>(one) : []);
+  const after = Object.entries<string>(other);
+  return after.length === before.size && after.every(([name, text]) => before.get(name) === text);
 }
 
 function problemsOf({ foreignValues }: Partial<SettingValues>): Problems {

@@ -177,9 +177,10 @@ export interface ExplainLoginRequest {
 
 /**
  * Why a credential that the facts lead to is not asked: its store is not one of the listener's, it is not meant for such a CONNECT,
- * another one names an authority nearer to the certificate, or the chain of the listener has another authenticator decide.
+ * another one names an authority nearer to the certificate, the chain of the listener has another authenticator decide, or the settings of
+ * its store close this way in.
  */
-export const LOGIN_SKIPS = ['store', 'facts', 'parent', 'chain'] as const;
+export const LOGIN_SKIPS = ['store', 'facts', 'parent', 'chain', 'provider'] as const;
 
 /** A credential that the facts of a CONNECT lead to. */
 export interface LoginStep {

@@ -8,6 +8,7 @@ import type {
   Credential,
   DecisionReads,
   Revision,
+  Settings,
 } from '@sallyport/domain';
 import {
   type DecisionModel,
@@ -249,6 +250,11 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   /** Credentials of every store that match by a pattern, in the order in which they are tried; from memory. */
   patternCredentials(): readonly Credential[] {
     return this.#usable.tables.patternCredentials();
+  }
+
+  /** From memory. */
+  settings(): Settings {
+    return this.#usable.tables.settings();
   }
 
   /** A chain of authenticators; from memory. */

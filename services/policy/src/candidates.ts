@@ -6,6 +6,7 @@ import {
   matchesByPattern,
   nearestFirst,
   type Secret,
+  type SettingValues,
   type Store,
   STORES,
   unboundCertificate,
@@ -13,6 +14,7 @@ import {
 import type { Principal, RefusedAnswer } from '@sallyport/policy-client';
 import type { Facts, ProofMethod } from '@sallyport/rules';
 import { admittedByChain, type ChainLookup, type ProvenBy } from './chains.ts';
+import { turnOf } from './tbmq-providers.ts';
 
 export type Verified =
   | {
@@ -31,6 +33,7 @@ export interface CredentialLookup extends ChainLookup {
   credentialsByLogin(...keys: readonly string[]): readonly Credential[];
   /** Of every store, in the order in which they are tried. */
   patternCredentials(): readonly Credential[];
+  settings(): SettingValues;
 }
 
 /** Whether a certificate alone gets in where CONNECT has a user name: never, only as that name, or whatever the name is. */
@@ -68,7 +71,7 @@ const namesAuthority = ({ match }: Credential): boolean =>
 /**
  * Credentials that may admit a connection: stores in the order given, and in a store the most specific match first. Of those
  * that name an authority only the nearest to the client's certificate counts, store by store; of those of `emqx` the ones of the
- * first authenticator of the listener's chain that has any.
+ * first authenticator of the listener's chain that has any; of those of `tbmq` the ones of its providers, in their order.
  */
 export function findCandidates(
   lookup: CredentialLookup,
@@ -78,10 +81,12 @@ export function findCandidates(
   }: { readonly facts: Facts; readonly stores?: readonly Store[] | undefined },
   how: ProvenBy,
 ): Candidates {
+  const settings = lookup.settings();
+  const turn = (one: Credential): number | undefined => turnOf(one, settings, how);
   const parents = new Set<Store>();
   const passedOver: Credential[] = [];
   const fitting = foundBy(lookup, facts).filter((one) => {
-    if (!stores.includes(one.store) || !fits(one, facts)) return false;
+    if (!stores.includes(one.store) || !fits(one, facts) || turn(one) === undefined) return false;
     if (!namesAuthority(one)) return true;
     const nearest = !parents.has(one.store);
     parents.add(one.store);
@@ -91,7 +96,11 @@ export function findCandidates(
   const credentials = admittedByChain(lookup, facts.listener, fitting, how);
   const chained = fitting.some((one) => one.store === 'emqx');
   return {
-    credentials: credentials.toSorted((a, b) => stores.indexOf(a.store) - stores.indexOf(b.store)), // Stable within a store.
+    // Stable among those of one store whose turn comes at once.
+    credentials: credentials.toSorted(
+      (a, b) =>
+        stores.indexOf(a.store) - stores.indexOf(b.store) || (turn(a) ?? 0) - (turn(b) ?? 0),
+    ),
     tags: chained ? authChainTagsOf(facts.listener) : [],
     passedOver,
   };

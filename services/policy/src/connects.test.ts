@@ -69,6 +69,8 @@ async function run(one: ConnectCase, file: ConnectFile): Promise<void> {
       await world.chain(scope, authenticators, unproven);
     }
     for (const credential of one.credentials) await add(world, credential);
+    const { settings: changes } = one;
+    if (changes !== undefined) await world.run({ type: 'ChangeSettings', data: { changes } });
     for (const expectation of one.expectations) {
       if (expectation.handshake === 'fails') continue; // Nobody is asked.
       const { allowed, as, reason } = expectation;

@@ -1,10 +1,4 @@
-import {
-  type Credential,
-  isLive,
-  memberOf,
-  type Store,
-  STORES,
-} from '@sallyport/domain';
+import { type Credential, isLive, memberOf, type Store, STORES } from '@sallyport/domain';
 import type {
   ExplainLoginAnswer,
   LoginStep,
@@ -21,7 +15,9 @@ import {
   foundBy,
   unboundCredential,
 } from './candidates.ts';
+import type { ProvenBy } from './chains.ts';
 import { type Entry, entryOf } from './entry.ts';
+import { turnOf } from './tbmq-providers.ts';
 
 /** What a CONNECT would say, and how it would prove it. */
 export interface SupposedLogin {
@@ -46,7 +42,8 @@ export function supposeLogin(
   at: number,
 ): Supposed {
   if (facts.open === true && !scram) return unasked(lookup, facts, stores);
-  const candidates = findCandidates(lookup, { facts, stores }, scram ? 'scram' : 'password');
+  const how = scram ? 'scram' : 'password';
+  const candidates = findCandidates(lookup, { facts, stores }, how);
   const unbound = scram ? undefined : unboundCredential(candidates, facts, stores);
   if (unbound !== undefined) {
     const { principal } = admitted(candidates, unbound, facts, { methods: ['certificate'] });
@@ -64,7 +61,7 @@ export function supposeLogin(
         methods: methodsOf(entry, scram),
       }).principal;
   }
-  steps.push(...skippedSteps(lookup, facts, stores, candidates.credentials));
+  steps.push(...skippedSteps(lookup, facts, { stores, how }, candidates.credentials));
   principal ??= scram ? undefined : anonymousPrincipal(lookup, facts, stores, reason);
   return principal === undefined ? { steps, reason } : { steps, principal };
 }
@@ -111,9 +108,13 @@ function stepOf(credential: Credential, entry: Entry): LoginStep {
 function skippedSteps(
   lookup: CredentialLookup,
   facts: Facts,
-  stores: readonly Store[] = STORES,
+  {
+    stores = STORES,
+    how,
+  }: { readonly stores?: readonly Store[] | undefined; readonly how: ProvenBy },
   asked: readonly Credential[],
 ): readonly LoginStep[] {
+  const settings = lookup.settings();
   const found = foundBy(lookup, facts);
   const known = new Set(asked.map(({ id }) => id));
   return found
@@ -121,17 +122,29 @@ function skippedSteps(
     .map((credential): LoginStep => {
       const { id: credentialId, store } = credential;
       const chain = memberOf(credential);
-      const skipped = skipOf(credential, facts, stores);
+      const skipped = skipOf(credential, {
+        facts,
+        stores,
+        turn: turnOf(credential, settings, how),
+      });
       return { credentialId, store, ...(chain && { chain }), secret: false, skipped };
     });
 }
 
 function skipOf(
   credential: Credential,
-  facts: Facts,
-  stores: readonly Store[],
+  {
+    facts,
+    stores,
+    turn,
+  }: {
+    readonly facts: Facts;
+    readonly stores: readonly Store[];
+    readonly turn: number | undefined;
+  },
 ): NonNullable<LoginStep['skipped']> {
   if (!stores.includes(credential.store)) return 'store';
   if (!fits(credential, facts)) return 'facts';
+  if (turn === undefined) return 'provider';
   return credential.store === 'emqx' ? 'chain' : 'parent';
 }

@@ -251,6 +251,9 @@ export function randomWorld(dice: Dice): RandomWorld {
       denyAction: 'ignore',
       aclSubscribeMatch: dice.pick(['text', 'containment'] as const),
       aclEnabled: dice.chance(92),
+      // Of who gets in, which is decided before.
+      tbmqProviders: [],
+      tbmqStrategy: 'username',
     },
     patterns: PATTERNS,
   };

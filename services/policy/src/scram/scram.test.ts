@@ -509,6 +509,7 @@ describe('time', () => {
         return found;
       },
       patternCredentials: () => model.patternCredentials(),
+      settings: () => model.settings(),
       authChain: (scope: string) => model.authChain(scope),
     };
     const scram = new ScramAuthenticator({ lookup, box, hasher });

@@ -148,10 +148,16 @@ describe('settings', () => {
       denyAction: 'disconnect',
       aclSubscribeMatch: 'text',
       aclEnabled: true,
+      tbmqProviders: ['password', 'certificate', 'scram'],
+      tbmqStrategy: 'client_id_and_username',
       updatedRevision: 0,
     });
     expect((await admin.patch(SETTINGS, {})).status).toBe(400);
     expect((await admin.patch(SETTINGS, { noMatch: 'maybe' })).status).toBe(400);
+    for (const wrong of [['jwt'], ['scram', 'scram'], 'scram', null]) {
+      expect((await admin.patch(SETTINGS, { tbmqProviders: wrong })).status).toBe(400);
+    }
+    expect((await admin.patch(SETTINGS, { tbmqStrategy: 'both' })).status).toBe(400);
     const changed = await admin.patch(SETTINGS, { noMatch: 'allow' }, { 'if-match': '"0"' });
     expect(changed.body).toMatchObject({ noMatch: 'allow', denyAction: 'disconnect' });
     expect((await admin.patch(SETTINGS, { noMatch: 'deny' }, { 'if-match': '"0"' })).status).toBe(

@@ -1,4 +1,11 @@
-import { DENY_ACTIONS, type Settings, type SettingValues } from '@sallyport/domain';
+import {
+  DENY_ACTIONS,
+  type Settings,
+  type SettingValues,
+  TBMQ_PROVIDERS,
+  TBMQ_STRATEGIES,
+  type TbmqProvider,
+} from '@sallyport/domain';
 import { Type } from 'typebox';
 import { writeQuery } from '../../http/write.ts';
 
@@ -27,6 +34,22 @@ const foreignValues = Type.Record(Type.String(), Type.String(), {
     'What foreign APIs are to give back as it was given, and which means nothing here, by names of their own. Replaced as a whole.',
 });
 
+const tbmqProviders = Type.Unsafe<readonly TbmqProvider[]>({
+  type: 'array',
+  items: { type: 'string', enum: [...TBMQ_PROVIDERS] },
+  uniqueItems: true,
+  description:
+    'Ways into the store `tbmq` that are open, in the order in which they are tried. `password`: credentials of that kind, with their ' +
+    'password or none. `certificate`: those of that kind. `scram`: MQTT 5 enhanced authentication. None of them: nobody comes in by ' +
+    'the store; it does not let everybody in. Live sessions stay.',
+});
+
+const tbmqStrategy = Type.Enum([...TBMQ_STRATEGIES], {
+  description:
+    'What finds credentials of kind `password` in the store `tbmq`. `client_id_and_username`: those that match both, then the user ' +
+    'name, then the client id. With one of the others only those that match nothing else.',
+});
+
 export const patchBody = Type.Object(
   {
     noMatch: Type.Optional(noMatch),
@@ -34,6 +57,8 @@ export const patchBody = Type.Object(
     aclSubscribeMatch: Type.Optional(aclSubscribeMatch),
     aclEnabled: Type.Optional(aclEnabled),
     foreignValues: Type.Optional(foreignValues),
+    tbmqProviders: Type.Optional(tbmqProviders),
+    tbmqStrategy: Type.Optional(tbmqStrategy),
   },
   { ...closed, minProperties: 1 },
 );
@@ -44,6 +69,8 @@ const members = {
   aclSubscribeMatch,
   aclEnabled,
   foreignValues: Type.Optional(foreignValues),
+  tbmqProviders,
+  tbmqStrategy,
   updatedRevision: Type.Integer(),
 };
 export const settingsSchema = Type.Object(members);
