@@ -110,7 +110,10 @@ function textOf(credential: Credential, part: CredentialPart): string {
 function valueOf(credential: Credential, part: CredentialPart): unknown {
   switch (part.kind) {
     case 'secrets':
-      return credential.secrets.map(({ secretId, expiresAt }) => [secretId, expiresAt]);
+      return [
+        ...credential.secrets.map(({ secretId, expiresAt }) => [secretId, expiresAt]),
+        ...(credential.tokens ?? []).map(({ tokenId, expiresAt }) => ['token', tokenId, expiresAt]),
+      ];
     case 'ways_in':
       return [credential.kind, credential.passwordRequired, credential.grants];
     case 'access':

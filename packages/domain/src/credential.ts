@@ -24,6 +24,13 @@ import { accept, type Decided, type EventContext, reject, type Revision } from '
 import { withPartRevisions } from './credential-parts.ts';
 import { knownText } from './known-text.ts';
 import { checkRolesAccess, type RolesAccess, rolesOf, withoutRole } from './roles-access.ts';
+import {
+  type CredentialToken,
+  type CredentialTokenEvent,
+  decideAddToken,
+  decideRemoveToken,
+  evolveTokens,
+} from './credential-token.ts';
 import { checkGrants, type Grant, grantsOf, needsSecret } from './grants.ts';
 import { type CredentialRehash, type ImportedAlgorithm, rehashed } from './rehash.ts';
 import { checkScram, type ScramKeys } from './scram.ts';
@@ -132,6 +139,7 @@ export interface Credential extends NewCredential {
   readonly createdRevision: Revision;
   readonly updatedAt: number;
   readonly updatedRevision: Revision;
+  readonly tokens?: readonly CredentialToken[];
   /** For each of its parts the revision that it is there since as it is; absent: all are as old as the credential. */
   readonly partRevisions?: readonly Revision[];
 }
@@ -157,6 +165,7 @@ export type CredentialEvent =
     }
   | { readonly type: 'CredentialRemoved'; readonly data: { readonly id: string } }
   | { readonly type: 'CredentialSecretRehashed'; readonly data: CredentialRehash }
+  | CredentialTokenEvent
   /** A role that is removed was taken from it. */
   | {
       readonly type: 'CredentialRoleRemoved';
@@ -274,6 +283,9 @@ function evolveChange(state: Credential, event: ChangeEvent, context: EventConte
         ...updated,
         secrets: state.secrets.filter((one) => one.secretId !== event.data.secretId),
       };
+    case 'CredentialTokenAdded':
+    case 'CredentialTokenRemoved':
+      return { ...updated, tokens: evolveTokens(state, event, context.at) };
     case 'CredentialRoleRemoved':
       return { ...updated, access: withoutRole(state.access, event.data.roleId) };
     default:
@@ -377,6 +389,14 @@ export type CredentialCommand =
       readonly type: 'RemoveSecret';
       readonly data: Conditional & { readonly id: string; readonly secretId: string };
     }
+  | {
+      readonly type: 'AddCredentialToken';
+      readonly data: Conditional & { readonly id: string; readonly token: CredentialToken };
+    }
+  | {
+      readonly type: 'RemoveCredentialToken';
+      readonly data: Conditional & { readonly id: string; readonly tokenId: string };
+    }
   | { readonly type: 'RemoveCredential'; readonly data: Conditional & { readonly id: string } };
 
 /** Never throws on input. `at` is the time of the command. */
@@ -407,6 +427,10 @@ export function decideCredential(
         type: 'CredentialSecretRemoved',
         data: { id: current.id, secretId: command.data.secretId },
       });
+    case 'AddCredentialToken':
+      return decideAddToken(current, command.data.token, at);
+    case 'RemoveCredentialToken':
+      return decideRemoveToken(current, command.data.tokenId);
     case 'RemoveCredential':
       return accept({ type: 'CredentialRemoved', data: { id: current.id } });
     default:

@@ -98,6 +98,8 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'ChangeCredential':
     case 'RotateSecret':
     case 'RemoveSecret':
+    case 'AddCredentialToken':
+    case 'RemoveCredentialToken':
     case 'RemoveCredential':
       return decideCredential(reads, command, at);
     case 'ReplaceAclRules':
@@ -202,6 +204,8 @@ export function scopeOf(command: Command): readonly string[] {
       return changeScope(command.data);
     case 'RotateSecret':
     case 'RemoveSecret':
+    case 'AddCredentialToken':
+    case 'RemoveCredentialToken':
       return [`credential:${command.data.id}`];
     case 'ReplaceAclRules':
     case 'AddAclRule':
@@ -313,6 +317,8 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'CredentialChanged':
     case 'CredentialSecretAdded':
     case 'CredentialSecretRemoved':
+    case 'CredentialTokenAdded':
+    case 'CredentialTokenRemoved':
     case 'CredentialRemoved':
     case 'CredentialSecretRehashed':
     case 'CredentialRoleRemoved':
@@ -412,6 +418,8 @@ export function affects(event: DomainEvent): readonly string[] {
       return changedTags(event);
     case 'CredentialSecretAdded':
     case 'CredentialSecretRemoved':
+    case 'CredentialTokenAdded':
+    case 'CredentialTokenRemoved':
     case 'CredentialRemoved':
     case 'CredentialRoleRemoved':
       return [credentialTag(event.data.id)];

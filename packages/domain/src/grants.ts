@@ -1,8 +1,8 @@
 import type { Problems } from './text.ts';
 
-export const GRANT_METHODS = ['password', 'certificate'] as const;
+export const GRANT_METHODS = ['password', 'certificate', 'token'] as const;
 
-/** A way to prove a credential. A SCRAM exchange proves the password. */
+/** A way to prove a credential. A SCRAM exchange proves the password; a token is sent in its place. */
 export type GrantMethod = (typeof GRANT_METHODS)[number];
 
 /** One way in. A connection must prove one of them, and every one that is required. */
@@ -32,7 +32,9 @@ export function needsSecret(credential: HasGrants): boolean {
   const grants = grantsOf(credential);
   const certificate = grants.find((one) => one.method === 'certificate');
   const password = grants.find((one) => one.method === 'password');
-  return password !== undefined && (password.required || certificate === undefined);
+  const token = grants.find((one) => one.method === 'token');
+  const others = certificate !== undefined || token !== undefined;
+  return password !== undefined && (password.required || !others);
 }
 
 export function checkGrants(problems: Problems, credential: HasGrants): void {
@@ -41,6 +43,7 @@ export function checkGrants(problems: Problems, credential: HasGrants): void {
   if (new Set(grants.map((one) => one.method)).size < grants.length) {
     problems.add('/grants', 'must name each method once');
   }
+  checkToken(problems, { kind, grants, match });
   const withCertificate = grants.some((one) => one.method === 'certificate');
   if (kind === 'password' && withCertificate && match.username === undefined) {
     const detail = 'is needed, because the Common Name of the certificate must equal it';
@@ -52,5 +55,21 @@ export function checkGrants(problems: Problems, credential: HasGrants): void {
     if (certificate?.required !== true) {
       problems.add('/grants', 'must require the certificate, because the kind is certificate');
     }
+  }
+}
+
+function checkToken(
+  problems: Problems,
+  { kind, grants = [], match }: Pick<HasGrants, 'kind' | 'grants' | 'match'>,
+): void {
+  const token = grants.find((one) => one.method === 'token');
+  if (token === undefined) return;
+  if (kind === 'password' && match.username === undefined) {
+    problems.add('/match/username', 'is needed, because a token is shown with the user name');
+  }
+  const password = grants.find((one) => one.method === 'password');
+  if (token.required && password?.required === true) {
+    const detail = 'must not require both password and token, because CONNECT has room for one';
+    problems.add('/grants', detail);
   }
 }

@@ -105,6 +105,7 @@ export {
   type TakenIdentities,
 } from './credential.ts';
 export { type CredentialPart, credentialPartRevision } from './credential-parts.ts';
+export { CREDENTIAL_TOKENS_MAX, type CredentialToken, liveTokens } from './credential-token.ts';
 export {
   aclTag,
   affects,

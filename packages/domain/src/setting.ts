@@ -34,6 +34,8 @@ export interface SettingValues {
    */
   readonly tbmqProviders: readonly TbmqProvider[];
   readonly tbmqStrategy: TbmqStrategy;
+  /** Whether tokens of credentials are taken as passwords in CONNECT, where `token` is one of the grants. */
+  readonly tokensAsPasswords: boolean;
 }
 
 export const DENY_ACTIONS = ['ignore', 'disconnect', 'disconnect_always'] as const;
@@ -54,6 +56,7 @@ export const DEFAULT_SETTINGS: SettingValues = {
   aclEnabled: true,
   tbmqProviders: TBMQ_PROVIDERS,
   tbmqStrategy: 'client_id_and_username',
+  tokensAsPasswords: false,
 };
 
 export interface Settings extends SettingValues {

@@ -36,6 +36,8 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   BanAdded: true,
   BanRemoved: true,
   CredentialSecretRehashed: true,
+  CredentialTokenAdded: true,
+  CredentialTokenRemoved: true,
   ImportRowsStored: true,
   CredentialRoleRemoved: true,
   GroupAdded: true,

@@ -78,6 +78,8 @@ export const errorFacts = {
     'FAILED_PRECONDITION',
     'There are as many credentials that match by a pattern as there may be',
   ),
+  too_many_tokens: facts(409, 'FAILED_PRECONDITION', 'A credential has as many tokens as it may'),
+  token_not_found: facts(404, 'NOT_FOUND', 'The credential has no such token'),
   too_many_secrets: facts(409, 'FAILED_PRECONDITION', 'A credential has at most two live secrets'),
 
   // Rules and settings

@@ -58,7 +58,7 @@ export interface Terms {
   readonly inPart?: boolean;
 }
 
-export const PROOF_METHODS = ['password', 'certificate', 'scram'] as const;
+export const PROOF_METHODS = ['password', 'certificate', 'scram', 'token'] as const;
 
 export type ProofMethod = (typeof PROOF_METHODS)[number];
 

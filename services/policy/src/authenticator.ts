@@ -3,7 +3,7 @@ import {
   type Credential,
   isLive,
   LIVE_SECRETS_MAX,
-  type Secret,
+  liveTokens,
   type Store,
 } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
@@ -21,7 +21,7 @@ import {
   unboundCredential,
   type Verified,
 } from './candidates.ts';
-import { entryOf } from './entry.ts';
+import { entryOf, type SecretMethod } from './entry.ts';
 import { worseReason } from './login.ts';
 import type { ImportedSecrets } from './rehash/imported-secrets.ts';
 
@@ -42,6 +42,12 @@ interface Attempt {
 
 type Judged =
   (Proof & { readonly ok: true }) | { readonly ok: false; readonly reason: RefusalReason };
+
+/** What was proven, and by which of the ways in. */
+interface Proven {
+  readonly secretId: string;
+  readonly method: SecretMethod;
+}
 
 /** The chain that lets none of those decide whom the CONNECT leads to. */
 function chainOf(
@@ -111,12 +117,24 @@ export class Authenticator {
     if (!entry.ok) return entry;
     const methods: ProofMethod[] = entry.certificate ? ['certificate'] : [];
     if (!entry.secret) return { ok: true, methods };
-    const secret = await this.#prove(credential, attempt);
-    if (secret === undefined) return { ok: false, reason: 'wrong_secret' };
-    return { ok: true, secret, methods: ['password', ...methods] };
+    const proven =
+      (entry.by.includes('token') ? this.#proveToken(credential, attempt) : undefined) ??
+      (entry.by.includes('password') ? await this.#provePassword(credential, attempt) : undefined);
+    if (proven === undefined) return { ok: false, reason: 'wrong_secret' };
+    return { ok: true, secret: proven, methods: [proven.method, ...methods] };
   }
 
-  async #prove(credential: Credential, attempt: Attempt): Promise<Secret | undefined> {
+  /** A token in the place of the password; cheap to check, because nobody can guess one. */
+  #proveToken(credential: Credential, { password, at }: Attempt): Proven | undefined {
+    if (password === undefined || !this.#lookup.settings().tokensAsPasswords) return undefined;
+    const context = sealingContext({ kind: 'credential', id: credential.id });
+    const found = liveTokens(credential, at).find((one) =>
+      this.#hasher.verifyFast(this.#box.open(one.verifier, context), password),
+    );
+    return found && { secretId: found.tokenId, method: 'token' };
+  }
+
+  async #provePassword(credential: Credential, attempt: Attempt): Promise<Proven | undefined> {
     const { password, at } = attempt;
     if (password === undefined) return undefined;
     const context = sealingContext({ kind: 'credential', id: credential.id });
@@ -128,7 +146,7 @@ export class Authenticator {
       if (secret.imported !== undefined) {
         this.#imported?.proven({ id: credential.id, secretId: secret.secretId }, password);
       }
-      return secret;
+      return { secretId: secret.secretId, method: 'password' };
     }
     return undefined;
   }

@@ -140,7 +140,8 @@ export function unboundCredential(
 /** How a credential was proven. */
 export interface Proof {
   readonly methods: readonly ProofMethod[];
-  readonly secret?: Secret | undefined;
+  /** Or a token, by its id. */
+  readonly secret?: Pick<Secret, 'secretId'> | undefined;
 }
 
 export function admitted(

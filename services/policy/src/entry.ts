@@ -2,6 +2,7 @@ import {
   carriesMatch,
   type Credential,
   type Grant,
+  type GrantMethod,
   grantsOf,
   isValidAt,
   mapCertificate,
@@ -16,10 +17,14 @@ export type Entry =
       readonly ok: true;
       /** Whether a secret must be proven. */
       readonly secret: boolean;
+      /** What that may be, any of them. */
+      readonly by: readonly SecretMethod[];
       /** Whether the certificate is one of the proofs. */
       readonly certificate: boolean;
     }
   | { readonly ok: false; readonly reason: RefusalReason };
+
+export type SecretMethod = Exclude<GrantMethod, 'certificate'>;
 
 const refused = (reason: RefusalReason): Entry => ({ ok: false, reason });
 
@@ -32,16 +37,20 @@ export function entryOf(credential: Credential, facts: Facts, at: number): Entry
   const closed = closedBy(credential, facts, at);
   if (closed !== undefined) return refused(closed);
   const grants = grantsOf(credential);
-  if (grants.length === 0) return { ok: true, secret: false, certificate: false };
-  const granted = (method: Grant['method']) => grants.find((one) => one.method === method);
-  const certificate = granted('certificate');
+  if (grants.length === 0) return { ok: true, secret: false, by: [], certificate: false };
+  const certificate = grants.find((one) => one.method === 'certificate');
   const certified = certificate !== undefined && isCertified(credential, facts);
   if (!certified && needsCertificate(credential, facts, certificate)) return refused('certificate');
-  const password = granted('password');
-  if (!certified && password === undefined) return refused('certificate');
-  const secret = password !== undefined && (password.required || !certified);
-  return { ok: true, secret, certificate: certified };
+  const secrets = grants.filter(isOfSecret);
+  if (!certified && secrets.length === 0) return refused('certificate');
+  const required = secrets.filter((one) => one.required);
+  const by = (required.length > 0 ? required : secrets).map((one) => one.method);
+  const secret = required.length > 0 || (secrets.length > 0 && !certified);
+  return { ok: true, secret, by, certificate: certified };
 }
+
+const isOfSecret = (grant: Grant): grant is Grant & { readonly method: SecretMethod } =>
+  grant.method !== 'certificate';
 
 /** What refuses every connection, or every certificate of such a name or client of such an id, whatever else it proves. */
 function closedBy(credential: Credential, facts: Facts, at: number): RefusalReason | undefined {
@@ -79,7 +88,9 @@ export function endOf(
   credential: Credential,
   { facts, secretId }: { readonly facts: Facts; readonly secretId?: string | undefined },
 ): number | undefined {
-  const secret = credential.secrets.find((one) => one.secretId === secretId);
+  const secret =
+    credential.secrets.find((one) => one.secretId === secretId) ??
+    credential.tokens?.find((one) => one.tokenId === secretId);
   const byCertificate = facts.methods?.includes('certificate') === true;
   const ends = [
     secret?.expiresAt,

@@ -1,4 +1,11 @@
-import { type Credential, isLive, memberOf, type Store, STORES } from '@sallyport/domain';
+import {
+  type Credential,
+  isLive,
+  liveTokens,
+  memberOf,
+  type Store,
+  STORES,
+} from '@sallyport/domain';
 import type {
   ExplainLoginAnswer,
   LoginStep,
@@ -47,13 +54,17 @@ export function supposeLogin(
   const unbound = scram ? undefined : unboundCredential(candidates, facts, stores);
   if (unbound !== undefined) {
     const { principal } = admitted(candidates, unbound, facts, { methods: ['certificate'] });
-    return { steps: [stepOf(unbound, { ok: true, secret: false, certificate: true })], principal };
+    return {
+      steps: [stepOf(unbound, { ok: true, secret: false, by: [], certificate: true })],
+      principal,
+    };
   }
+  const tokens = lookup.settings().tokensAsPasswords;
   let principal: Principal | undefined;
   let reason: RefusalReason = 'unknown_client';
   const steps: LoginStep[] = [];
   for (const credential of candidates.credentials) {
-    const entry = provableEntry(credential, facts, { scram, at });
+    const entry = provableEntry(credential, facts, { scram, at, tokens });
     steps.push(stepOf(credential, entry));
     if (!entry.ok) reason = worseReason(reason, entry.reason);
     else
@@ -77,19 +88,26 @@ function unasked(lookup: CredentialLookup, facts: Facts, stores?: readonly Store
 function provableEntry(
   credential: Credential,
   facts: Facts,
-  { scram, at }: { readonly scram: boolean; readonly at: number },
+  { scram, at, tokens }: { readonly scram: boolean; readonly at: number; readonly tokens: boolean },
 ): Entry {
   const entry = entryOf(credential, facts, at);
   if (!entry.ok || !(entry.secret || scram)) return entry;
   const provable = credential.secrets.some(
     (one) => isLive(one, at) && (scram ? one.scram !== undefined : one.verifier !== undefined),
   );
-  return provable ? { ...entry, secret: true } : { ok: false, reason: 'wrong_secret' };
+  const by = entry.by.filter((one) =>
+    one === 'password' ? provable : !scram && tokens && liveTokens(credential, at).length > 0,
+  );
+  // Of one who needs none, and has one all the same.
+  if (!entry.secret && provable) return { ...entry, secret: true, by: ['password'] };
+  return by.length > 0 ? { ...entry, secret: true, by } : { ok: false, reason: 'wrong_secret' };
 }
 
-function methodsOf({ secret, certificate }: Extract<Entry, { ok: true }>, scram: boolean) {
+function methodsOf({ secret, by, certificate }: Extract<Entry, { ok: true }>, scram: boolean) {
   const proven: ProofMethod[] = certificate ? ['certificate'] : [];
-  return secret ? ([scram ? 'scram' : 'password', ...proven] as const) : proven;
+  if (!secret) return proven;
+  const [method = 'password'] = by.toSorted();
+  return [scram ? 'scram' : method, ...proven] as const;
 }
 
 function stepOf(credential: Credential, entry: Entry): LoginStep {

@@ -14,6 +14,7 @@ import {
   type GroupRules,
   groupTag,
   isLive,
+  liveTokens,
   loginKeysOf,
   loginTag,
   type MappedPatterns,
@@ -41,7 +42,7 @@ import {
 import { ANONYMOUS, anonymousIsLetIn } from './anonymous.ts';
 import { fits } from './candidates.ts';
 import { chainAdmits, type ChainLookup } from './chains.ts';
-import { endOf, entryOf } from './entry.ts';
+import { endOf, entryOf, type SecretMethod } from './entry.ts';
 
 /** Most assembled policies that are kept. */
 export const ASSEMBLED_POLICIES_MAX = 10_000;
@@ -218,16 +219,20 @@ function aclTargetsOf(facts: Facts): { client: AclTarget; username: AclTarget | 
  * secret not ended.
  */
 function mayStay(
-  chains: ChainLookup,
+  reads: ChainLookup & Pick<DecisionReads, 'settings'>,
   credential: Credential,
   { facts, secretId }: Principal,
   at: number,
 ): boolean {
-  if (!chainAdmits(chains, credential, facts) || !fits(credential, facts)) return false;
+  if (!chainAdmits(reads, credential, facts) || !fits(credential, facts)) return false;
   if (!carriesMatch(facts, credential.match)) return false;
   const entry = entryOf(credential, facts, at);
   if (!entry.ok) return false;
   if (secretId === undefined) return !entry.secret;
+  const mayBe = (method: SecretMethod): boolean => !entry.secret || entry.by.includes(method);
+  if (liveTokens(credential, at).some(({ tokenId }) => tokenId === secretId)) {
+    return mayBe('token') && reads.settings().tokensAsPasswords;
+  }
   const secret = credential.secrets.find((one) => one.secretId === secretId);
-  return secret !== undefined && isLive(secret, at);
+  return mayBe('password') && secret !== undefined && isLive(secret, at);
 }

@@ -254,6 +254,7 @@ export function randomWorld(dice: Dice): RandomWorld {
       // Of who gets in, which is decided before.
       tbmqProviders: [],
       tbmqStrategy: 'username',
+      tokensAsPasswords: false,
     },
     patterns: PATTERNS,
   };

@@ -204,6 +204,9 @@ export class ScramAuthenticator {
     if (verifier?.mechanism !== mechanism) return [];
     const entry = entryOf(credential, facts, at);
     if (!entry.ok) return [{ verifier, refusal: entry.reason }];
+    // It proves the password, which may be no way in.
+    if (entry.secret && !entry.by.includes('password'))
+      return [{ verifier, refusal: 'wrong_secret' }];
     if (!isLive(secret, at)) return [{ verifier, refusal: 'wrong_secret' }];
     return [{ verifier, holder: { credential, secret, certificate: entry.certificate } }];
   }

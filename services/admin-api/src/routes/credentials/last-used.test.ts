@@ -12,13 +12,14 @@ afterAll(() => world[Symbol.asyncDispose]());
 
 interface Used {
   readonly lastUsedAt?: string;
+  readonly tokens: readonly { readonly tokenId: string; readonly lastUsedAt?: string }[];
   readonly secrets: readonly { readonly secretId: string; readonly lastUsedAt?: string }[];
 }
 
 const told = async (id: string): Promise<Used> => {
   const { status, body } = await admin.get(`/api/v1/credentials/${id}`);
   expect(status).toBe(200);
-  return body;
+  return body as unknown as Used;
 };
 
 describe('GET /credentials/{id}', () => {
@@ -26,10 +27,12 @@ describe('GET /credentials/{id}', () => {
     const body = { name: 'used', match: { username: 'used' }, generateSecret: true };
     const { id } = (await admin.post('/api/v1/credentials', body)).body;
     const [{ secretId }] = (await admin.get(`/api/v1/credentials/${id}`)).body.secrets;
+    await admin.post(`/api/v1/credentials/${id}/tokens`, { label: 'a tool' });
+    const [{ tokenId = '' } = {}] = (await told(id)).tokens;
     expect(await told(id)).not.toHaveProperty('lastUsedAt');
 
     const uses: Record<string, Record<string, number>> = {
-      n1: { [secretId]: 5000, gone: 9000 },
+      n1: { [secretId]: 5000, [tokenId]: 6000, gone: 9000 },
       n2: { [secretId]: 7000 },
     };
     const asked: unknown[] = [];
@@ -45,6 +48,7 @@ describe('GET /credentials/{id}', () => {
     const used = await told(id);
     expect(asked[0]).toEqual({ op: 'secret-uses', credentialId: id });
     expect(used.secrets).toMatchObject([{ secretId, lastUsedAt: new Date(7000).toISOString() }]);
+    expect(used.tokens).toMatchObject([{ tokenId, lastUsedAt: new Date(6000).toISOString() }]);
     // By a secret that is no more.
     expect(used.lastUsedAt).toBe(new Date(9000).toISOString());
     expect(used.secrets).toHaveLength(1);

@@ -30,12 +30,15 @@ export function withLastUses(
 ): Record<string, unknown> {
   if (uses.size === 0) return view;
   const secrets = view['secrets'] as readonly { readonly secretId: string }[]; // Of `credentialView`.
+  const tokens = view['tokens'] as readonly { readonly tokenId: string }[]; // The same.
+  const used = <T extends object>(one: T, id: string): T => {
+    const at = uses.get(id);
+    return at === undefined ? one : { ...one, lastUsedAt: instant(at) };
+  };
   return {
     ...view,
-    secrets: secrets.map((secret) => {
-      const at = uses.get(secret.secretId);
-      return at === undefined ? secret : { ...secret, lastUsedAt: instant(at) };
-    }),
+    secrets: secrets.map((secret) => used(secret, secret.secretId)),
+    tokens: tokens.map((token) => used(token, token.tokenId)),
     lastUsedAt: instant(Math.max(...uses.values())),
   };
 }

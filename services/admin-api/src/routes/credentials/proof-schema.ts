@@ -60,7 +60,8 @@ export const grantsSchema = Type.Array(
     maxItems: GRANT_METHODS.length,
     description:
       'Ways in: a connection must prove one of them, and every one that is required. With `certificate` the Common Name must equal ' +
-      'the user name of the match. Empty: as the kind and `passwordRequired` say.',
+      'the user name of the match. `token`: one of the tokens of the credential, in the place of a password, while the setting ' +
+      '`tokensAsPasswords` is on. Empty: as the kind and `passwordRequired` say.',
   },
 );
 

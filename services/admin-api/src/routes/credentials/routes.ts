@@ -27,6 +27,7 @@ import {
   writtenCredentialSchema,
 } from './schema.ts';
 import { registerSecrets } from './secrets.ts';
+import { registerTokens } from './tokens.ts';
 
 const tags = ['credentials'];
 const READ = { permission: 'credentials:read' } as const;
@@ -40,6 +41,7 @@ export const credentialRoutes: Routes = (app, context) => {
   registerPatch(app, context);
   registerRemove(app, context);
   registerSecrets(app, context);
+  registerTokens(app, context);
   registerExport(app, context);
 };
 

@@ -6,10 +6,14 @@ import {
   type ChainMember,
   type ClientIds,
   type Credential,
+  CREDENTIAL_TOKENS_MAX,
+  type CredentialToken,
   type Grant,
   IMPORTED_ALGORITHMS,
   isLive,
+  liveTokens,
   memberOf,
+  NAME_BYTES_MAX,
   PATTERN_BYTES_MAX,
   PATTERNS_MAX,
   ROLE_ID_BYTES_MAX,
@@ -262,6 +266,42 @@ const secretSchema = Type.Object({
 
 const WITHOUT_PROOF = 'Without what would open anything.';
 
+/** Longest time that a token may last, in seconds. */
+export const TOKEN_SECONDS_MAX = 10 * 366 * 24 * 60 * 60;
+
+export const tokenBody = Type.Object(
+  {
+    label: Type.String({ minLength: 1, maxLength: NAME_BYTES_MAX, description: 'What it is for.' }),
+    expiresInSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: TOKEN_SECONDS_MAX,
+        description: 'For how long it opens the credential; until it is removed when left out.',
+      }),
+    ),
+  },
+  closed,
+);
+
+const tokenMembers = {
+  tokenId: Type.String(),
+  label: Type.String(),
+  createdAt: instantSchema('When it was made.'),
+  expiresAt: Type.Optional(instantSchema('From when on it opens nothing.')),
+};
+
+const tokenSchema = Type.Object(tokenMembers);
+
+export const writtenTokenSchema = Type.Object({
+  ...tokenMembers,
+  token: Type.Optional(
+    Type.String({ description: 'The token itself. Shown once, and not to a retry.' }),
+  ),
+  revision: Type.Integer(),
+});
+
+const TOKENS = `Tokens that are live, at most ${CREDENTIAL_TOKENS_MAX}. Without what would open anything.`;
+
 const viewMembers = {
   id: Type.String({ format: 'uuid' }),
   store,
@@ -269,6 +309,7 @@ const viewMembers = {
   ...fields,
   chain: Type.Optional(chainSchema),
   secrets: Type.Array(secretSchema, { description: WITHOUT_PROOF }),
+  tokens: Type.Array(tokenSchema, { description: TOKENS }),
   createdAt: instantSchema('When the credential was added.'),
   updatedAt: instantSchema('When it was last changed.'),
   updatedRevision: Type.Integer({ description: 'The entity tag, as a number.' }),
@@ -289,6 +330,9 @@ export const usedCredentialSchema = Type.Object({
     Type.Object({ ...secretSchema.properties, lastUsedAt: lastUsedAt('this secret') }),
     { description: WITHOUT_PROOF },
   ),
+  tokens: Type.Array(Type.Object({ ...tokenMembers, lastUsedAt: lastUsedAt('this token') }), {
+    description: TOKENS,
+  }),
   lastUsedAt: lastUsedAt('the credential, by any secret or none,'),
 });
 
@@ -342,6 +386,7 @@ export const writeQuerySchema = Type.Object(writeQuery, closed);
 
 export const idParams = Type.Object({ id: Type.String() });
 export const secretParams = Type.Object({ id: Type.String(), secretId: Type.String() });
+export const tokenParams = Type.Object({ id: Type.String(), tokenId: Type.String() });
 
 /** A credential as it is told to callers: secrets without their verifiers, and only those that are live. */
 export function credentialView(credential: Credential, at: number): Record<string, unknown> {
@@ -363,9 +408,20 @@ export function credentialView(credential: Credential, at: number): Record<strin
     clientIds: credential.clientIds ?? {},
     ...(chain === undefined ? {} : { chain }),
     secrets: credential.secrets.filter((one) => isLive(one, at)).map(secretView),
+    tokens: liveTokens(credential, at).map(tokenView),
     createdAt: instant(credential.createdAt),
     updatedAt: instant(credential.updatedAt),
     updatedRevision: credential.updatedRevision,
+  };
+}
+
+export function tokenView(token: CredentialToken): Record<string, unknown> {
+  const { tokenId, label, createdAt, expiresAt } = token;
+  return {
+    tokenId,
+    label,
+    createdAt: instant(createdAt),
+    ...(expiresAt === undefined ? {} : { expiresAt: instant(expiresAt) }),
   };
 }
 

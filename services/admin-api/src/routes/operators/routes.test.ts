@@ -150,6 +150,7 @@ describe('settings', () => {
       aclEnabled: true,
       tbmqProviders: ['password', 'certificate', 'scram'],
       tbmqStrategy: 'client_id_and_username',
+      tokensAsPasswords: false,
       updatedRevision: 0,
     });
     expect((await admin.patch(SETTINGS, {})).status).toBe(400);
@@ -158,6 +159,7 @@ describe('settings', () => {
       expect((await admin.patch(SETTINGS, { tbmqProviders: wrong })).status).toBe(400);
     }
     expect((await admin.patch(SETTINGS, { tbmqStrategy: 'both' })).status).toBe(400);
+    expect((await admin.patch(SETTINGS, { tokensAsPasswords: 'yes' })).status).toBe(400);
     const changed = await admin.patch(SETTINGS, { noMatch: 'allow' }, { 'if-match': '"0"' });
     expect(changed.body).toMatchObject({ noMatch: 'allow', denyAction: 'disconnect' });
     expect((await admin.patch(SETTINGS, { noMatch: 'deny' }, { 'if-match': '"0"' })).status).toBe(

@@ -50,6 +50,12 @@ const tbmqStrategy = Type.Enum([...TBMQ_STRATEGIES], {
     'name, then the client id. With one of the others only those that match nothing else.',
 });
 
+const tokensAsPasswords = Type.Boolean({
+  description:
+    'Whether a token of a credential is taken as its password in CONNECT, where `token` is one of its grants. Sessions that came in by ' +
+    'one end when this is taken back.',
+});
+
 export const patchBody = Type.Object(
   {
     noMatch: Type.Optional(noMatch),
@@ -59,6 +65,7 @@ export const patchBody = Type.Object(
     foreignValues: Type.Optional(foreignValues),
     tbmqProviders: Type.Optional(tbmqProviders),
     tbmqStrategy: Type.Optional(tbmqStrategy),
+    tokensAsPasswords: Type.Optional(tokensAsPasswords),
   },
   { ...closed, minProperties: 1 },
 );
@@ -71,6 +78,7 @@ const members = {
   foreignValues: Type.Optional(foreignValues),
   tbmqProviders,
   tbmqStrategy,
+  tokensAsPasswords,
   updatedRevision: Type.Integer(),
 };
 export const settingsSchema = Type.Object(members);
