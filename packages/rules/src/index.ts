@@ -16,7 +16,7 @@ export {
 } from './lint/lint.ts';
 export { lintAclTable, lintGroup, lintPolicy, lintRole } from './lint/lists.ts';
 export type { KnownFacts, LintRule } from './lint/rows.ts';
-export { mayRequest } from './may-request.ts';
+export { checkRequest, grantingPermission, type HttpRequest } from './may-request.ts';
 export { policySources, type ReadSources, type SourceReads } from './policy-sources.ts';
 export { publishedTopic } from './published-topic.ts';
 export { asksForAddress, rowsFor, rowsKey } from './row-conditions.ts';

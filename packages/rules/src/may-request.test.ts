@@ -1,6 +1,9 @@
-import type { Permission } from '@sallyport/domain';
+import type { AccessSpec, Permission } from '@sallyport/domain';
 import { describe, expect, test } from 'vitest';
-import { mayRequest } from './may-request.ts';
+import { checkRequest, grantingPermission } from './may-request.ts';
+
+const mayRequest = (permissions: readonly Permission[], method: string, path: string): boolean =>
+  grantingPermission(permissions, { method, path }) !== undefined;
 
 const grant = (
   resource: string,
@@ -92,4 +95,39 @@ test('permissions add up; those for topics say nothing about calls', () => {
   const both = [grant('/a', 'read'), grant('/+', 'write')];
   expect([mayRequest(both, 'GET', '/a'), mayRequest(both, 'POST', '/a')]).toEqual([true, true]);
   expect(mayRequest(both, 'GET', '/b')).toBe(false);
+});
+
+describe('checkRequest', () => {
+  const own = { ...grant('/own/#', 'read'), id: 'own' };
+  const access: AccessSpec = { kind: 'roles', roles: ['b', 'a'], permissions: [own] };
+  const roles = ['b', 'a', 'c'].map((id) => ({
+    id,
+    permissions: [
+      { ...grant(`/${id}`), id: 'p' },
+      { ...grant('/both'), id: 'q' },
+    ],
+  }));
+  const ask = (path: string, of: AccessSpec = access, method = 'GET') =>
+    checkRequest({ id: 'k', access: of }, roles, { method, path });
+
+  test.each([
+    ['/nothing', access, 'GET'],
+    ['/own/x', access, 'POST'],
+    // Of a role that it does not have.
+    ['/c', access, 'GET'],
+    ['/a', { ...access, roles: [] }, 'GET'],
+    ['/a', { kind: 'unrestricted' }, 'GET'],
+    ['/a', { kind: 'acl' }, 'GET'],
+  ] as [string, AccessSpec, string][])('%s is not granted by %j', (path, of, method) => {
+    expect(ask(path, of, method)).toEqual({ allowed: false, ruleId: 'default' });
+  });
+
+  test.each([
+    ['/a', 'role:a/p'],
+    ['/b', 'role:b/p'],
+    ['/both', 'role:a/q'],
+    ['/own/x', 'credential:k/permission/own'],
+  ])('%s is granted by %s', (path, ruleId) => {
+    expect(ask(path)).toEqual({ allowed: true, ruleId });
+  });
 });

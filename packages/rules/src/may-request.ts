@@ -1,5 +1,7 @@
-import type { Permission } from '@sallyport/domain';
+import { type Credential, type Permission } from '@sallyport/domain';
 import { levelsOf, matches } from '@sallyport/topic';
+import type { Decision } from './policy-spec.ts';
+import { heldRoles, permissionRuleId, type RoleSource } from './roles-authority.ts';
 
 const OPERATIONS: ReadonlyMap<string, 'read' | 'write'> = new Map([
   ['GET', 'read'],
@@ -10,22 +12,50 @@ const OPERATIONS: ReadonlyMap<string, 'read' | 'write'> = new Map([
   ['DELETE', 'write'],
 ]);
 
+/** What is asked of an HTTP API. */
+export interface HttpRequest {
+  readonly method: string;
+  readonly path: string;
+}
+
 /**
- * Whether one of the permissions grants a request of an HTTP API. `method` is in capitals; one that is not of the six is granted to
+ * Whether a credential's roles and permissions grant a request of an HTTP API, and which of them does: roles in the order of their ids,
+ * then its own. Nothing else does, a superuser of topics least of all. `roles` are those that its access names.
+ */
+export function checkRequest(
+  { id, access }: Pick<Credential, 'id' | 'access'>,
+  roles: readonly RoleSource[],
+  request: HttpRequest,
+): Decision {
+  if (access.kind !== 'roles') return UNGRANTED;
+  const sources = [
+    ...heldRoles(access, roles).map((role) => ({ of: { role: role.id }, ...role })),
+    { of: { credential: id }, permissions: access.permissions },
+  ];
+  for (const { of, permissions } of sources) {
+    const granting = grantingPermission(permissions, request);
+    if (granting !== undefined) return { allowed: true, ruleId: permissionRuleId(of, granting) };
+  }
+  return UNGRANTED;
+}
+
+const UNGRANTED: Decision = { allowed: false, ruleId: 'default' };
+
+/**
+ * The first of the permissions that grants a request of an HTTP API. `method` is in capitals; one that is not of the six is granted to
  * nobody. `path` is that of the request, `/api/users/7`, without its query and as it was sent, not decoded. O(permissions × levels).
  *
  * Wildcards are MQTT's: `+` is one segment, `#` all that follow and the parent too. What a router may read as another path is
  * granted to nobody: `.` and `..`, encoded ones included, backslashes and empty segments. One `/` at the end changes nothing.
  */
-export function mayRequest(
+export function grantingPermission(
   permissions: readonly Permission[],
-  method: string,
-  path: string,
-): boolean {
+  { method, path }: HttpRequest,
+): Permission | undefined {
   const operation = OPERATIONS.get(method);
   const segments = segmentsOf(path);
-  if (operation === undefined || segments === undefined) return false;
-  return permissions.some(
+  if (operation === undefined || segments === undefined) return undefined;
+  return permissions.find(
     (one) =>
       one.context === 'http' &&
       (one.operation === operation || one.operation === 'readWrite') &&

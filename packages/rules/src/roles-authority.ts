@@ -14,24 +14,36 @@ export function rolesAuthority(
   access: RolesAccess,
   roles: readonly RoleSource[],
 ): AuthoritySpec {
-  const held = roles.filter(({ id }) => access.roles.includes(id));
   const rules = [
-    ...held.sort(byId).flatMap(({ id, permissions }) => rulesOf(permissions, `role:${id}/`)),
-    ...rulesOf(access.permissions, `credential:${credentialId}/permission/`),
+    ...heldRoles(access, roles).flatMap(({ id, permissions }) =>
+      rulesOf(permissions, { role: id }),
+    ),
+    ...rulesOf(access.permissions, { credential: credentialId }),
   ];
   return { name: 'credential', rules, noMatch: 'deny' };
 }
 
+/** The roles that an access names, in the order of their ids. */
+export const heldRoles = (access: RolesAccess, roles: readonly RoleSource[]): RoleSource[] =>
+  roles.filter(({ id }) => access.roles.includes(id)).sort(byId);
+
+/** Whose a permission is. */
+type Holder = { readonly role: string } | { readonly credential: string };
+
+/** What a decision calls a permission. */
+export const permissionRuleId = (of: Holder, { id }: Pick<Permission, 'id'>): string =>
+  'role' in of ? `role:${of.role}/${id}` : `credential:${of.credential}/permission/${id}`;
+
 const byId = (left: RoleSource, right: RoleSource): number => (left.id < right.id ? -1 : 1);
 
-function rulesOf(permissions: readonly Permission[], source: string): RuleSpec[] {
+function rulesOf(permissions: readonly Permission[], holder: Holder): RuleSpec[] {
   return permissions
     .filter(({ context }) => context === 'mqtt')
-    .map(({ id, operation, resource }) => ({
-      ruleId: `${source}${id}`,
+    .map((permission) => ({
+      ruleId: permissionRuleId(holder, permission),
       effect: 'allow',
-      actions: actionsOf(operation),
-      matcher: { kind: 'filter', filter: resource },
+      actions: actionsOf(permission.operation),
+      matcher: { kind: 'filter', filter: permission.resource },
     }));
 }
 

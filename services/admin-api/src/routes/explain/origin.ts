@@ -55,7 +55,7 @@ export interface OriginSources {
   readonly reads: OriginReads;
   readonly credential: Credential;
   readonly facts: Facts;
-  readonly action: Action;
+  readonly action: Action | 'http';
   readonly answer: Pick<ExplainAnswer, 'ruleId' | 'opinions'>;
   /** When it was asked, in milliseconds since 1970. */
   readonly at: number;

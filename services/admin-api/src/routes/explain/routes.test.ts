@@ -476,3 +476,70 @@ describe('POST /explain', () => {
     expect(answer.body.event.revision).toBe(revision);
   });
 });
+
+describe('what may be asked of an HTTP API, compat A1.3', () => {
+  const httpOf = (more: object) => admin.post('/api/v1/explain', { action: 'http', ...more });
+
+  it.each([
+    ['nobody', { method: 'GET', path: '/a' }, '/credentialId'],
+    ['no method', { credentialId: 'x', path: '/a' }, '/method'],
+    ['no path', { credentialId: 'x', method: 'GET' }, '/path'],
+    ['an empty path', { credentialId: 'x', method: 'GET', path: '' }, '/path'],
+    ['another method', { credentialId: 'x', method: 'TRACE', path: '/a' }, '/method'],
+    ['a topic', { credentialId: 'x', method: 'GET', path: '/a', topic: 'a' }, '/topic'],
+    ['a client id', { credentialId: 'x', method: 'GET', path: '/a', clientId: 'c' }, '/clientId'],
+    ['a session', { connection: 'c', method: 'GET', path: '/a' }, '/connection'],
+    ['a path of a topic', { action: 'publish', clientId: 'c', topic: 'a', path: '/a' }, '/path'],
+  ])('is refused with %s', async (_, body, pointer) => {
+    const answer = await httpOf(body);
+    expect([answer.status, answer.body.errors[0].pointer]).toEqual([400, pointer]);
+  });
+
+  it('is refused of a credential that is not there', async () => {
+    const answer = await httpOf({ credentialId: randomUUID(), method: 'GET', path: '/a' });
+    expect([answer.status, answer.body.code]).toEqual([404, 'credential_not_found']);
+  });
+
+  it('is told with the permission that grants it, and the commit that it is there since', async () => {
+    const permission = (id: string, resource: string, operation: string) => ({
+      ...{ id, context: 'http', resource, operation },
+    });
+    const role = await admin.post('/api/v1/roles', {
+      ...{ name: randomUUID(), permissions: [permission('all', '/api/users/+', 'read')] },
+    });
+    const own = [permission('own', '/api/roles/#', 'readWrite')];
+    const access = { kind: 'roles', roles: [role.body.id], permissions: own };
+    const { id, revision } = await credential({ access });
+    const ask = async (method: string, path: string) =>
+      (await httpOf({ credentialId: id, method, path })).body;
+    for (const [method, path] of [
+      ['DELETE', '/api/users/7'],
+      ['GET', '/api/users'],
+      ['GET', '/api/roles/../users/7'],
+    ] as const) {
+      expect(await ask(method, path)).toMatchObject({
+        ...{ allowed: false, ruleId: 'default', origin: { type: 'credential', id } },
+        opinions: [{ authority: 'credential', verdict: 'deny', ruleId: 'default' }],
+      });
+    }
+    expect(await ask('GET', '/api/users/7')).toMatchObject({
+      allowed: true,
+      ruleId: `role:${role.body.id}/all`,
+      origin: { type: 'role', id: role.body.id, position: 0, via: { type: 'credential', id } },
+      event: { revision: role.body.revision },
+      credential: { id },
+    });
+    expect(await ask('PUT', '/api/roles/7')).toMatchObject({
+      allowed: true,
+      ruleId: `credential:${id}/permission/own`,
+      origin: { type: 'credential', row: { resource: '/api/roles/#' } },
+      event: { revision },
+    });
+    await admin.patch(`/api/v1/credentials/${id}`, { enabled: false });
+    expect(await ask('GET', '/api/users/7')).toMatchObject({
+      allowed: false,
+      ruleId: 'credential',
+      origin: { row: { enabled: false } },
+    });
+  });
+});

@@ -6,7 +6,9 @@ import {
   chainInForce,
   type Credential,
   type DecisionReads,
+  grantsOf,
   isLive,
+  liveTokens,
   memberKey,
   memberOf,
   parseFingerprint,
@@ -28,6 +30,7 @@ import { refused } from '../../http/problems.ts';
 import type { AdminApiPorts } from '../../ports.ts';
 import { type Asked, type ExplainedLive, explainLive } from './live-session.ts';
 import { connectAnswer, explainLogin, type LoginQuestion, loginView } from './login.ts';
+import { explainRequest, requestIn } from './http-request.ts';
 import { eventOf, type Origin, originOf } from './origin.ts';
 import { PastStates } from './past-state.ts';
 import { emptyQuery, type ExplainBody, explainBody, explanationSchema } from './schema.ts';
@@ -64,6 +67,15 @@ export const explainRoutes: Routes = (app, { ports }) => {
     },
     async (request) => {
       const { connection } = request.body;
+      const wanted = requestIn(request.body);
+      if (wanted !== undefined) {
+        const { answer, credential, origin } = explainRequest(ports, wanted);
+        return {
+          ...{ ...answer, opinions: [...answer.opinions] },
+          ...(await eventsOf(ports.log, origin, undefined)),
+          credential: stateOf(credential, ports.clock()),
+        };
+      }
       const supposed = supposedIn(request.body);
       const asked = askedIn(request.body);
       const login =
@@ -202,12 +214,12 @@ async function explained(ports: AdminApiPorts, question: Question): Promise<Expl
     const credential = model.reads.credential(credentialId) ?? unboundCertificateOf(credentialId);
     if (credential === undefined) throw refused('credential_not_found');
     // With the newest secret, if it needs one.
-    const secretId = credential.secrets.find((one) => isLive(one, clock()))?.secretId;
+    const secret = supposedSecret(credential, clock());
     const principal = {
       credentialId,
       store: credential.store,
-      facts: { ...facts, methods: provenBy(credential, secretId, facts) },
-      ...(secretId !== undefined && { secretId }),
+      facts: { ...facts, methods: provenBy(credential, secret, facts) },
+      ...(secret !== undefined && { secretId: secret.secretId }),
     };
     const before = model.revision;
     const answer = await policy.explain({ principal, ...asked, minRevision: before });
@@ -254,6 +266,7 @@ function loginIn({ stores, proof }: ExplainBody, facts: Facts): LoginQuestion {
 /** What is asked of topics; undefined where only the login is. @throws RefusedError `invalid_request` */
 function askedIn(body: ExplainBody): Asked | undefined {
   const { action, qos, retain } = body;
+  if (action === 'http') return undefined;
   if (action === 'connect') {
     const detail = 'is asked of facts only, without a credential or a connection';
     if (body.connection === undefined && body.credentialId === undefined) return undefined;
@@ -329,16 +342,32 @@ function certificateOf(shown: NonNullable<ExplainBody['certificate']>): Certific
   };
 }
 
+interface SupposedSecret {
+  readonly secretId: string;
+  readonly method: 'password' | 'token';
+}
+
+/** The newest secret of a credential, or the newest token where nothing but a token is a way in. */
+function supposedSecret(credential: Credential, at: number): SupposedSecret | undefined {
+  const granted = grantsOf(credential).map((one) => one.method);
+  const secret = credential.secrets.find((one) => isLive(one, at));
+  const token = liveTokens(credential, at).at(-1);
+  const byToken = secret === undefined || !granted.includes('password');
+  if (token !== undefined && byToken && granted.includes('token')) {
+    return { secretId: token.tokenId, method: 'token' };
+  }
+  return secret && { secretId: secret.secretId, method: 'password' };
+}
+
 /** The question is about a client that has got in: it has proven what it has. */
 function provenBy(
   credential: Credential,
-  secretId: string | undefined,
+  secret: SupposedSecret | undefined,
   { certificate }: Facts,
 ): readonly ProofMethod[] {
   const byScram = memberOf(credential)?.authenticator === 'scram:built_in_database';
-  const secret = byScram ? 'scram' : 'password';
   return [
-    ...(secretId === undefined ? [] : ([secret] as const)),
+    ...(secret === undefined ? [] : ([byScram ? 'scram' : secret.method] as const)),
     ...(certificate === undefined ? [] : (['certificate'] as const)),
   ];
 }

@@ -4,6 +4,9 @@ import { TOPIC_BYTES_MAX } from '@sallyport/topic';
 import { type Static, Type } from 'typebox';
 import { defaulted, instantSchema } from '../../http/list-query.ts';
 
+/** Longest path of a request that is asked about, in characters. */
+export const PATH_LENGTH_MAX = 8192;
+
 const name = Type.String({ minLength: 1, maxLength: NAME_BYTES_MAX });
 
 export const explainBody = Type.Object(
@@ -95,9 +98,21 @@ export const explainBody = Type.Object(
           'Without `credentialId`: how the client would prove itself; `password` when left out.',
       }),
     ),
-    action: Type.Enum(['connect', 'publish', 'subscribe', 'receive', 'unsubscribe'], {
-      description: '`connect` asks for `login` only.',
+    action: Type.Enum(['connect', 'publish', 'subscribe', 'receive', 'unsubscribe', 'http'], {
+      description:
+        '`connect` asks for `login` only. `http`: what `credentialId` may ask of an HTTP API, which its roles and permissions say; ' +
+        'with `method` and `path`, and nothing else.',
     }),
+    method: Type.Optional(
+      Type.Enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'], { description: 'Of `http`.' }),
+    ),
+    path: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: PATH_LENGTH_MAX,
+        description: 'Of `http`: that of the request as it is sent, without its query.',
+      }),
+    ),
     topic: Type.Optional(
       Type.String({
         maxLength: TOPIC_BYTES_MAX,
