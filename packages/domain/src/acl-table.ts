@@ -57,17 +57,18 @@ export interface AclRule {
   readonly zonePattern?: string;
 }
 
-/** What a row asks of the connection; a row without any is for everybody whom its target is about. */
-export type ConnectionCondition = Pick<
-  AclRule,
-  | 'clientIdPattern'
-  | 'usernamePattern'
-  | 'source'
-  | 'listener'
-  | 'zone'
-  | 'listenerPattern'
-  | 'zonePattern'
->;
+/** What a row may ask of the connection; a row without any of it is for everybody whom its target is about. */
+export const CONNECTION_CONDITIONS = [
+  'clientIdPattern',
+  'usernamePattern',
+  'source',
+  'listener',
+  'zone',
+  'listenerPattern',
+  'zonePattern',
+] as const satisfies readonly (keyof AclRule)[];
+
+export type ConnectionCondition = Pick<AclRule, (typeof CONNECTION_CONDITIONS)[number]>;
 
 export interface AclTable {
   readonly target: AclTarget;

@@ -7,6 +7,7 @@ export {
   type AclTableEvent,
   type AclTarget,
   aclTargetKey,
+  CONNECTION_CONDITIONS,
   type ConnectionCondition,
   evolveAclTable,
   presentRule,

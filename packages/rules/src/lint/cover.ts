@@ -1,4 +1,5 @@
 import {
+  CONNECTION_CONDITIONS,
   type ConnectionCondition,
   parseIpAddress,
   parseIpNetwork,
@@ -156,10 +157,11 @@ export function coversConnections(wide: Row, narrow: Row): boolean {
   const asked = wide.rule.connection;
   if (asked === undefined) return true;
   const given = narrow.rule.connection ?? {};
-  const { clientIdPattern, usernamePattern, listener, source } = asked;
-  if (listener !== undefined && listener !== given.listener) return false;
-  if (clientIdPattern !== undefined && clientIdPattern !== given.clientIdPattern) return false;
-  if (usernamePattern !== undefined && usernamePattern !== given.usernamePattern) return false;
+  const { source } = asked;
+  const same = CONNECTION_CONDITIONS.every(
+    (name) => name === 'source' || asked[name] === undefined || asked[name] === given[name],
+  );
+  if (!same) return false;
   if (source === undefined) return true;
   if (!holdsSource(source, given.source)) return false;
   // Of an address that is not known an allow row does not hold and a deny row does.

@@ -299,6 +299,9 @@ describe('objects', () => {
       [{ source: '10.0.0.0/8' }, { effect: deny, source: '10.1.0.0/16' }],
       [{ clientIdPattern: '^a' }, { clientIdPattern: '^ab' }],
       [{ usernamePattern: '^a' }, {}],
+      [{ zone: 'a' }, { effect: deny }],
+      [{ zonePattern: '^a' }, { effect: deny, zone: 'a' }],
+      [{ listenerPattern: '^a' }, { effect: deny, listener: 'a' }],
     ];
     for (const pair of left) {
       expect(tableFindings(everyone, pair).filter((one) => one.includes('/r1 '))).toEqual([]);
@@ -309,6 +312,7 @@ describe('objects', () => {
       [{ source: '10.0.0.0/8' }, { source: '10.1.0.0/16' }],
       [{ effect: deny, source: '10.0.0.0/8' }, { source: '10.1.2.3' }],
       [{ clientIdPattern: '^a' }, { effect: deny, clientIdPattern: '^a', listener: 'x' }],
+      [{ zone: 'a' }, { effect: deny, zone: 'a', zonePattern: '^a' }],
     ];
     for (const pair of taken) {
       expect(tableFindings(everyone, pair)).toEqual(['acl:everyone/r1 shadowed acl:everyone/r0']);

@@ -1,5 +1,12 @@
-import { type AclRule, type AclTable, aclTargetKey, type Group } from '@sallyport/domain';
-import type { SettingValues } from '@sallyport/domain';
+import {
+  type AclRule,
+  type AclTable,
+  aclTargetKey,
+  CONNECTION_CONDITIONS,
+  type ConnectionCondition,
+  type Group,
+  type SettingValues,
+} from '@sallyport/domain';
 import { aclRule } from '../assemble.ts';
 import { groupsAuthority } from '../groups.ts';
 import { type RoleSource, rolesAuthority } from '../roles-authority.ts';
@@ -30,13 +37,9 @@ function knownOf(target: AclTable['target']): KnownFacts {
 }
 
 function lintRuleOf(key: string, row: AclRule): LintRule {
-  const { clientIdPattern, usernamePattern, source, listener } = row;
-  const connection = {
-    ...(clientIdPattern !== undefined && { clientIdPattern }),
-    ...(usernamePattern !== undefined && { usernamePattern }),
-    ...(source !== undefined && { source }),
-    ...(listener !== undefined && { listener }),
-  };
+  const connection: ConnectionCondition = Object.fromEntries(
+    CONNECTION_CONDITIONS.flatMap((name) => (row[name] === undefined ? [] : [[name, row[name]]])),
+  );
   return { ...aclRule(key, row), ...(Object.keys(connection).length > 0 && { connection }) };
 }
 

@@ -15,6 +15,7 @@ export interface KnownFacts {
   readonly clientId?: string;
   readonly username?: string | null;
   readonly commonName?: string | null;
+  readonly zone?: string;
   readonly attributes?: Readonly<Record<string, string>>;
 }
 
@@ -155,7 +156,7 @@ function isKnown(fact: ReturnType<typeof factsOf>[number], known: KnownFacts): b
   return known[fact.kind === 'attribute' ? 'attributes' : fact.kind] !== undefined;
 }
 
-function factsFrom({ clientId, username, commonName, attributes }: KnownFacts): Facts {
+function factsFrom({ clientId, username, commonName, zone, attributes }: KnownFacts): Facts {
   const certificate =
     typeof commonName === 'string'
       ? { commonName, fingerprintSha256: '', chainCommonNames: [] }
@@ -165,6 +166,7 @@ function factsFrom({ clientId, username, commonName, attributes }: KnownFacts): 
     listener: '',
     ...(typeof username === 'string' && { username }),
     ...(certificate && { certificate }),
+    ...(zone !== undefined && { zone }),
     ...(attributes && { attributes }),
   };
 }

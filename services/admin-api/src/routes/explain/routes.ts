@@ -72,7 +72,7 @@ export const explainRoutes: Routes = (app, { ports }) => {
         const { answer, credential, origin } = explainRequest(ports, wanted);
         return {
           ...{ ...answer, opinions: [...answer.opinions] },
-          ...(await eventsOf(ports.log, origin, undefined)),
+          ...(await eventsOf(ports.log, origin, {})),
           credential: stateOf(credential, ports.clock()),
         };
       }
