@@ -1,5 +1,6 @@
 import type {
   AclTable,
+  AclTarget,
   ApiKey,
   AuthChain,
   Ban,
@@ -49,11 +50,16 @@ export type BanSort = 'value' | 'until' | 'createdAt' | 'updatedAt';
 export type GroupSort = 'name' | 'createdAt' | 'updatedAt';
 export type RegistrationSort = 'lastSeenAt' | 'createdAt' | 'username';
 
+export interface AclPageRequest extends PageRequest<'target'> {
+  readonly kind?: AclTarget['kind'];
+}
+
 /** What administrators list. Synchronous, at the model's revision. */
 export interface Lists {
   groups(request: PageRequest<GroupSort>): Page<Group>;
   credentials(request: CredentialPageRequest): Page<Credential>;
-  aclTables(request: PageRequest<'target'>): Page<AclTable>;
+  /** Of one kind of target its names are searched, else the whole `aclTargetKey`. */
+  aclTables(request: AclPageRequest): Page<AclTable>;
   operators(): readonly Operator[];
   apiKeys(): readonly ApiKey[];
   /** By their scopes. */

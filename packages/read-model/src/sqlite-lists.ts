@@ -1,5 +1,6 @@
 import {
   type AclTable,
+  type AclTarget,
   type ApiKey,
   type AuthChain,
   type Ban,
@@ -15,6 +16,7 @@ import {
 } from '@sallyport/domain';
 import { importedSecrets } from './imported-secret-counts.ts';
 import type {
+  AclPageRequest,
   BanSort,
   CredentialPageRequest,
   CredentialSort,
@@ -156,6 +158,13 @@ function belonging(chains: readonly ChainMember[]): Condition {
   return { sql: `store = 'emqx' AND chain IN (${places})`, values: chains.map(memberKey) };
 }
 
+/** The targets of one kind, which lie together in `aclTargetKey`. */
+function ofKind(kind: AclTarget['kind']): Condition {
+  if (kind === 'everyone') return { sql: 'target = ?', values: [kind] };
+  // A semicolon comes right behind the colon.
+  return { sql: 'target >= ? AND target < ?', values: [`${kind}:`, `${kind};`] };
+}
+
 /** Lists over the read model's tables. */
 export class SqliteLists implements Lists {
   readonly #db: Database;
@@ -191,11 +200,14 @@ export class SqliteLists implements Lists {
     return this.#count(some, [role, SORTED_HOLDERS_MAX + 1]) <= SORTED_HOLDERS_MAX;
   }
 
-  aclTables(request: PageRequest<'target'>): Page<AclTable> {
+  aclTables(request: AclPageRequest): Page<AclTable> {
+    const { kind } = request;
+    const prefix = kind === undefined || kind === 'everyone' ? '' : `${kind}:`;
     return this.#page<AclTable>(request, {
       table: 'acl_tables',
-      searched: 'target_key',
+      searched: `substr(target_key, ${prefix.length + 1})`,
       order: ['target_key', 'target'],
+      ...(kind !== undefined && { where: [ofKind(kind)] }),
     });
   }
 

@@ -152,6 +152,28 @@ describe('limits and lists', () => {
     expect(body.items[0]?.target).toEqual({ kind: 'username', name });
   });
 
+  it('lists those of one kind, and searches their names only', async () => {
+    const name = randomUUID();
+    await admin.put('/api/v1/acl/everyone', { rules: [rule('c')] });
+    await admin.put(`/api/v1/acl/usernames/${name}`, { rules: [rule('a')] });
+    // Neither a name that looks like another kind nor the kind of the others is found by its text.
+    for (const one of [name, `username:${name}`, 'zz']) {
+      const url = `/api/v1/acl/clients/${encodeURIComponent(one)}`;
+      await admin.put(url, { rules: [rule('b')] });
+    }
+    const found = async (query: string) => {
+      const { body } = await admin.get(`/api/v1/acl?${query}&pageSize=200`);
+      return body.items.map(({ target }) => target.name ?? target.kind);
+    };
+    expect((await admin.get('/api/v1/acl?kind=group')).status).toBe(400);
+    expect(await found(`kind=client&search=${name}`)).toEqual([name, `username:${name}`]);
+    expect(await found(`kind=username&search=${name}`)).toEqual([name]);
+    expect(await found('kind=client&search=zz')).toEqual(['zz']);
+    expect(await found('kind=username&search=username')).toEqual([]);
+    expect(await found('kind=everyone')).toEqual(['everyone']);
+    expect(await found('search=everyone')).toEqual(['everyone']);
+  });
+
   it('a name may hold what an address has to encode', async () => {
     const name = 'a/b c%2F?#+ü';
     const url = `/api/v1/acl/clients/${encodeURIComponent(name)}`;

@@ -57,7 +57,9 @@ function registerList(app: TypedApp, context: ApiContext): void {
     },
     (request) => {
       const wanted = pageRequestOf<'target'>(request.query);
-      const { items, total } = context.ports.model.lists.aclTables(wanted);
+      const { kind } = request.query;
+      const found = context.ports.model.lists.aclTables({ ...wanted, ...(kind && { kind }) });
+      const { items, total } = found;
       const { page, pageSize } = wanted;
       return { items: items.map(tableView), total, page, pageSize };
     },

@@ -164,7 +164,17 @@ export const writtenRuleSchema = Type.Object({
 });
 export const tablePageSchema = pageOf(tableSchema, 'AclPage');
 
-export const listQuery = Type.Object(pageQuery(['target']), closed);
+export const listQuery = Type.Object(
+  {
+    ...pageQuery(['target']),
+    kind: Type.Optional(
+      Type.Enum(['client', 'username', 'everyone'], {
+        description: 'Only lists of this kind of target; `search` is of their names then.',
+      }),
+    ),
+  },
+  closed,
+);
 export const emptyQuery = Type.Object({}, closed);
 export const writeQuerySchema = Type.Object(writeQuery, closed);
 
