@@ -354,6 +354,7 @@ export {
 export { isValidAt, type Validity } from './validity.ts';
 export { unboundCertificate, unboundCertificateOf } from './unbound-certificate.ts';
 export { type ClientIds, isLimited } from './client-ids.ts';
+export { BUILT_IN_ROLES } from './built-in-roles.ts';
 export {
   CLIENT_ID_PLACEHOLDER,
   COMMON_NAME_PLACEHOLDER,

@@ -99,6 +99,7 @@ export const errorFacts = {
   role_exists: facts(409, 'ALREADY_EXISTS', 'A role with this id exists already'),
   role_name_taken: facts(409, 'ALREADY_EXISTS', 'Another role has this name'),
   role_invalid: facts(422, 'INVALID_ARGUMENT', 'The role is not valid'),
+  role_built_in: facts(409, 'FAILED_PRECONDITION', 'A built-in role is not changed or removed'),
   role_in_use: facts(409, 'FAILED_PRECONDITION', 'Credentials have the role'),
   permission_not_found: facts(404, 'NOT_FOUND', 'There is no such permission'),
   permission_exists: facts(409, 'ALREADY_EXISTS', 'A permission with this id exists already'),

@@ -35,6 +35,8 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+const ALL = { page: 0, pageSize: 10, sort: 'name', order: 'asc' } as const;
+
 const key = { apiKey: 'key', apiSecret: 'a secret of sixteen' };
 
 describe('the first start', () => {
@@ -107,6 +109,31 @@ describe('the first start', () => {
     const commits = await log.read(0, 10);
     const types = commits.flatMap((commit) => commit.events.map((event) => event.type));
     expect(types.sort()).toEqual(['ApiKeyAdded', 'OperatorAdded']);
+  });
+
+  it('makes no role unless it is asked for, and then those that nobody changes, once', async () => {
+    const ports = await replica();
+    await bootstrap({ builtInRoles: false }, ports);
+    expect(ports.model.lists.roles(ALL).total).toBe(0);
+    const replicas = [ports, await replica(), await replica()];
+    await Promise.all(replicas.map((one) => bootstrap({ builtInRoles: true }, one)));
+    await bootstrap({ builtInRoles: true }, ports);
+    const { items } = ports.model.lists.roles(ALL);
+    expect(items.map(({ id, name, builtIn }) => [id, name, builtIn])).toEqual([
+      ['connectware-admin', 'connectware-admin', true],
+      ['minimum-access', 'minimum-access', true],
+    ]);
+  });
+
+  it('does not start where somebody else has the name of a built-in role', async () => {
+    const ports = await replica();
+    const data = { id: 'r1', name: 'minimum-access', permissions: [] };
+    const meta = { commitId: 'r1', at: clock(), actor: { kind: 'system', id: 'test' } } as const;
+    await ports.executor.execute({ type: 'AddRole', data }, meta);
+    const first = bootstrap({ builtInRoles: true }, ports);
+    const failure = await first.catch((error: unknown) => error);
+    expect(isOperational(failure, 'config_invalid')).toBe(true);
+    expect(String(failure)).toContain('bootstrap.builtInRoles: minimum-access: role_name_taken');
   });
 
   it('makes the key after a crash between the two commits, and never again once it was removed', async () => {

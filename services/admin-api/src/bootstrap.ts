@@ -1,6 +1,7 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import {
   type Actor,
+  BUILT_IN_ROLES,
   failedPasswordRules,
   type PasswordPolicy,
   passwordRulesText,
@@ -30,9 +31,11 @@ type BootstrapPorts = Pick<
 >;
 
 /**
- * Makes the first administrator when no operator exists, and the API key of the configuration when it was never made.
+ * Makes the first administrator when no operator exists, and the API key and the built-in roles of the configuration when they were
+ * never made.
  * Of several replicas that start at once one wins, and the others carry on.
- * @throws OperationalError `config_invalid` for half an API key, and for a first password that fails the policy
+ * @throws OperationalError `config_invalid` for half an API key, for a first password that fails the policy, and where another role has the
+ * name of a built-in one
  */
 export async function bootstrap(
   config: BootstrapConfig,
@@ -49,6 +52,7 @@ export async function bootstrap(
   if (apiKey !== undefined && apiSecret !== undefined) {
     await addApiKey({ id: apiKey, secret: apiSecret }, ports);
   }
+  if (config.builtInRoles === true) await addBuiltInRoles(ports);
   return bootstrapped;
 }
 
@@ -121,5 +125,18 @@ async function addApiKey(
   );
   if (!executed.ok && executed.rejection.code !== 'api_key_exists') {
     throw new OperationalError('config_invalid', `bootstrap.apiKey: ${executed.rejection.code}`);
+  }
+}
+
+async function addBuiltInRoles({ executor, model, clock }: BootstrapPorts): Promise<void> {
+  for (const data of BUILT_IN_ROLES) {
+    if (model.reads.role(data.id)?.builtIn === true) continue;
+    const meta = { commitId: `bootstrap-role-${data.id}`, at: clock(), actor };
+    const executed = await executor.execute({ type: 'AddRole', data }, meta);
+    if (executed.ok) continue;
+    // Another replica was first.
+    if (executed.rejection.code === 'role_exists') continue;
+    const why = `${data.name}: ${executed.rejection.code}`;
+    throw new OperationalError('config_invalid', `bootstrap.builtInRoles: ${why}`);
   }
 }

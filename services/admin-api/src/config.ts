@@ -98,6 +98,12 @@ export const bootstrapSection = Type.Object({
       minLength: API_SECRET_LENGTH_MIN,
     }),
   ),
+  builtInRoles: Type.Optional(
+    Type.Boolean({
+      description:
+        'Whether the roles connectware-admin and minimum-access are made, which nobody changes or removes; not when left out.',
+    }),
+  ),
 });
 
 /** Longest time for which certificates are made, in days. */
