@@ -583,6 +583,21 @@ describe('with time', () => {
     await expectNothing(node);
   });
 
+  test('a connection that is not read is not cut, and has its time when it is read again', async () => {
+    const origin = { listener: 'tcp:test', peer: '192.0.2.1:1', unread: true };
+    const held = node.open(4, { origin });
+    const other = node.open();
+    await pass(30_000);
+    await other.closed;
+    expect(node.engine.connectionCount).toBe(1);
+    origin.unread = false;
+    await pass(9500);
+    expect(node.engine.connectionCount).toBe(1);
+    await pass(500);
+    await held.closed;
+    await expectNothing(node);
+  });
+
   test('a client that takes nothing is cut; others notice nothing', async () => {
     const subscriber = await node.connect('frozen', { version: 5, will: will('gone') });
     await subscriber.subscribe('t', 0);

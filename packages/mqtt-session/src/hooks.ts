@@ -12,6 +12,12 @@ export interface Origin {
   readonly peer: string;
   /** The first certificate of the client, when it showed one that the listener accepts. */
   readonly certificate?: unknown;
+  /** Whether it is not read now, and not by its own doing: then its time for the CONNECT does not end. */
+  readonly unread?: boolean;
+  /** Told when a CONNECT was read, or something in its place, before anything is made of it. Perhaps more than once. */
+  arriving?(): void;
+  /** Told after that, when it is decided, or the client has to say more; also when the client has gone meanwhile. Perhaps more than once. */
+  settled?(): void;
   /** Told when the CONNECT has been accepted. */
   authenticated?(): void;
   /** Told when the client leaves: a DISCONNECT, the end of the stream or its failure was read. Perhaps more than once. */

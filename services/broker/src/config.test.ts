@@ -181,6 +181,28 @@ describe('the configuration of a broker node', () => {
     });
   });
 
+  it('has limits of what a storm of arriving clients may take', () => {
+    expect(load({}).mqtt.arrivingStorm).toEqual({
+      ...{ arrivalsMin: 32, turnMsMax: 5, underWayMax: 192 },
+    });
+    const loadStorm = (key: string, value: string) =>
+      load({ [`SALLYPORT_MQTT__ARRIVING_STORM__${key}`]: value }).mqtt.arrivingStorm;
+    expect(loadStorm('TURN_MS_MAX', '0').turnMsMax).toBe(0);
+    expect(loadStorm('TURN_MS_MAX', '1000').turnMsMax).toBe(1000);
+    expect(() => loadStorm('TURN_MS_MAX', '1001')).toThrow(
+      'SALLYPORT_MQTT__ARRIVING_STORM__TURN_MS_MAX: ',
+    );
+    expect(loadStorm('ARRIVALS_MIN', '1').arrivalsMin).toBe(1);
+    for (const [key, value] of [
+      ['ARRIVALS_MIN', '0'],
+      ['ARRIVALS_MIN', '1000001'],
+      ['UNDER_WAY_MAX', '0'],
+      ['UNDER_WAY_MAX', '100001'],
+    ] as const) {
+      expect(() => loadStorm(key, value)).toThrow(`SALLYPORT_MQTT__ARRIVING_STORM__${key}: `);
+    }
+  });
+
   it('has limits of what a storm of leaving clients may take', () => {
     expect(load({}).mqtt.leavingStorm).toEqual({ leavesMin: 100, turnMsMax: 5 });
     const loadStorm = (key: string, value: string) =>

@@ -337,6 +337,30 @@ const leavingStormSection = Type.Object({
   ),
 });
 
+/** When clients come in such numbers that others are to be looked after in between. */
+const arrivingStormSection = Type.Object({
+  arrivalsMin: count(
+    'Clients that log in, or shake hands before that, in one turn of the event loop before anything is done about it.',
+    32,
+    1,
+    1_000_000,
+  ),
+  turnMsMax: count(
+    'How long they may take of the turn. Then nobody whose CONNECT is still to come is read until timers and everybody else have had ' +
+      'their turn, and they are read in portions that take about as long. 0: it may take as long as it takes.',
+    5,
+    0,
+    1000,
+  ),
+  underWayMax: count(
+    'CONNECTs that are being judged at once; while there are so many, nobody else whose CONNECT is still to come is read. It should be ' +
+      'more than the hashing queues of all policy services hold, some 70 each, so that cheap secrets do not wait for those.',
+    192,
+    1,
+    100_000,
+  ),
+});
+
 /** The listeners of a node and the limits of its connections; the standalone profile has the same section. */
 export const mqttSection = Type.Object({
   tcp: Type.Object({
@@ -435,6 +459,7 @@ export const mqttSection = Type.Object({
   flapping: flappingSection,
   guessing: guessingSection,
   leavingStorm: leavingStormSection,
+  arrivingStorm: arrivingStormSection,
   lastUsedSeconds: count(
     'How often the node stores which secrets were used; as much of it is lost when the process is killed. 0 notes nothing.',
     60,

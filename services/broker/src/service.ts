@@ -41,7 +41,7 @@ import { EngineCounters } from './engine/engine-counters.ts';
 import { BrokerHooks } from './hooks/broker-hooks.ts';
 import type { RunningListener } from './listeners/listener.ts';
 import { ListenerTrusts } from './listeners/listener-trust.ts';
-import { openListeners } from './listeners/open-listeners.ts';
+import { openListeners, type StormCause } from './listeners/open-listeners.ts';
 
 const isTbmq = (store: Store): boolean => store === 'tbmq';
 
@@ -52,6 +52,11 @@ function listenerFactsIn(mqtt: MqttConfig): (listener: string) => ListenerFacts 
   );
   return (listener) => known.get(listener) ?? {};
 }
+
+const STORM_MESSAGES: Readonly<Record<StormCause, string>> = {
+  leaving: 'very many clients leave at once: connections are read in portions',
+  arriving: 'very many clients come at once: they are let in in portions',
+};
 
 /** Pause between two tries to reach the policy service at the start. */
 const START_RETRY_MS = 250;
@@ -255,14 +260,15 @@ export class BrokerNode {
       onConnection: (connection) => {
         connection.speaker = engine.accept(connection.stream, connection);
       },
-      onBrake: ({ first, ...fields }) => {
-        count('sallyport.connections.storm_brakes', {});
+      onBrake: (cause, { first, ...fields }) => {
+        count('sallyport.connections.storm_brakes', { cause });
         if (!first) return;
-        engine.readsNobody();
-        const message = 'very many clients leave at once: connections are read in portions';
-        this.#throttle.warn('storm brake', fields, message);
+        if (cause === 'leaving') engine.readsNobody();
+        this.#throttle.warn(`storm brake: ${cause}`, fields, STORM_MESSAGES[cause]);
       },
-      onReleased: () => engine.readsAll(),
+      onReleased: (cause) => {
+        if (cause === 'leaving') engine.readsAll();
+      },
       onRefused: ({ reason, ...fields }) => {
         count('sallyport.connections.refused', { listener: fields.listener, reason });
         door.refused(fields, reason);

@@ -1,15 +1,16 @@
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { RawMqttClient, removeFolder, tempFolder } from '@sallyport/test-kit';
 import { Api } from '../../harness/api.ts';
 import { type Standalone, startStandalone } from '../../harness/standalone.ts';
+import { benchArriving } from './arriving.ts';
 import type { Party } from './mqtt/generator.ts';
 import { pinBroker, pinning, spawnPinned } from './mqtt/pinned.ts';
 import { Logins, ownTopics, type User } from './mqtt/users.ts';
 import { boundFigure, figure, heading } from './report.ts';
+import { longestPing, Meter, METER, STALL_MS_MAX } from './stall.ts';
 
 /** Subscribers that connect, and then leave. Client i logs in with line i of the file. */
 export interface HoldJob {
@@ -25,13 +26,10 @@ const OPEN_FILES_SPARE = 500;
 const HANDSHAKES = 64;
 const TOPIC = 'dev/u0/storm';
 const ENTRY = fileURLToPath(new URL('load/main.js', import.meta.url));
-const METER = new URL('load/stall-meter.js', import.meta.url).href;
-const PINGREQ = Buffer.from([0xc0, 0]);
 const QUIET_MS = 3000;
 /** How often is looked whether all have gone, and for how long at most. */
 const LOOK_EVERY_MS = 250;
 const GONE_WITHIN_MS = 60_000;
-const STALL_MS_MAX = 50;
 
 /** As many as a process may have open files. */
 function subscribers(): number {
@@ -52,8 +50,14 @@ interface Storm {
   readonly longestTurnMs: number;
 }
 
-/** What all subscribers of one topic do to the others when they leave at once, with the storm brake and without. */
+/** What clients that leave at once, and such that come at once, do to the others, with the storm brakes and without. */
 export async function benchStorm(): Promise<void> {
+  await benchLeaving();
+  await benchArriving();
+}
+
+/** All subscribers of one topic. */
+async function benchLeaving(): Promise<void> {
   const count = subscribers();
   heading(`${count.toLocaleString('en')} subscribers of one topic leave at once; ${pinning}`);
   for (const turnMsMax of ['0', undefined]) {
@@ -108,16 +112,16 @@ async function measureStorm(options: {
     await using living = await RawMqttClient.open(port);
     await living.connect({ clientId: 'living', ...user });
     const quietUntil = performance.now() + QUIET_MS;
-    await longestPing(living, () => performance.now() > quietUntil);
-    await meter.longestTurn(node);
+    await longestPing(living, () => performance.now() > quietUntil, GONE_WITHIN_MS);
+    await meter.longestTurn(node.process);
     // It finds all of them gone, however long the system takes to close their sockets; the wait begins when it may.
     const { pid = 0 } = node.process;
     process.kill(pid, 'SIGSTOP');
     leave(child);
     await exited;
     process.kill(pid, 'SIGCONT');
-    const longestWaitMs = await longestPing(living, allGone(node, before));
-    return { longestWaitMs, longestTurnMs: await meter.longestTurn(node) };
+    const longestWaitMs = await longestPing(living, allGone(node, before), GONE_WITHIN_MS);
+    return { longestWaitMs, longestTurnMs: await meter.longestTurn(node.process) };
   } finally {
     child.kill('SIGKILL');
     removeFolder(folder);
@@ -136,39 +140,6 @@ function allGone(node: Standalone, before: number): () => boolean {
   };
 }
 
-/** What load/stall-meter.ts prints. */
-class Meter {
-  readonly #turns: number[] = [];
-
-  heard(line: string): void {
-    const turn = /^{"longestTurnMs":([\d.]+)}$/.exec(line)?.[1];
-    if (turn !== undefined) this.#turns.push(Number(turn));
-  }
-
-  /** The longest turn of the event loop since this was last asked, in milliseconds of processor time. */
-  async longestTurn({ process: { pid = 0 } }: Standalone): Promise<number> {
-    process.kill(pid, 'SIGUSR2');
-    for (;;) {
-      const turn = this.#turns.shift();
-      if (turn !== undefined) return turn;
-      await delay(LOOK_EVERY_MS);
-    }
-  }
-}
-
 function openFiles({ process: { pid } }: Standalone): number {
   return readdirSync(`/proc/${pid}/fd`).length;
-}
-
-/** Milliseconds from a PINGREQ to its PINGRESP, until `done`; the next one follows a moment later. */
-async function longestPing(client: RawMqttClient, done: () => boolean): Promise<number> {
-  let longest = 0;
-  while (!done()) {
-    const sent = performance.now();
-    client.send(PINGREQ);
-    await client.expect('pingresp', GONE_WITHIN_MS);
-    longest = Math.max(longest, performance.now() - sent);
-    await delay(1);
-  }
-  return longest;
 }

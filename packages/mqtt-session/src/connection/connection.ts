@@ -325,8 +325,11 @@ export class Connection implements AcceptedClient, Line {
     const reason =
       error instanceof ProtocolError ? error.reason : reasonCode.implementationSpecificError;
     const most = error instanceof ProtocolError ? error.packetBytesMax : undefined;
-    if (this.#handshake !== undefined) this.#handshake.refuse(reason, most);
-    else void this.disconnect(reason, error instanceof ProtocolError ? error.message : undefined);
+    if (this.#handshake !== undefined) {
+      // What is no CONNECT takes as long.
+      this.origin.arriving?.();
+      this.#handshake.refuse(reason, most);
+    } else void this.disconnect(reason, error instanceof ProtocolError ? error.message : undefined);
   }
 
   #handle(packet: ClientPacket): void {
@@ -456,7 +459,7 @@ export class Connection implements AcceptedClient, Line {
 
   /** Called again and again; `now` is the engine's. */
   sweep(now: number): void {
-    if (this.#deadline !== 0 && now >= this.#deadline) {
+    if (this.#deadline !== 0 && this.#isLate(now)) {
       this.#stream.destroy();
       this.#onClose();
       return;
@@ -478,6 +481,14 @@ export class Connection implements AcceptedClient, Line {
     if (now - this.#heardAt - unreadMs > this.#silenceMsMax) {
       void this.disconnect(reasonCode.keepAliveTimeout);
     }
+  }
+
+  /** Who is still to say its CONNECT, and is not read, has its time all the same when it is read again. */
+  #isLate(now: number): boolean {
+    if (this.#handshake !== undefined && this.origin.unread === true) {
+      this.#deadline = now + this.engine.limits.connectTimeoutMs;
+    }
+    return now >= this.#deadline;
   }
 
   disconnect(reason: ReasonCode, text?: string): Promise<void> {

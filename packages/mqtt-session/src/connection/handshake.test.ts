@@ -22,11 +22,16 @@ async function expectNothing(node: TestNode): Promise<void> {
 describe('a CONNECT that is accepted', () => {
   test.each(versions)('MQTT %s: opens the connection with a CONNACK', async (version) => {
     const node = new TestNode();
-    let authenticated = 0;
+    const told: string[] = [];
     const client = node.open(version);
-    Object.assign(client.server.origin, { authenticated: () => authenticated++ });
+    Object.assign(client.server.origin, {
+      arriving: () => told.push('arriving'),
+      settled: () => told.push('settled'),
+      authenticated: () => told.push('authenticated'),
+    });
     expect(await client.connect()).toMatchObject({ code: 0, sessionPresent: false });
-    expect([authenticated, node.engine.sessionCount, node.hooks.open]).toEqual([1, 1, 1]);
+    expect(told).toEqual(['arriving', 'settled', 'authenticated']);
+    expect([node.engine.sessionCount, node.hooks.open]).toEqual([1, 1]);
     expect([client.server.clientId, client.server.version]).toEqual(['client', version]);
   });
 

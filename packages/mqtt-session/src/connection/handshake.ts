@@ -65,6 +65,7 @@ export class Handshake {
   handle(packet: ClientPacket): void {
     if (packet.type === 'connect' && this.#packet === undefined) {
       this.#packet = packet;
+      this.#connection.origin.arriving?.();
       this.#onConnect(packet);
     } else if (packet.type === 'auth' && this.#exchange !== undefined) {
       this.#onAuth(packet, this.#exchange);
@@ -82,6 +83,7 @@ export class Handshake {
 
   /** `packetBytesMax`: of a CONNECT that could not be read to its end. */
   refuse(reason: ReasonCode, packetBytesMax = this.#packetBytesMax): void {
+    this.#connection.origin.settled?.();
     if (this.#abandoned) return;
     this.#connection.refuse(this.#refusal(reason, packetBytesMax));
   }
@@ -158,6 +160,7 @@ export class Handshake {
   }
 
   async #stepped(step: EnhancedStep): Promise<void> {
+    this.#connection.origin.settled?.();
     if (step.outcome === 'done') {
       this.#exchangeData = step.data;
       await this.#decided(step.verdict);
@@ -177,6 +180,7 @@ export class Handshake {
   /** Undefined when there is nothing to wait for. */
   #decided(verdict: ConnectVerdict): Promise<void> | undefined {
     const connection = this.#connection;
+    connection.origin.settled?.();
     const { engine } = connection;
     const packet = this.#packet;
     if (!verdict.accepted) {

@@ -19,12 +19,14 @@ const limits: ConnectionLimits = {
 
 interface TestConnection extends Gated {
   expired: number;
+  unread: boolean;
 }
 
 function setUp(changed: Partial<ConnectionLimits> = {}) {
   const gate = new ConnectionGate({ limits: { ...limits, ...changed } });
   const one = (): TestConnection => ({
     expired: 0,
+    unread: false,
     expire() {
       this.expired += 1;
     },
@@ -152,6 +154,32 @@ describe('the time until the CONNECT', () => {
     expect([first?.expired, second?.expired]).toEqual([0, 0]);
     vi.advanceTimersByTime(1);
     expect([first?.expired, second?.expired]).toEqual([0, 1]);
+  });
+
+  it('does not end for who is not read by the node, and begins anew when it is', () => {
+    const { gate, enter } = setUp();
+    const [held, other] = enter(2);
+    if (held === undefined || other === undefined) throw new Error('refused');
+    held.unread = true;
+    vi.advanceTimersByTime(15_000);
+    expect([held.expired, other.expired]).toEqual([0, 1]);
+    held.unread = false;
+    gate.restart(held);
+    vi.advanceTimersByTime(9999);
+    expect(held.expired).toBe(0);
+    vi.advanceTimersByTime(1);
+    expect(held.expired).toBe(1);
+  });
+
+  it('begins anew for nobody who has been let in', () => {
+    const { gate, enter } = setUp();
+    const [connection] = enter(1);
+    if (connection === undefined) throw new Error('refused');
+    gate.authenticated(connection);
+    gate.restart(connection);
+    expect(gate.unauthenticated).toBe(0);
+    vi.advanceTimersByTime(60_000);
+    expect(connection.expired).toBe(0);
   });
 
   it('an end that comes late after the deadline counts once', () => {

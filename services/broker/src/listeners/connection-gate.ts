@@ -60,6 +60,8 @@ export interface GateOptions {
 
 /** What the gate knows of a connection. */
 export interface Gated {
+  /** Whether nothing is read of it now, and not by its own doing. */
+  readonly unread?: boolean;
   /** Its time is over: ends it. */
   expire(): void;
 }
@@ -147,6 +149,12 @@ export class ConnectionGate {
     return this.#node?.take(NODE) === false ? 'accept_rate' : undefined;
   }
 
+  /** Its time begins anew: it was not read. Does nothing once its CONNECT was accepted. */
+  restart(connection: Gated): void {
+    if (!this.#waiting.delete(connection)) return;
+    this.#waiting.set(connection, this.#clock() + this.#limits.connectTimeoutMs);
+  }
+
   /** Its CONNECT was accepted. */
   authenticated(connection: Gated): void {
     this.#waiting.delete(connection);
@@ -178,8 +186,11 @@ export class ConnectionGate {
         this.#timer = this.#wakeIn(deadline - now);
         return;
       }
-      this.#waiting.delete(connection);
-      connection.expire();
+      if (connection.unread === true) this.restart(connection);
+      else {
+        this.#waiting.delete(connection);
+        connection.expire();
+      }
     }
   }
 }

@@ -18,14 +18,21 @@ export interface ListenerOptions {
   readonly proxyFrom?: readonly string[];
   /** One for all listeners of the node: counts connections and closes those that are too many. */
   readonly gate: ConnectionGate;
-  /** One for all listeners of the node: leaves their sockets unread for a while when very many clients leave at once. */
-  readonly brake?: StormBrake;
+  /** The same for all listeners of the node: their sockets are left unread for a while when very many clients leave, or come, at once. */
+  readonly brakes?: StormBrakes;
   /** TLS, and client certificates as these say; plain when left out. */
   readonly tls?: TlsCredentials;
   /** MQTT inside WebSocket when given. */
   readonly webSocket?: WebSocketOptions;
   /** Something to log that concerns the listener, such as no more file descriptors. */
   readonly onProblem?: (problem: OperationalError) => void;
+}
+
+export interface StormBrakes {
+  /** Leaves all sockets unread. */
+  readonly leaving: StormBrake;
+  /** Only those whose CONNECT is still to come. */
+  readonly arriving: StormBrake;
 }
 
 export interface WebSocketOptions {
@@ -51,8 +58,14 @@ export interface AcceptedConnection {
   readonly certificate?: ClientCertificate;
   /** Whoever speaks with it, to be set by it: those that were heard last come first when nobody can be read for a while. */
   speaker: Speaker | undefined;
+  /** To be called when a CONNECT was read, or something in its place, before it is judged. */
+  arriving(): void;
+  /** To be called after that, when it is judged, whatever has become of the connection meanwhile. More than once does no harm. */
+  settled(): void;
   /** To be called when the client leaves: a goodbye, an end or a failure was read. More than once does no harm. */
   leaving(): void;
+  /** Whether it is not read now, because very many come or leave. */
+  readonly unread: boolean;
   /**
    * To be called once the CONNECT is accepted. A connection for which it is not called counts as one without a CONNECT, and is
    * cut `connectTimeoutMs` after it was accepted.

@@ -219,7 +219,7 @@ describe('the listeners of a node', () => {
           heard.set(listener, (heard.get(listener) ?? '') + chunk.toString());
         });
       },
-      onBrake: (braked) => brakes.push(braked),
+      onBrake: (_cause, braked) => brakes.push(braked),
       onReleased: () => (released = true),
     });
     open.push(...listeners);
@@ -237,7 +237,7 @@ describe('the listeners of a node', () => {
     accepted[0]?.leaving();
     for (const send of clients) send('during ');
     await expect.poll(() => released).toBe(true);
-    expect(brakes).toEqual([{ sockets: 4, leaves: 2, first: true }]);
+    expect(brakes).toEqual([{ sockets: 4, clients: 2, first: true }]);
     for (const send of clients) send('after');
     await expect
       .poll(() => Object.fromEntries(heard))

@@ -2,15 +2,26 @@ import { parseListenAddress } from '@sallyport/config';
 import { OperationalError } from '@sallyport/errors';
 import { listenerNames, type MqttConfig, type Transport, transports } from '../config.ts';
 import { ConnectionGate, type Refusal } from './connection-gate.ts';
-import type { AcceptedConnection, ListenerOptions, RunningListener } from './listener.ts';
+import type {
+  AcceptedConnection,
+  ListenerOptions,
+  RunningListener,
+  StormBrakes,
+} from './listener.ts';
 import { startListener } from './start-listener.ts';
-import { StormBrake, type StormBrakeOptions } from './storm-brake.ts';
+import { ARRIVING_SLICES, type Braked, LEAVING_SLICES, StormBrake } from './storm-brake.ts';
 import { type LoadedCertificate, TlsCredentials, type TrustOverride } from './tls-credentials.ts';
 
 /** A client may put a packet into one message with a few others that are small. */
 const MESSAGE_OVERHEAD_BYTES = 64 * 1024;
 
-export interface ListenerHandlers extends Pick<StormBrakeOptions, 'onBrake' | 'onReleased'> {
+/** Why sockets are left unread for a while. */
+export type StormCause = keyof StormBrakes;
+
+export interface ListenerHandlers {
+  /** As of `StormBrakeOptions`. */
+  readonly onBrake?: (cause: StormCause, braked: Braked) => void;
+  readonly onReleased?: (cause: StormCause) => void;
   readonly onConnection: (connection: AcceptedConnection) => void;
   /** As many as strangers wish: throttle before logging. */
   readonly onRefused?: (refusal: Refusal) => void;
@@ -55,13 +66,25 @@ function gateOf(config: MqttConfig, { onRefused, isBanned }: ListenerHandlers): 
   });
 }
 
-function brakeOf({ leavingStorm }: MqttConfig, handlers: ListenerHandlers): StormBrake {
-  const { onBrake, onReleased } = handlers;
-  return new StormBrake({
-    limits: leavingStorm,
-    ...(onBrake !== undefined && { onBrake }),
-    ...(onReleased !== undefined && { onReleased }),
+function brakesOf(config: MqttConfig, { onBrake, onReleased }: ListenerHandlers): StormBrakes {
+  const { leavingStorm, arrivingStorm } = config;
+  const on = (cause: StormCause) => ({
+    onBrake: (braked: Braked) => onBrake?.(cause, braked),
+    onReleased: () => onReleased?.(cause),
   });
+  return {
+    leaving: new StormBrake({
+      limits: { clientsMin: leavingStorm.leavesMin, turnMsMax: leavingStorm.turnMsMax },
+      slices: LEAVING_SLICES,
+      ...on('leaving'),
+    }),
+    arriving: new StormBrake({
+      limits: { clientsMin: arrivingStorm.arrivalsMin, turnMsMax: arrivingStorm.turnMsMax },
+      slices: ARRIVING_SLICES,
+      underWayMax: arrivingStorm.underWayMax,
+      ...on('arriving'),
+    }),
+  };
 }
 
 async function credentialsOf(
@@ -103,8 +126,8 @@ export async function openListeners(
   const { proxyFrom, limits } = config;
   const { onConnection, onProblem } = handlers;
   const gate = gateOf(config, handlers);
-  const brake = brakeOf(config, handlers);
-  const common = { gate, brake, proxyFrom, ...(onProblem !== undefined && { onProblem }) };
+  const brakes = brakesOf(config, handlers);
+  const common = { gate, brakes, proxyFrom, ...(onProblem !== undefined && { onProblem }) };
   const webSocket = {
     ...(config.ws.originsAllowed !== undefined && { originsAllowed: config.ws.originsAllowed }),
     messageBytesMax: limits.packetBytesMax + MESSAGE_OVERHEAD_BYTES,

@@ -10,12 +10,13 @@ import type {
   ListenerOptions,
   RunningListener,
   Speaker,
+  StormBrakes,
   WebSocketOptions,
 } from './listener.ts';
 import { readProxyHeader } from './read-proxy-header.ts';
 import { readAgain, stopReading } from './socket-reading.ts';
 import { canonicalAddress, peerOf, type Source } from './source-address.ts';
-import type { Brakeable, StormBrake } from './storm-brake.ts';
+import type { Brakeable } from './storm-brake.ts';
 import { type Shaking, TlsAcceptor } from './tls-acceptor.ts';
 import type { TrustOverride } from './tls-credentials.ts';
 import { WebSocketAcceptor } from './websocket-acceptor.ts';
@@ -53,11 +54,13 @@ class Connection implements AcceptedConnection, Brakeable, Gated, Shaking {
   readonly listener: string;
   readonly secure: boolean;
   readonly #gate: ConnectionGate;
-  readonly #brake: StormBrake | undefined;
+  readonly #brakes: StormBrakes | undefined;
   readonly #socket: Socket;
   #refused = false;
-  /** By the brake. */
+  /** Because of a brake. */
   #unread = false;
+  #hasCome = false;
+  #underWay = false;
   stream: Duplex;
   peer: string;
   certificate?: ClientCertificate;
@@ -68,7 +71,7 @@ class Connection implements AcceptedConnection, Brakeable, Gated, Shaking {
     this.listener = options.name;
     this.secure = options.tls !== undefined;
     this.#gate = options.gate;
-    this.#brake = options.brake;
+    this.#brakes = options.brakes;
     this.#socket = socket;
     this.stream = socket;
     this.peer = peerOf(source);
@@ -78,8 +81,37 @@ class Connection implements AcceptedConnection, Brakeable, Gated, Shaking {
     this.#gate.authenticated(this);
   }
 
+  /** Whether its CONNECT is still to be read. */
+  get isArriving(): boolean {
+    return !this.#hasCome;
+  }
+
+  get unread(): boolean {
+    return this.#unread;
+  }
+
+  arriving(): void {
+    if (!this.#hasCome) {
+      this.#hasCome = true;
+      this.#underWay = true;
+      this.#brakes?.arriving.begun();
+    }
+    this.comesNearer();
+  }
+
+  settled(): void {
+    if (!this.#underWay) return;
+    this.#underWay = false;
+    this.#brakes?.arriving.done();
+  }
+
+  /** A step of those before the CONNECT is done, or the CONNECT was read. */
+  comesNearer(): void {
+    this.#brakes?.arriving.seen();
+  }
+
   leaving(): void {
-    this.#brake?.left();
+    this.#brakes?.leaving.seen();
   }
 
   /** Who does not speak yet has its time, and has just come. */
@@ -95,6 +127,7 @@ class Connection implements AcceptedConnection, Brakeable, Gated, Shaking {
 
   readAgain(): void {
     this.#unread = false;
+    this.#gate.restart(this);
     readAgain(this.#socket);
   }
 
@@ -151,7 +184,8 @@ class Listener implements RunningListener {
     this.#onClose = function onClose() {
       forget(this);
     };
-    options.brake?.add(() => this.#connections.values());
+    options.brakes?.leaving.add(() => this.#connections.values());
+    options.brakes?.arriving.add(() => this.#arriving());
     this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   }
 
@@ -165,7 +199,10 @@ class Listener implements RunningListener {
     return new WebSocketAcceptor<Connection>(
       { originsAllowed: () => originsAllowed ?? unlisted(), messageBytesMax },
       {
-        onOpen: (connection, stream) => this.#handOver(connection, stream),
+        onOpen: (connection, stream) => {
+          connection.comesNearer();
+          this.#handOver(connection, stream);
+        },
         onRefused: (connection, status) => connection.tell('websocket_upgrade', String(status)),
       },
     );
@@ -227,6 +264,12 @@ class Listener implements RunningListener {
     await closed;
   }
 
+  *#arriving(): Iterable<Connection> {
+    for (const connection of this.#connections.values()) {
+      if (connection.isArriving) yield connection;
+    }
+  }
+
   #accept(socket: Socket): void {
     socket.on('error', ignore);
     const { remoteAddress, remotePort } = socket;
@@ -273,6 +316,7 @@ class Listener implements RunningListener {
     socket: TLSSocket,
     certificate: ClientCertificate | undefined,
   ): void {
+    connection.comesNearer();
     if (certificate !== undefined) connection.certificate = certificate;
     this.#established(connection, socket);
   }

@@ -1,53 +1,56 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
   ageOf,
+  ARRIVING_SLICES,
   type Brakeable,
   type Braked,
   EVENTS_A_TURN,
-  LeavingWatch,
+  TurnWatch,
   ReadingPace,
-  SLICE_MAX,
-  SLICE_MIN,
+  LEAVING_SLICES,
   StormBrake,
+  UNDER_WAY_MS_MAX,
 } from './storm-brake.ts';
 
-const limits = { leavesMin: 100, turnMsMax: 10 };
+const limits = { clientsMin: 100, turnMsMax: 10 };
 const times = (count: number, act: () => void): void => {
   for (let index = 0; index < count; index++) act();
 };
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-describe('a watch over those who leave', () => {
+const { min: SLICE_MIN, max: SLICE_MAX } = LEAVING_SLICES;
+
+describe('a watch over those who come or leave', () => {
   it('sees no storm in one too few, however long they take', () => {
-    const watch = new LeavingWatch(limits);
-    times(98, () => watch.left(0));
-    expect(watch.left(60_000)).toBe(false);
-    expect(watch.left(60_000)).toBe(true);
+    const watch = new TurnWatch(limits);
+    times(98, () => watch.seen(0));
+    expect(watch.seen(60_000)).toBe(false);
+    expect(watch.seen(60_000)).toBe(true);
   });
 
   it('sees no storm in any number that is quick enough', () => {
-    const watch = new LeavingWatch(limits);
-    times(100_000, () => watch.left(5));
-    expect(watch.left(14.9)).toBe(false);
-    expect(watch.left(15)).toBe(true);
+    const watch = new TurnWatch(limits);
+    times(100_000, () => watch.seen(5));
+    expect(watch.seen(14.9)).toBe(false);
+    expect(watch.seen(15)).toBe(true);
   });
 
   it('sees none in as many as were expected', () => {
-    const watch = new LeavingWatch(limits);
-    times(355, () => watch.left(0, 256));
-    expect(watch.left(10, 257)).toBe(false);
-    expect(watch.left(10, 257)).toBe(true);
+    const watch = new TurnWatch(limits);
+    times(355, () => watch.seen(0, 256));
+    expect(watch.seen(10, 257)).toBe(false);
+    expect(watch.seen(10, 257)).toBe(true);
   });
 
   it('begins again with every turn', () => {
-    const watch = new LeavingWatch(limits);
-    times(99, () => watch.left(0));
+    const watch = new TurnWatch(limits);
+    times(99, () => watch.seen(0));
     watch.turned();
     expect(watch.quiet).toBe(true);
-    times(99, () => watch.left(1000));
-    expect(watch.left(1009.9)).toBe(false);
-    expect(watch.leaves).toBe(100);
-    expect(watch.left(1010)).toBe(true);
+    times(99, () => watch.seen(1000));
+    expect(watch.seen(1009.9)).toBe(false);
+    expect(watch.clients).toBe(100);
+    expect(watch.seen(1010)).toBe(true);
   });
 });
 
@@ -70,7 +73,7 @@ describe('the order of reading again', () => {
 
 describe('the pace of reading again', () => {
   it('doubles in short turns, up to its most', () => {
-    const pace = new ReadingPace(10);
+    const pace = new ReadingPace(10, LEAVING_SLICES);
     const slices = Array.from({ length: 4 }, () => {
       pace.turned(4.9);
       return pace.slice;
@@ -79,7 +82,7 @@ describe('the pace of reading again', () => {
   });
 
   it('halves in long turns, down to its least, and stays in those that fit', () => {
-    const pace = new ReadingPace(10);
+    const pace = new ReadingPace(10, LEAVING_SLICES);
     times(3, () => pace.turned(0));
     pace.turned(5);
     pace.turned(10);
@@ -115,12 +118,19 @@ class Socket implements Brakeable {
   }
 }
 
-function setUp(sockets: readonly Brakeable[], changed: Partial<typeof limits> = {}) {
+function setUp(
+  sockets: readonly Brakeable[],
+  changed: Partial<typeof limits> = {},
+  slices = LEAVING_SLICES,
+  underWayMax = Infinity,
+) {
   let now = 100_000;
   const brakes: Braked[] = [];
   let released = 0;
   const brake = new StormBrake({
     limits: { ...limits, ...changed },
+    slices,
+    underWayMax,
     onBrake: (braked) => brakes.push(braked),
     onReleased: () => (released += 1),
     clock: () => now,
@@ -132,9 +142,9 @@ function setUp(sockets: readonly Brakeable[], changed: Partial<typeof limits> = 
     releases: () => released,
     pass: (ms: number) => void (now += ms),
     storm: (count = 100, ms = 10) => {
-      times(count - 1, () => brake.left());
+      times(count - 1, () => brake.seen());
       now += ms;
-      brake.left();
+      brake.seen();
     },
   };
 }
@@ -162,7 +172,7 @@ describe('a storm brake', () => {
     expect([...sockets, ...others].some(({ isRead }) => isRead)).toBe(false);
     expect(brakes).toEqual([]);
     await turn();
-    expect(brakes).toEqual([{ sockets: 15, leaves: 100, first: true }]);
+    expect(brakes).toEqual([{ sockets: 15, clients: 100, first: true }]);
     expect(brake.unread).toBe(15);
   });
 
@@ -171,7 +181,7 @@ describe('a storm brake', () => {
     const { brake, brakes, storm } = setUp([heldUp, new Socket()]);
     storm();
     await turn();
-    expect(brakes).toEqual([{ sockets: 1, leaves: 100, first: true }]);
+    expect(brakes).toEqual([{ sockets: 1, clients: 100, first: true }]);
     for (let count = 0; count < 4; count++) await turn();
     expect(brake.unread).toBe(0);
   });
@@ -254,8 +264,8 @@ describe('a storm brake', () => {
     expect(brake.unread).toBe(sockets);
     await turn();
     expect(brakes).toEqual([
-      { sockets, leaves: 100, first: true },
-      { sockets, leaves: 100 + 2 * SLICE_MIN, first: false },
+      { sockets, clients: 100, first: true },
+      { sockets, clients: 100 + 2 * SLICE_MIN, first: false },
     ]);
     for (let count = 0; count < 10; count++) await turn();
     // Those that had waited before were read before those that had had their turn.
@@ -273,7 +283,41 @@ describe('a storm brake', () => {
     storm(100 + 2 * SLICE_MIN);
     expect(late.isRead).toBe(false);
     await turn();
-    expect(brakes).toEqual([{ sockets: 11, leaves: 100 + 2 * SLICE_MIN, first: true }]);
+    expect(brakes).toEqual([{ sockets: 11, clients: 100 + 2 * SLICE_MIN, first: true }]);
+  });
+
+  it('of who arrives reads first who has waited longest, whenever they were heard, and those of the first brake before all others', async () => {
+    const order: number[] = [];
+    const socket = (number: number): Socket =>
+      new Socket(number % 2 === 0 ? 0 : 100_000, true, () => order.push(number));
+    const { min } = ARRIVING_SLICES;
+    const sockets = Array.from({ length: 4 * min }, (_, number) => socket(number));
+    const { brake, brakes, storm } = setUp(sockets, {}, ARRIVING_SLICES);
+    storm();
+    for (let count = 0; count < 4; count++) await turn();
+    expect(order).toEqual(Array.from({ length: min }, (_, number) => number));
+    const late = socket(4 * min);
+    brake.add(() => [late]);
+    // As many as the slice may bring are expected, twice; one more is another storm.
+    storm(100 + 2 * min - 1);
+    expect([late.isRead, brakes.length]).toEqual([true, 1]);
+    await turn();
+    storm(100 + 4 * min);
+    expect(late.isRead).toBe(false);
+    for (let count = 0; count < 20; count++) await turn();
+    expect(brake.unread).toBe(0);
+    expect(order.indexOf(4 * min)).toBeGreaterThan(order.indexOf(4 * min - 1));
+  });
+
+  it('leaves alone what another brake holds, and the other way round', async () => {
+    const sockets = many(10);
+    const one = setUp(sockets);
+    const other = setUp(sockets, {}, ARRIVING_SLICES);
+    one.storm();
+    other.storm();
+    await turn();
+    expect([one.brake.unread, other.brake.unread]).toEqual([10, 0]);
+    expect(other.brakes).toEqual([]);
   });
 
   it('brakes again in a later storm', async () => {
@@ -284,5 +328,65 @@ describe('a storm brake', () => {
       expect([brakes.length, releases()]).toEqual([count, count]);
       await turn();
     }
+  });
+});
+
+describe('a storm brake on what takes a while', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  const set = (count: number, underWayMax: number) => {
+    const sockets = many(count);
+    return { sockets, ...setUp(sockets, {}, ARRIVING_SLICES, underWayMax) };
+  };
+
+  it('leaves nobody unread while as many are under way as may be, and everybody from the next one on', async () => {
+    const { brake, brakes, sockets } = set(10, 5);
+    times(5, () => brake.begun());
+    await turn();
+    expect([brake.unread, brakes]).toEqual([0, []]);
+    brake.begun();
+    expect([brake.unread, sockets.some(({ isRead }) => isRead)]).toEqual([10, false]);
+    await turn();
+    expect(brakes).toEqual([{ sockets: 10, clients: 0, first: true }]);
+  });
+
+  it('never does with 0 milliseconds', () => {
+    const sockets = many(10);
+    const { brake } = setUp(sockets, { turnMsMax: 0 }, ARRIVING_SLICES, 5);
+    times(100, () => brake.begun());
+    expect(brake.unread).toBe(0);
+  });
+
+  it('reads again as many as there is room for, when some are done', async () => {
+    const { brake, releases } = set(10, 5);
+    times(6, () => brake.begun());
+    for (let count = 0; count < 10; count++) await turn();
+    expect(brake.unread).toBe(10);
+    brake.done();
+    await turn();
+    expect(brake.unread).toBe(10);
+    times(3, () => brake.done());
+    await turn();
+    expect(brake.unread).toBe(7);
+    // Those are not under way yet: what they say comes with the next turn.
+    times(3, () => brake.begun());
+    for (let count = 0; count < 10; count++) await turn();
+    expect(brake.unread).toBe(7);
+    times(5, () => brake.done());
+    for (let count = 0; count < 3; count++) await turn();
+    expect([brake.unread, releases()]).toEqual([0, 1]);
+  });
+
+  it('reads a few again all the same when nobody is done for long', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const { brake } = set(3 * ARRIVING_SLICES.min, 5);
+    times(6, () => brake.begun());
+    for (let count = 0; count < 10; count++) await turn();
+    vi.advanceTimersByTime(UNDER_WAY_MS_MAX - 1);
+    expect(brake.unread).toBe(3 * ARRIVING_SLICES.min);
+    vi.advanceTimersByTime(1);
+    expect(brake.unread).toBe(2 * ARRIVING_SLICES.min);
+    for (let count = 0; count < 10; count++) await turn();
+    expect(brake.unread).toBe(2 * ARRIVING_SLICES.min);
   });
 });

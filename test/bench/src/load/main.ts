@@ -1,5 +1,7 @@
+import type { ArriveJob } from '../arriving.ts';
 import type { ConnectJob, PubsubJob } from '../mqtt/generator.ts';
 import type { HoldJob } from '../storm.ts';
+import { runArrive } from './arrive.ts';
 import { runConnect } from './connect.ts';
 import { runHold } from './hold.ts';
 import { PubsubRun } from './pubsub.ts';
@@ -11,8 +13,11 @@ if (kind === 'hold') {
   await runHold(job as HoldJob); // storm.ts makes it.
   process.exit(0);
 }
-const result =
-  kind === 'connect'
-    ? await runConnect(job as ConnectJob) // mqtt/generator.ts makes both.
-    : await PubsubRun.run(job as PubsubJob);
+const result = await run();
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));
+
+function run(): Promise<unknown> {
+  if (kind === 'arrive') return runArrive(job as ArriveJob); // arriving.ts makes it.
+  // mqtt/generator.ts makes both.
+  return kind === 'connect' ? runConnect(job as ConnectJob) : PubsubRun.run(job as PubsubJob);
+}

@@ -5,13 +5,14 @@ import { openGate } from '../../test-support/gate.ts';
 import type { AcceptedConnection, RunningListener } from './listener.ts';
 import { readAgain, stopReading } from './socket-reading.ts';
 import { startListener } from './start-listener.ts';
-import { SLICE_MIN, StormBrake, type StormLimits } from './storm-brake.ts';
+import { ARRIVING_SLICES, LEAVING_SLICES, StormBrake, type StormLimits } from './storm-brake.ts';
 
 const CLIENTS = 1200;
 /** Fewer than may wait to be accepted. */
 const DIALLED_AT_ONCE = 200;
-/** More than a slice, much less than all of them. */
-const LEAVES_A_TURN_MAX = 4 * SLICE_MIN;
+/** More than a slice of any kind, much less than all of them. */
+const CLIENTS_A_TURN_MAX = 4 * LEAVING_SLICES.min;
+const NEVER: StormLimits = { clientsMin: 1, turnMsMax: 0 };
 
 const open: (RunningListener | Socket)[] = [];
 afterEach(async () => {
@@ -28,33 +29,62 @@ interface Storm {
   readonly clients: Socket[];
   readonly accepted: AcceptedConnection[];
   readonly brakes: number[];
-  /** Clients that left, turn by turn. */
-  readonly leaves: number[];
+  /** Of those that wait to arrive. */
+  readonly unreadAtBrake: AcceptedConnection[];
+  /** Clients that arrived, or left, turn by turn. */
+  readonly turns: number[];
 }
 
-/** A listener with as many clients; `leaves` is filled by whoever speaks with them, as the engine would. */
-async function gather(limits: StormLimits, count = CLIENTS): Promise<Storm> {
+/** A listener with as many clients; `turns` is filled by whoever speaks with them, as the engine would. */
+async function gather(
+  limits: Partial<Record<'leaving' | 'arriving', StormLimits>>,
+  count = CLIENTS,
+): Promise<Storm> {
   const brakes: number[] = [];
   const accepted: AcceptedConnection[] = [];
-  const leaves: number[] = [];
-  let turns = 0;
+  const unreadAtBrake: AcceptedConnection[] = [];
+  const turns: number[] = [];
+  let turn = 0;
+  const noted = (): void => void (turns[turn] = (turns[turn] ?? 0) + 1);
   const left = (connection: AcceptedConnection): void => {
-    leaves[turns] = (leaves[turns] ?? 0) + 1;
+    noted();
     connection.leaving();
   };
   const next = (): void => {
-    turns++;
+    turn++;
     if (open.length > 0) setImmediate(next);
   };
-  const brake = new StormBrake({ limits, onBrake: ({ sockets }) => brakes.push(sockets) });
+  const leaving = new StormBrake({
+    limits: limits.leaving ?? NEVER,
+    slices: LEAVING_SLICES,
+    onBrake: ({ sockets }) => brakes.push(sockets),
+  });
+  const arriving = new StormBrake({
+    limits: limits.arriving ?? NEVER,
+    slices: ARRIVING_SLICES,
+    onBrake: ({ sockets }) => {
+      if (brakes.push(sockets) === 1) unreadAtBrake.push(...accepted.filter((one) => one.unread));
+    },
+  });
   const listener = await startListener(
-    { name: 'tcp:default', host: '127.0.0.1', port: 0, gate: openGate(), brake },
+    {
+      name: 'tcp:default',
+      host: '127.0.0.1',
+      port: 0,
+      gate: openGate(),
+      brakes: { leaving, arriving },
+    },
     (connection) => {
       accepted.push(connection);
       connection.stream.on('data', (chunk: Buffer) => {
-        if (chunk.toString() === 'bye') {
+        const text = chunk.toString();
+        if (text === 'bye') {
           left(connection);
           connection.stream.end();
+        } else if (text === 'hello') {
+          noted();
+          connection.arriving();
+          connection.stream.write('welcome');
         } else connection.stream.write(chunk);
       });
       connection.stream.on('end', () => left(connection));
@@ -69,7 +99,7 @@ async function gather(limits: StormLimits, count = CLIENTS): Promise<Storm> {
   }
   await expect.poll(() => listener.connections).toBe(count);
   next();
-  return { listener, clients, accepted, brakes, leaves };
+  return { listener, clients, accepted, brakes, unreadAtBrake, turns };
 }
 
 async function dial(port: number): Promise<Socket> {
@@ -90,27 +120,61 @@ async function leave({ clients, listener }: Storm, how: 'cut' | 'reset' | 'bye')
   await expect.poll(() => listener.connections, { timeout: 30_000 }).toBe(0);
 }
 
-const most = (leaves: readonly number[]): number => Math.max(...leaves.filter(Boolean));
+const most = (turns: readonly number[]): number => Math.max(...turns.filter(Boolean));
+
+/** They all say what a CONNECT would in one turn of the event loop. Resolves when all were answered. */
+async function arrive(clients: readonly Socket[]): Promise<void> {
+  const welcomed = clients.map(async (client) => {
+    const [answer] = (await once(client, 'data')) as [Buffer];
+    expect(answer.toString()).toBe('welcome');
+  });
+  for (const client of clients) client.write('hello');
+  await Promise.all(welcomed);
+}
+
+describe('many clients that come at once', () => {
+  test('without a brake all have come before the event loop turns', async () => {
+    const { clients, turns } = await gather({});
+    await arrive(clients);
+    expect(most(turns)).toBeGreaterThan(2 * CLIENTS_A_TURN_MAX);
+  });
+
+  test('with a brake the event loop turns in between, all are answered, and who has come already is read all along', async () => {
+    const { clients, accepted, turns, unreadAtBrake } = await gather({
+      arriving: { clientsMin: 50, turnMsMax: 1 },
+    });
+    const living = clients.splice(0, 20);
+    await arrive(living);
+    const ports = new Set(living.map(({ localPort }) => localPort));
+    await arrive(clients);
+    expect(most(turns)).toBeLessThanOrEqual(CLIENTS_A_TURN_MAX);
+    expect(turns.reduce((sum, count) => sum + count, 0)).toBe(CLIENTS);
+    expect(unreadAtBrake.length).toBeGreaterThan(CLIENTS / 2);
+    const portOf = ({ peer }: AcceptedConnection): number => Number(peer.split(':').at(-1));
+    expect(unreadAtBrake.filter((one) => ports.has(portOf(one)))).toEqual([]);
+    expect(accepted.filter(({ unread }) => unread)).toEqual([]);
+  });
+});
 
 describe('many clients that leave at once', () => {
   test('without a brake all have left before the event loop turns', async () => {
-    const storm = await gather({ leavesMin: 50, turnMsMax: 0 });
+    const storm = await gather({});
     await leave(storm, 'cut');
-    expect(most(storm.leaves)).toBeGreaterThan(2 * LEAVES_A_TURN_MAX);
+    expect(most(storm.turns)).toBeGreaterThan(2 * CLIENTS_A_TURN_MAX);
   });
 
   test.each(['cut', 'bye'] as const)(
     'with a brake the event loop turns in between: %s',
     async (how) => {
-      const storm = await gather({ leavesMin: 50, turnMsMax: 1 });
+      const storm = await gather({ leaving: { clientsMin: 50, turnMsMax: 1 } });
       await leave(storm, how);
       expect(storm.brakes[0]).toBeGreaterThan(CLIENTS / 2);
-      expect(most(storm.leaves)).toBeLessThanOrEqual(LEAVES_A_TURN_MAX);
+      expect(most(storm.turns)).toBeLessThanOrEqual(CLIENTS_A_TURN_MAX);
     },
   );
 
   test('who stays is read again, and has lost nothing', async () => {
-    const storm = await gather({ leavesMin: 50, turnMsMax: 1 });
+    const storm = await gather({ leaving: { clientsMin: 50, turnMsMax: 1 } });
     const { clients, brakes, listener } = storm;
     const living = clients.splice(0, 20);
     const echoes = living.map((client) => {
@@ -129,7 +193,7 @@ describe('many clients that leave at once', () => {
 
 describe('a socket that is not read', () => {
   async function pair(): Promise<{ client: Socket; socket: Socket }> {
-    const { clients, accepted } = await gather({ leavesMin: 1, turnMsMax: 0 }, 1);
+    const { clients, accepted } = await gather({}, 1);
     const [client] = clients;
     const [connection] = accepted;
     if (client === undefined || connection === undefined) throw new Error('no connection');
