@@ -619,6 +619,28 @@ describe('chains of authenticators', () => {
     expect(model.credentialsByLogin('username:a').map(({ id }) => id)).toEqual(['a', 'a2']);
   });
 
+  it('have users of a user name and users of a client id, who are listed apart and by it', async () => {
+    const by = (id: string, match: object) => added(credential(id, { store: 'emqx', match }));
+    await append(
+      commitOf('1', chain('global')),
+      commitOf(
+        ...(['2', by('1', { username: 'x' }), by('2', { clientId: 'x' })] as const),
+        ...[by('3', { username: 'a', clientId: 'x' }), by('4', { clientId: 'client:A' })],
+        ...[by('5', { commonName: 'x' }), by('6', { username: 'client:x' })],
+      ),
+    );
+    const model = await openModel();
+    const sort = 'match';
+    const listed = (name: string, contains?: string) =>
+      belonging(model, 'global', { sort, matchedBy: { name, ...(contains && { contains }) } });
+    expect(listed('clientId')).toEqual([['4', '2'], 2]);
+    expect(listed('username')).toEqual([['6', '1'], 2]);
+    expect(listed('clientId', 'x')).toEqual([['2'], 1]);
+    expect(listed('clientId', 'a')).toEqual([[], 0]);
+    expect(listed('username', 'client')).toEqual([['6'], 1]);
+    expect(listed('username', 'user')).toEqual([[], 0]);
+  });
+
   it('are what they were when a commit that changes them cannot be folded', async () => {
     await append(commitOf('1', chain('global'), user('a')));
     const model = await openModel();
@@ -1035,11 +1057,13 @@ describe('pages of a list that is cut into pieces', () => {
     const text = wanted.search?.toLowerCase() ?? '';
     const found = all
       .filter((one) => one.name.toLowerCase().includes(text))
-      .filter((one) => wanted.store === undefined || one.store === wanted.store);
-    for (const sort of ['name', 'createdAt', 'updatedAt'] as const) {
+      .filter((one) => wanted.store === undefined || one.store === wanted.store)
+      .filter((one) => `user-${one.id}`.includes(wanted.matchedBy?.contains ?? ''))
+      .filter(() => wanted.matchedBy?.name !== 'clientId');
+    for (const sort of ['name', 'createdAt', 'updatedAt', 'match'] as const) {
       const keys = (one: (typeof all)[number]) => [
-        sort === 'name' ? 0 : one.at,
-        one.name.toLowerCase(),
+        sort === 'name' || sort === 'match' ? 0 : one.at,
+        sort === 'match' ? `user-${one.id}` : one.name.toLowerCase(),
       ];
       const sorted = found.toSorted((a, b) => compare(keys(a), keys(b))).map(({ id }) => id);
       for (const order of ['asc', 'desc'] as const) {
@@ -1069,6 +1093,11 @@ describe('pages of a list that is cut into pieces', () => {
     }
     compareAll(model, { store: 'native' });
     compareAll(model, { store: 'emqx' });
+    for (const contains of ['user-c1', 'R-', '9', 'username']) {
+      compareAll(model, { matchedBy: { name: 'username', contains } });
+    }
+    compareAll(model, { matchedBy: { name: 'username' }, store: 'tbmq', search: '7' });
+    compareAll(model, { matchedBy: { name: 'clientId' } });
   });
 
   it('are walked to on an index, and not sorted', async () => {

@@ -140,6 +140,14 @@ describe('chains', () => {
       const added = await addUser(member(scope), { name: `${kind}:x`, match });
       expect(added.status, added.text).toBe(201);
     }
+    const list = `/api/v1/credentials?chain=${scope}&sort=match`;
+    for (const name of ['username', 'clientId']) {
+      const { body: page } = await admin.get(`${list}&matchedBy=${name}&matchContains=x`);
+      expect(page.items).toMatchObject([{ match: { [name]: 'x' } }]);
+      expect((await admin.get(`${list}&matchedBy=${name}&matchContains=X`)).body.items).toEqual([]);
+    }
+    expect((await admin.get(`${list}&matchContains=x`)).status).toBe(400);
+    expect((await admin.get(`${list}&matchedBy=name`)).status).toBe(400);
     await made(scope, [], { admitsUnknown: false });
     expect(await read(scope)).not.toHaveProperty('admitsUnknown');
   });
