@@ -83,6 +83,7 @@ export {
   addedText,
   ATTRIBUTES_MAX,
   carriesMatch,
+  CREDENTIAL_NAME_BYTES_MAX,
   type Credential,
   type CredentialCommand,
   type CredentialEvent,

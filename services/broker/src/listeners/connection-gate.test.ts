@@ -1,5 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ConnectionGate, type ConnectionLimits, type Gated } from './connection-gate.ts';
+import {
+  CONNECT_RESTARTS_MAX,
+  ConnectionGate,
+  type ConnectionLimits,
+  type Gated,
+} from './connection-gate.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
@@ -169,6 +174,21 @@ describe('the time until the CONNECT', () => {
     expect(held.expired).toBe(0);
     vi.advanceTimersByTime(1);
     expect(held.expired).toBe(1);
+  });
+
+  it('begins anew a few times at most, whoever makes one storm after the other', () => {
+    const { gate, enter } = setUp();
+    const [connection] = enter(1);
+    if (connection === undefined) throw new Error('refused');
+    for (let restart = 0; restart < CONNECT_RESTARTS_MAX; restart++) {
+      vi.advanceTimersByTime(9999);
+      expect(gate.restart(connection)).toBe(true);
+    }
+    vi.advanceTimersByTime(9999);
+    expect([gate.restart(connection), connection.expired]).toEqual([false, 0]);
+    connection.unread = true;
+    vi.advanceTimersByTime(1);
+    expect(connection.expired).toBe(1);
   });
 
   it('begins anew for nobody who has been let in', () => {

@@ -68,6 +68,8 @@ export interface Gated {
 
 /** Sources whose rate is remembered: some 2 MiB. */
 const SOURCES_MAX = 16_384;
+/** How often a connection has its time for the CONNECT anew: storms that somebody makes again and again keep nobody who says nothing. */
+export const CONNECT_RESTARTS_MAX = 5;
 const NODE = '';
 
 /**
@@ -83,8 +85,8 @@ export class ConnectionGate {
   readonly #node: RateLimit | undefined;
   readonly #listeners: ReadonlyMap<string, RateLimit>;
   readonly #isBanned: GateOptions['isBanned'];
-  /** Without a CONNECT, and until when. INVARIANT: in the order of their deadlines, because all have the same time. */
-  readonly #waiting = new Map<Gated, number>();
+  /** Without a CONNECT. INVARIANT: in the order of their deadlines, because all have the same time. */
+  readonly #waiting = new Map<Gated, { readonly deadline: number; readonly restarts: number }>();
   readonly #refused = new Map<RefusalReason, number>();
   #connections = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -133,7 +135,7 @@ export class ConnectionGate {
     if (this.#connections >= this.#limits.connectionsMax) return 'connections_max';
     if (this.#waiting.size >= this.#unauthenticatedMax) return 'unauthenticated_max';
     this.#connections += 1;
-    this.#waiting.set(connection, this.#clock() + this.#limits.connectTimeoutMs);
+    this.#wait(connection, 0);
     if (this.#timer === undefined) this.#timer = this.#wakeIn(this.#limits.connectTimeoutMs);
     return undefined;
   }
@@ -149,10 +151,18 @@ export class ConnectionGate {
     return this.#node?.take(NODE) === false ? 'accept_rate' : undefined;
   }
 
-  /** Its time begins anew: it was not read. Does nothing once its CONNECT was accepted. */
-  restart(connection: Gated): void {
-    if (!this.#waiting.delete(connection)) return;
-    this.#waiting.set(connection, this.#clock() + this.#limits.connectTimeoutMs);
+  /** Its time begins anew: it was not read. False, and nothing is done, once its CONNECT was accepted or after `CONNECT_RESTARTS_MAX`. */
+  restart(connection: Gated): boolean {
+    const { restarts = CONNECT_RESTARTS_MAX } = this.#waiting.get(connection) ?? {};
+    if (restarts >= CONNECT_RESTARTS_MAX) return false;
+    this.#waiting.delete(connection); // Behind all others.
+    this.#wait(connection, restarts + 1);
+    return true;
+  }
+
+  #wait(connection: Gated, restarts: number): void {
+    const deadline = this.#clock() + this.#limits.connectTimeoutMs;
+    this.#waiting.set(connection, { deadline, restarts });
   }
 
   /** Its CONNECT was accepted. */
@@ -181,16 +191,14 @@ export class ConnectionGate {
   #expire(): void {
     this.#timer = undefined;
     const now = this.#clock();
-    for (const [connection, deadline] of this.#waiting) {
+    for (const [connection, { deadline }] of this.#waiting) {
       if (deadline > now) {
         this.#timer = this.#wakeIn(deadline - now);
         return;
       }
-      if (connection.unread === true) this.restart(connection);
-      else {
-        this.#waiting.delete(connection);
-        connection.expire();
-      }
+      if (connection.unread === true && this.restart(connection)) continue;
+      this.#waiting.delete(connection);
+      connection.expire();
     }
   }
 }
