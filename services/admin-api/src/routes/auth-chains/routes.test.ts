@@ -146,6 +146,10 @@ describe('chains', () => {
       expect(page.items).toMatchObject([{ match: { [name]: 'x' } }]);
       expect((await admin.get(`${list}&matchedBy=${name}&matchContains=X`)).body.items).toEqual([]);
     }
+    const usersOf = async (query: string) => (await admin.get(`${list}&${query}`)).body.items;
+    expect(await usersOf('superuser=true')).toEqual([]);
+    expect(await usersOf('superuser=false')).toHaveLength(2);
+    expect((await admin.get(`${list}&superuser=yes`)).status).toBe(400);
     expect((await admin.get(`${list}&matchContains=x`)).status).toBe(400);
     expect((await admin.get(`${list}&matchedBy=name`)).status).toBe(400);
     await made(scope, [], { admitsUnknown: false });
