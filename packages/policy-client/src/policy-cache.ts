@@ -69,9 +69,11 @@ const CURABLE: ReadonlySet<RefusalReason> = new Set([
   'client_id',
 ]);
 
-/** Whether something that is in the log already may prove the client. */
+/** Whether something that is in the log already may prove the client; nothing does where its listener asks nobody. */
 const mayBeLate = (answer: AdmittedAnswer | RefusedAnswer): boolean =>
-  answer.ok ? isAnonymous(answer) : CURABLE.has(answer.reason);
+  answer.ok
+    ? isAnonymous(answer) && answer.principal.facts.open !== true
+    : CURABLE.has(answer.reason);
 
 /** What a certificate may be looked up by. Its chain too: cross-signed authorities give one certificate several. */
 function chainOf(certificate: Facts['certificate']): string | undefined {

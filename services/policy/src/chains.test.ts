@@ -316,6 +316,26 @@ describe('a listener that asks nobody', () => {
     expect(results).toEqual([undefined]);
   });
 
+  it('has nobody wait for the end of the log, and remembers nobody in place of who is proven', async () => {
+    let heads = 0;
+    const log = {
+      head: () => {
+        heads++;
+        return world.log.head();
+      },
+    };
+    const cache = new PolicyCache({
+      ...{ client: world.policy, log, revision: 0, clock: () => world.now },
+    });
+    const { facts: open, password } = request();
+    const admission = await cache.authenticate({ facts: open, password });
+    expect([admission.ok, heads, cache.size]).toEqual([true, 0, 0]);
+    await world.chain('global', [], true);
+    const { open: _open, ...known } = open;
+    await cache.authenticate({ facts: known, password });
+    expect(heads).toBe(1);
+  });
+
   it('still has SCRAM proven by whoever asks for it', async () => {
     await world.addScramCredential('s', 's', { name: 'u', match: { username: 'u' } });
     expect(await scram('wrong')).toBe('wrong_secret');
@@ -423,6 +443,7 @@ describe('the cache of a node', () => {
       enabled: fc.boolean(),
       some: fc.boolean(),
       anonymous: fc.boolean(),
+      admitsUnknown: fc.boolean(),
       // Without a password nothing is hashed, so there can be many.
       added: fc.constantFrom(undefined, 'native', 'plain', ...scopes),
     });
@@ -435,8 +456,11 @@ describe('the cache of a node', () => {
           revision: 0,
           clock: () => own.now,
         });
-        for (const { scope, enabled, some, anonymous, added } of steps) {
-          await own.chain(scope, some ? [passwords({ enabled })] : [], anonymous);
+        for (const { scope, enabled, some, anonymous, admitsUnknown, added } of steps) {
+          await own.chain(scope, some ? [passwords({ enabled })] : [], {
+            anonymous,
+            ...(admitsUnknown && { admitsUnknown }),
+          });
           await toggle(own, added);
           for (const commit of await own.log.read(cache.revision, 1000)) {
             cache.invalidate(commit.revision, commit.events.flatMap(affects));
