@@ -206,14 +206,18 @@ const command = fc.oneof(
   { weight: 2, arbitrary: registrationCommand },
 );
 
-type Commits = readonly { readonly events: readonly DomainEvent[] }[];
+type Commits = readonly { readonly at?: number; readonly events: readonly DomainEvent[] }[];
 
-/** The commits that a history of commands leaves, refused ones left out. */
-function historyOf(commands: readonly Command[]): Commits {
-  const commits: { events: readonly DomainEvent[] }[] = [];
+/** The commits that commands leave behind those of `before`, refused ones left out; at its own time each, unless `at` says when. */
+function historyOf(
+  commands: readonly Command[],
+  { before = [], at }: { readonly before?: Commits; readonly at?: number } = {},
+): Commits {
+  const commits = [...before];
+  const when = at === undefined ? {} : { at };
   for (const one of commands) {
     const decided = decide(stateOf(commits), one, AT);
-    if (decided.ok && decided.events.length > 0) commits.push({ events: decided.events });
+    if (decided.ok && decided.events.length > 0) commits.push({ ...when, events: decided.events });
   }
   return commits;
 }
@@ -288,7 +292,10 @@ describe('a plan', () => {
         fc.array(planned, { maxLength: 8 }),
         (history, commands) => {
           const commits = historyOf(history);
-          const alone = historyOf([...history, ...commands]).slice(commits.length);
+          // At one time, as in a plan: a secret may end between two commits.
+          const alone = historyOf(commands, { before: commits, at: AT })
+            .slice(commits.length)
+            .map(({ events: caused }) => ({ events: caused }));
           const overlay = new Overlay(stateOf(commits), AT);
           const together: Commits = commands.map((one) => {
             const decided = decideOn(overlay, one, AT);
