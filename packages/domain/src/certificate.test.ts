@@ -84,6 +84,8 @@ describe('loginKeysOf', () => {
       loginKey({ parentCommonName: name }),
       loginKey({ username: name }),
       loginKey({ clientId: name }),
+      loginKey({ scramUsername: name }),
+      loginKey({ parentCommonNamePattern: name }),
     ]);
     expect(new Set(keys).size).toBe(keys.length);
   });
@@ -111,6 +113,7 @@ describe('a certificate credential', () => {
     ['two matches', bound({ commonName: 'a', fingerprint: DIGEST }), '/match'],
     ['a user name', bound({ commonName: 'a', username: 'u' }), '/match/username'],
     ['a client id', bound({ commonName: 'a', clientId: 'u' }), '/match/clientId'],
+    ['a SCRAM user', bound({ commonName: 'a', scramUsername: 'u' }), '/match/scramUsername'],
     [
       'a fingerprint in another form',
       bound({ fingerprint: DIGEST.toUpperCase() }),

@@ -60,6 +60,8 @@ export const PATTERN_BYTES_MAX = 1024;
 export interface CredentialMatch {
   readonly username?: string;
   readonly clientId?: string;
+  /** In place of both: the user name of a SCRAM exchange and of nothing else, so that it stands beside a `username` like it. */
+  readonly scramUsername?: string;
   /** SHA-256 of the client's own certificate, 64 lower-case hexadecimal digits. */
   readonly fingerprint?: string;
   /** Common Name of the client's own certificate. */
@@ -177,6 +179,7 @@ export type CredentialEvent =
 /** The key under which a CONNECT finds a credential. Injective: no two matches share a key. */
 export function loginKey(match: CredentialMatch): string {
   const { username, clientId, commonName, parentCommonName } = match;
+  if (match.scramUsername !== undefined) return `scram:${match.scramUsername}`;
   if (match.fingerprint !== undefined) return `fingerprint:${match.fingerprint}`;
   if (commonName !== undefined) return `cn:${commonName}`;
   if (parentCommonName !== undefined) return `parent:${parentCommonName}`;
@@ -195,10 +198,14 @@ const patternKey = (pattern: string): string => `${PATTERN_KEY_PREFIX}${pattern}
  * counts, for it stands for the user name.
  */
 export function loginKeysOfUsername(username: string): {
-  readonly keys: readonly [string, string];
+  readonly keys: readonly [string, string, string];
   readonly prefix: string;
 } {
-  const keys = [loginKey({ username }), loginKey({ commonName: username })] as const;
+  const keys = [
+    loginKey({ username }),
+    loginKey({ commonName: username }),
+    loginKey({ scramUsername: username }),
+  ] as const;
   return { keys, prefix: loginKey({ username, clientId: '' }) };
 }
 
@@ -219,6 +226,17 @@ export function loginKeysOf(facts: {
   return [...keys, { clientId }].map(loginKey).concat(certificateKeys(certificate));
 }
 
+/** The same for a SCRAM exchange: what only that finds comes first. */
+export function scramKeysOf(facts: Parameters<typeof loginKeysOf>[0]): string[] {
+  const { username = '' } = facts;
+  const own = username === '' ? [] : [loginKey({ scramUsername: username })];
+  return [...own, ...loginKeysOf(facts)];
+}
+
+/** The user name that SCRAM proves. */
+export const scramNameOf = ({ scramUsername, username }: CredentialMatch): string | undefined =>
+  scramUsername ?? username;
+
 function certificateKeys(certificate: CertificateIdentity | undefined): string[] {
   if (certificate === undefined) return [];
   const { fingerprintSha256: fingerprint, commonName } = certificate;
@@ -229,12 +247,15 @@ function certificateKeys(certificate: CertificateIdentity | undefined): string[]
   ];
 }
 
-/** Whether a CONNECT carries what a credential matches. */
+/** Whether a CONNECT carries what a credential matches; what only SCRAM finds is carried where that was proven. */
 export function carriesMatch(
-  facts: Parameters<typeof loginKeysOf>[0],
+  facts: Parameters<typeof loginKeysOf>[0] & { readonly methods?: readonly string[] | undefined },
   match: CredentialMatch,
 ): boolean {
-  const { parentCommonNamePattern: pattern } = match;
+  const { parentCommonNamePattern: pattern, scramUsername } = match;
+  if (scramUsername !== undefined) {
+    return facts.username === scramUsername && facts.methods?.includes('scram') === true;
+  }
   if (pattern === undefined) return loginKeysOf(facts).includes(loginKey(match));
   return chainNamesOf(facts.certificate).some((name) => findsName(pattern, name));
 }
@@ -450,7 +471,7 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
     problems.add('/password', 'is needed unless passwordRequired is false');
   }
   checkRolesExist(problems, reads, rolesOf(added.access), []);
-  checkScram(problems, '/match/username', added.match.username, added.secrets);
+  checkScramMatch(problems, added.match, added.secrets);
   checkBelonging(problems, reads, added);
   checkProvable(problems, added.chain, added.secrets);
   checkScramPatterns(problems, added.access, added.secrets);
@@ -491,7 +512,7 @@ function decideChange(
   checkNewSecret(problems, current, { next, secret: data.secret, closed });
   const live = current.secrets.filter((one) => isLive(one, at));
   const lasting = data.secret === undefined ? live : [data.secret];
-  checkScram(problems, '/match/username', next.match.username, closed ? [] : lasting);
+  checkScramMatch(problems, next.match, closed ? [] : lasting);
   checkScramPatterns(problems, next.access, closed ? [] : lasting);
   if (data.changes.match !== undefined) checkMatched(problems, reads, next);
   if (data.secret !== undefined) checkProvable(problems, current.chain, [data.secret]);
@@ -546,7 +567,7 @@ function decideRotate(
   at: number,
 ): Decided<CredentialEvent> {
   const problems = new Problems();
-  checkScram(problems, '/scram', current.match.username, [data.secret]);
+  checkScramMatch(problems, current.match, [data.secret], '/scram');
   checkProvable(problems, current.chain, [data.secret]);
   checkScramPatterns(problems, current.access, [data.secret]);
   if (problems.found.length > 0) return reject('credential_invalid', { problems: problems.found });
@@ -630,9 +651,15 @@ function checkFields(problems: Problems, fields: CredentialFields): void {
 }
 
 function checkPasswordMatch(problems: Problems, match: CredentialMatch): void {
-  const { username, clientId, ...certificate } = match;
-  if (username === undefined && clientId === undefined) {
-    problems.add('/match', 'must have a username, a clientId or both');
+  const { username, clientId, scramUsername, ...certificate } = match;
+  if (username === undefined && clientId === undefined && scramUsername === undefined) {
+    problems.add('/match', 'must have a username, a clientId or both, or a scramUsername');
+  }
+  if (scramUsername !== undefined) {
+    problems.text('/match/scramUsername', scramUsername);
+    if (username !== undefined || clientId !== undefined) {
+      problems.add('/match/scramUsername', 'must stand alone');
+    }
   }
   if (username !== undefined) problems.text('/match/username', username);
   if (clientId !== undefined) problems.text('/match/clientId', clientId);
@@ -642,7 +669,7 @@ function checkPasswordMatch(problems: Problems, match: CredentialMatch): void {
 }
 
 function checkCertificateMatch(problems: Problems, match: CredentialMatch): void {
-  const { username, clientId, ...certificate } = match;
+  const { username, clientId, scramUsername, ...certificate } = match;
   const { fingerprint, commonName, parentCommonName } = certificate;
   if (Object.values(certificate).filter((one) => one !== undefined).length !== 1) {
     const names = 'fingerprint, commonName, parentCommonName and parentCommonNamePattern';
@@ -657,9 +684,21 @@ function checkCertificateMatch(problems: Problems, match: CredentialMatch): void
   }
   if (parentCommonName !== undefined) problems.text('/match/parentCommonName', parentCommonName);
   checkParentPattern(problems, match.parentCommonNamePattern);
-  for (const [name, value] of Object.entries({ username, clientId })) {
+  for (const [name, value] of Object.entries({ username, clientId, scramUsername })) {
     if (value !== undefined) problems.add(`/match/${name}`, 'is for the kind password only');
   }
+}
+
+function checkScramMatch(
+  problems: Problems,
+  match: CredentialMatch,
+  secrets: readonly Secret[],
+  pointer = match.scramUsername === undefined ? '/match/username' : '/match/scramUsername',
+): void {
+  checkScram(problems, pointer, scramNameOf(match), secrets);
+  if (match.scramUsername === undefined) return;
+  if (secrets.every(({ scram = [] }) => scram.length > 0)) return;
+  problems.add('/scram', 'must name a mechanism, because only SCRAM finds the credential');
 }
 
 /** Only of roles that the command itself names: of those that were there, `RemoveRole` sees to it that they exist. */

@@ -101,6 +101,8 @@ export {
   PATTERN_KEY_PREFIX,
   PATTERNS_MAX,
   refusesClientId,
+  scramKeysOf,
+  scramNameOf,
   type Secret,
   type Store,
   STORES,

@@ -317,8 +317,8 @@ export class MemoryState implements DecisionReads {
   }
 
   usernameTaken(username: string): boolean {
-    const named = this.#find(
-      ({ match }) => match.username === username || match.commonName === username,
+    const named = this.#find(({ match }) =>
+      [match.username, match.commonName, match.scramUsername].includes(username),
     );
     return named !== undefined;
   }

@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { aCredential, aSecret, commit, given } from '../test/given.ts';
-import type { CredentialCommand, CredentialMatch, Secret } from './credential.ts';
+import {
+  carriesMatch,
+  type Credential,
+  type CredentialCommand,
+  type CredentialMatch,
+  type Secret,
+} from './credential.ts';
 import type { ScramMechanism } from './scram.ts';
 import { decodeCommit } from './upcast.ts';
 
@@ -115,4 +121,60 @@ test('a record from before SCRAM is folded as it always was', () => {
   expect(state.credential('c1')?.secrets).toEqual([
     { secretId: 's1', verifier: 's1.k.v', createdAt: 7 },
   ]);
+});
+
+describe('a user name that only SCRAM finds, compat tbmq 4.3', () => {
+  const scram = [{ mechanism: 'SCRAM-SHA-256', verifier: 'sealed' }] as const;
+  const user = (changes: Partial<Credential> = {}) => ({
+    type: 'AddCredential' as const,
+    data: aCredential({
+      match: { scramUsername: 'ada' },
+      secrets: [{ ...aSecret('s1'), scram }],
+      ...changes,
+    }),
+  });
+
+  test.each([
+    ['no keys', { secrets: [aSecret('s1')] }, '/scram'],
+    ['another user name', { match: { scramUsername: 'a', username: 'a' } }, '/match/scramUsername'],
+    ['a client id', { match: { scramUsername: 'a', clientId: 'a' } }, '/match/scramUsername'],
+    ['an empty one', { match: { scramUsername: '' } }, '/match/scramUsername'],
+    // As SASLprep maps it: a soft hyphen is nothing.
+    ['another form', { match: { scramUsername: 'a\u00ad' } }, '/match/scramUsername'],
+    [
+      'a certificate as another way in',
+      { grants: [{ method: 'certificate', required: false }] },
+      '/match/username',
+    ],
+  ] as [string, Partial<Credential>, string][])('with %s is refused', (_, changes, pointer) => {
+    const { problems = [] } = given().when(user(changes)).thenRejected('credential_invalid');
+    expect(problems.map((one) => one.pointer)).toContain(pointer);
+  });
+
+  test('stands beside the same user name for passwords, and not beside its like', () => {
+    const plain = {
+      type: 'AddCredential',
+      data: aCredential({ id: 'c2', name: 'c2', match: { username: 'ada' } }),
+    } as const;
+    const added = commit({ type: 'CredentialAdded', data: user().data });
+    given(added).when(plain).thenAccepted();
+    given(added)
+      .when(user({ id: 'c3', name: 'c3' }))
+      .thenRejected('credential_match_taken');
+    given(added)
+      .when({ type: 'RotateSecret', data: { id: 'c1', secret: aSecret('s2'), retireAt: 0 } })
+      .thenRejected('credential_invalid');
+    given(added)
+      .when({ type: 'ChangeCredential', data: { id: 'c1', changes: {}, secret: aSecret('s2') } })
+      .thenRejected('credential_invalid');
+    expect(given(added).state.usernameTaken('ada')).toBe(true);
+  });
+
+  test('is carried by who has proven it by SCRAM, and by nobody else', () => {
+    const carries = (more: object) =>
+      carriesMatch({ clientId: 'c', username: 'ada', ...more }, { scramUsername: 'ada' });
+    expect([carries({}), carries({ methods: ['password'] })]).toEqual([false, false]);
+    expect(carries({ methods: ['scram'], username: 'bob' })).toBe(false);
+    expect(carries({ methods: ['scram'] })).toBe(true);
+  });
 });

@@ -490,12 +490,12 @@ export class Tables implements DecisionReads {
 
   usernameTaken(username: string): boolean {
     const { keys, prefix } = loginKeysOfUsername(username);
-    const [first, second] = keys;
+    const [first, second, third] = keys;
     // What follows on everything that begins with the prefix; that ends with a colon, and a semicolon is next to it.
     const end = `${prefix.slice(0, -1)};`;
-    const sql = `SELECT 1 FROM credentials WHERE login_key IN (?, ?)
+    const sql = `SELECT 1 FROM credentials WHERE login_key IN (?, ?, ?)
       UNION ALL SELECT 1 FROM credentials WHERE login_key >= ? AND login_key < ? LIMIT 1`;
-    return this.#get(sql, first, second, prefix, end) !== undefined;
+    return this.#get(sql, first, second, third, prefix, end) !== undefined;
   }
 
   group(id: string): Group | undefined {

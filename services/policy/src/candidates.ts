@@ -5,6 +5,7 @@ import {
   loginKeysOf,
   matchesByPattern,
   nearestFirst,
+  scramKeysOf,
   type Secret,
   type SettingValues,
   type Store,
@@ -55,8 +56,13 @@ export interface Candidates {
 }
 
 /** Whom the facts lead to, in every store: the most specific match first, and the nearest to the client's certificate. */
-export function foundBy(lookup: CredentialLookup, facts: Facts): readonly Credential[] {
-  const found = lookup.credentialsByLogin(...loginKeysOf(facts));
+export function foundBy(
+  lookup: CredentialLookup,
+  facts: Facts,
+  how: ProvenBy,
+): readonly Credential[] {
+  const keys = how === 'scram' ? scramKeysOf(facts) : loginKeysOf(facts);
+  const found = lookup.credentialsByLogin(...keys);
   if (facts.certificate === undefined) return found;
   const patterns = lookup.patternCredentials();
   if (patterns.length === 0) return found;
@@ -85,7 +91,7 @@ export function findCandidates(
   const turn = (one: Credential): number | undefined => turnOf(one, settings, how);
   const parents = new Set<Store>();
   const passedOver: Credential[] = [];
-  const fitting = foundBy(lookup, facts).filter((one) => {
+  const fitting = foundBy(lookup, facts, how).filter((one) => {
     if (!stores.includes(one.store) || !fits(one, facts) || turn(one) === undefined) return false;
     if (!namesAuthority(one)) return true;
     const nearest = !parents.has(one.store);

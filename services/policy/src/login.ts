@@ -133,7 +133,7 @@ function skippedSteps(
   asked: readonly Credential[],
 ): readonly LoginStep[] {
   const settings = lookup.settings();
-  const found = foundBy(lookup, facts);
+  const found = foundBy(lookup, facts, how);
   const known = new Set(asked.map(({ id }) => id));
   return found
     .filter(({ id }) => !known.has(id))

@@ -60,3 +60,22 @@ it('a live session stays, and another CONNECT is judged anew', async () => {
   expect((await world.policy.resolve(again)).results[0]).toBeDefined();
   expect(await world.policy.authenticate(asked('c', 'ada'))).toMatchObject({ ok: false });
 });
+
+it('tbmq 4.3 one user name of a password and one of SCRAM are two, each with its own secret', async () => {
+  await world.addCredential('plain', 'by hand', { store: 'tbmq', match: { username: 'ada' } });
+  const only = { store: 'tbmq', match: { scramUsername: 'ada' } } as const;
+  await world.addScramCredential('proven', 'by proof', only);
+  const login = async (scram: boolean) =>
+    (await world.policy.explainLogin({ facts: facts('c', 'ada'), scram, minRevision: 0 })).principal
+      ?.credentialId;
+  expect([await login(false), await login(true)]).toEqual(['plain', 'proven']);
+  const by = async (password: string) => {
+    const answer = await world.policy.authenticate({
+      ...{ facts: facts('c', 'ada'), password: bytes(password), minRevision: 0 },
+    });
+    return answer.ok ? answer.principal.credentialId : answer.reason;
+  };
+  expect([await by('by proof'), await by('by hand')]).toEqual(['wrong_secret', 'plain']);
+  await world.run({ type: 'RemoveCredential', data: { id: 'plain' } });
+  expect([await by('by proof'), await login(true)]).toEqual(['unknown_client', 'proven']);
+});

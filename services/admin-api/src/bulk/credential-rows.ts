@@ -6,6 +6,7 @@ import {
   type NewCredential,
   type RowFailure,
   rowFailureOf,
+  scramNameOf,
 } from '@sallyport/domain';
 import { importedVerifier, type PasswordHash, sealingContext } from '@sallyport/secrets';
 import type { ApiContext } from '../http/context.ts';
@@ -149,7 +150,7 @@ export class CredentialRows implements RowPreparer {
     if (same || !(given || (generateSecret && live.length === 0))) return undefined;
     // No keys can be made from a hash.
     const usual = passwordHash === undefined ? presentMechanisms(present, inputs.at) : [];
-    const { username } = body.match;
+    const username = scramNameOf(body.match);
     const algorithm = algorithmFor(this.#context, present);
     const mechanisms = scram ?? usual;
     const how = { password, passwordHash, scramOnly, mechanisms, username, algorithm };

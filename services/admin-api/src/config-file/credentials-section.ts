@@ -5,6 +5,7 @@ import {
   type Credential,
   NAME_BYTES_MAX,
   realmOf,
+  scramNameOf,
   type Store,
   STORES,
 } from '@sallyport/domain';
@@ -244,7 +245,7 @@ async function update(
     ...secretTag(context, password),
     rehearsal,
     command: async (inputs) => {
-      const { username } = wanted.match;
+      const username = scramNameOf(wanted.match);
       const algorithm = algorithmFor(context, present);
       const asked = { credentialId: id, password, mechanisms, username, algorithm };
       const { secret } = await createSecret(context, asked, own(inputs));

@@ -114,7 +114,7 @@ export class World implements AsyncDisposable {
     } = {},
   ): Promise<number> {
     const { mechanisms, ...fields } = more;
-    const username = fields.match?.username ?? id;
+    const username = fields.match?.scramUsername ?? fields.match?.username ?? id;
     const secret = await this.scramSecret(id, 's1', { username, password }, mechanisms);
     return this.#add(id, [secret], fields);
   }

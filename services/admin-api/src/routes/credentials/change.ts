@@ -1,4 +1,10 @@
-import type { Credential, CredentialFields, ScramMechanism, Secret } from '@sallyport/domain';
+import {
+  type Credential,
+  type CredentialFields,
+  scramNameOf,
+  type ScramMechanism,
+  type Secret,
+} from '@sallyport/domain';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext, TypedApp } from '../../http/context.ts';
 import { ifRevisionOf } from '../../http/etag.ts';
@@ -44,7 +50,7 @@ async function newSecret(
   inputs: CommandInputs,
 ): Promise<Secret | undefined> {
   if (password === undefined) return undefined;
-  const { username } = next.match ?? current.match;
+  const username = scramNameOf(next.match ?? current.match);
   const mechanisms = scram ?? presentMechanisms(current, inputs.at);
   const algorithm = algorithmFor(context, current);
   const wanted = { credentialId: current.id, password, mechanisms, username, algorithm };

@@ -1,4 +1,9 @@
-import type { NewCredential, ScramMechanism, Secret } from '@sallyport/domain';
+import {
+  type NewCredential,
+  scramNameOf,
+  type ScramMechanism,
+  type Secret,
+} from '@sallyport/domain';
 import type { ApiContext } from '../../http/context.ts';
 import type { CommandInputs } from '../../http/write.ts';
 import { algorithmFor, authenticatorFor, createSecret } from './lookup.ts';
@@ -31,7 +36,7 @@ export async function prepareCredential(
   const secrets: Secret[] = [];
   let generated: string | undefined;
   if (hasSecret(body)) {
-    const { username } = body.match;
+    const username = scramNameOf(body.match);
     const algorithm = algorithmFor(context, body);
     const how = { password, passwordHash, mechanisms, scramOnly, algorithm };
     const created = await createSecret(

@@ -24,6 +24,12 @@ export const matchSchema = Type.Object(
   {
     username: Type.Optional(Type.String()),
     clientId: Type.Optional(Type.String()),
+    scramUsername: Type.Optional(
+      Type.String({
+        description:
+          'The user name of a SCRAM exchange and of nothing else, in place of both: beside it another credential may have the same `username`.',
+      }),
+    ),
     fingerprint: Type.Optional(
       Type.String({
         maxLength: 128,
@@ -50,7 +56,7 @@ export const matchSchema = Type.Object(
   {
     ...closed,
     description:
-      'What a CONNECT must carry. Kind `password`: `username`, `clientId` or both. Kind `certificate`: one of the others.',
+      'What a CONNECT must carry. Kind `password`: `username`, `clientId` or both, or `scramUsername`. Kind `certificate`: one of the others.',
   },
 );
 

@@ -1,3 +1,4 @@
+import { scramNameOf } from '@sallyport/domain';
 import { assert } from '@sallyport/errors';
 import type { ApiContext, TypedApp } from '../../http/context.ts';
 import { ifRevisionOf } from '../../http/etag.ts';
@@ -72,7 +73,7 @@ function registerRotate(app: TypedApp, context: ApiContext): void {
           // No keys can be made from a hash, so it does not take over those of the present secret.
           const inherited = passwordHash === undefined ? presentMechanisms(current, inputs.at) : [];
           const mechanisms = scram ?? inherited;
-          const { username } = current.match;
+          const username = scramNameOf(current.match);
           const algorithm = algorithmFor(context, current);
           const how = { password, passwordHash, mechanisms, scramOnly, algorithm };
           const wanted = { credentialId: id, username, ...how };
