@@ -1,4 +1,10 @@
-import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
+import {
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+  X509Certificate,
+} from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -8,6 +14,7 @@ import {
   removeTempFolders,
   startCluster,
   tempFolder,
+  until,
 } from '@sallyport/test-kit';
 import { connect, type IClientOptions } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -137,6 +144,22 @@ describe.each(PROFILES)('a signed certificate on the %s profile', (profile) => {
     }).finally(() => client.end(true));
   }
 
+  /** A connection that stays. */
+  async function held(how: Pick<IClientOptions, 'cert' | 'key'>) {
+    const client = connect(`mqtts://127.0.0.1:${running.port}`, {
+      ...{ ca: servers.cert, protocolVersion: 5, reconnectPeriod: 0, connectTimeout: 5000 },
+      ...how,
+    });
+    let isClosed = false;
+    client.on('error', () => undefined);
+    client.on('close', () => (isClosed = true));
+    await until(() => client.connected, 5000);
+    return {
+      closed: () => isClosed,
+      [Symbol.asyncDispose]: async () => void client.end(true),
+    };
+  }
+
   it('is made for who has the key of a request with the user name, is granted, and opens', async () => {
     const own = await device();
     const other = await device('agent-8');
@@ -185,6 +208,58 @@ describe.each(PROFILES)('a signed certificate on the %s profile', (profile) => {
     expect(await outcome(other)).toBe('0x87');
     const foreign = await servers.issue({ subject: `/CN=${NAME}` });
     expect(await outcome(foreign)).toBe('cut');
+  });
+
+  it('is renewed by who has its key, and once it is revoked it opens nothing and ends what it opened', async () => {
+    const { api } = running;
+    const issuedPath = '/api/v1/certificates/issued';
+    const own = await device('agent-9');
+    await register(own.csr, 'agent-9');
+    const { items } = await api.expect<{ items: { id: string; username: string }[] }>(
+      200,
+      'GET',
+      PATH,
+    );
+    const id = items.find((one) => one.username === 'agent-9')?.id ?? '';
+    await api.expect(201, 'POST', `${PATH}/requests/${id}/grant?wait=enforced`, {});
+    const recorded = await api.expect<{
+      items: { fingerprint: string; certificate: string; state: string }[];
+    }>(200, 'GET', `${issuedPath}?search=agent-9`);
+    const [{ fingerprint = '', certificate: cert = '' } = {}] = recorded.items;
+    const signature = sign('sha256', Buffer.from(own.csr), own.key).toString('base64');
+    const early = { fingerprint, csr: own.csr, signature };
+    expect(await api.send('POST', `${PATH}/renew`, early)).toMatchObject({
+      status: 409,
+      body: { code: 'certificate_not_renewable' },
+    });
+    const next = await device('agent-9');
+    const renewal = await api.expect<{ certificate: string }>(
+      201,
+      'POST',
+      `${issuedPath}/${fingerprint}/renew?wait=enforced`,
+      { csr: next.csr },
+    );
+    const renewed = { cert: renewal.certificate, key: next.key };
+    await using lost = await held({ cert, key: own.key });
+    await using kept = await held(renewed);
+    const authorities = { clientCertificate: 'optional', authorities: plant.cert };
+    await api.expect(200, 'PUT', '/api/v1/certificates/ssl:default?wait=enforced', authorities);
+    const revoked = await api.expect<{ listeners: unknown }>(
+      200,
+      'POST',
+      `${issuedPath}/${fingerprint}/revoke?wait=enforced`,
+      { reason: 'lost' },
+    );
+    expect(revoked.listeners).toEqual([{ listener: 'ssl:default', listed: true }]);
+    await until(() => lost.closed(), 2000);
+    expect(kept.closed()).toBe(false);
+    // By the list of the listener: there is no CONNECT that could be refused.
+    expect(await outcome({ cert, key: own.key })).toBe('cut');
+    expect(await outcome(renewed)).toBe('in');
+    // And by itself, where the listener has none.
+    await api.expect(204, 'DELETE', '/api/v1/certificates/ssl:default?wait=enforced');
+    expect(await outcome({ cert, key: own.key })).toBe('0x87');
+    expect(await outcome(renewed)).toBe('in');
   });
 
   it('is not to be had for another key once it is granted', async () => {

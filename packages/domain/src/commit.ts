@@ -7,6 +7,7 @@ import type { CredentialEvent } from './credential.ts';
 import type { ImportEvent } from './import.ts';
 import type { GroupEvent } from './group.ts';
 import type { GroupRulesEvent } from './group-rules.ts';
+import type { IssuedCertificateEvent } from './issued-certificate.ts';
 import type { OperatorEvent } from './operator.ts';
 import type { RegistrationEvent } from './registration.ts';
 import type { RoleEvent } from './role.ts';
@@ -28,7 +29,8 @@ export type DomainEvent =
   | GroupEvent
   | GroupRulesEvent
   | AuthChainEvent
-  | RegistrationEvent;
+  | RegistrationEvent
+  | IssuedCertificateEvent;
 
 /** Who caused a commit. */
 export interface Actor {

@@ -429,6 +429,22 @@ const events: readonly (readonly [DomainEvent, string, readonly string[]])[] = [
   [{ type: 'RegistrationGranted', data: { id: 'q1', credentialId: 'c1' } }, 'registration q1', []],
   [{ type: 'RegistrationDenied', data: { id: 'q1' } }, 'registration q1', []],
   [{ type: 'RegistrationRemoved', data: { id: 'q1', reason: 'told' } }, 'registration q1', []],
+  [
+    {
+      type: 'CertificateIssued',
+      data: {
+        ...{ fingerprint: 'ab', serial: '01', subject: 'u', authority: 'cd', credentialId: 'c1' },
+        ...{ notBefore: 0, notAfter: 1, by: 'operator:admin', certificate: 'PEM' },
+      },
+    },
+    'issued-certificate ab',
+    [],
+  ],
+  [
+    { type: 'CertificateRevoked', data: { fingerprint: 'ab', by: 'operator:admin' } },
+    'issued-certificate ab',
+    ['certificate:ab'],
+  ],
 ];
 
 test.each(events)(

@@ -29,6 +29,11 @@ import { matchesByPattern, twinOf } from './certificate-match.ts';
 import { addedBy, decideImport, type ImportCommand, type ImportReads } from './import.ts';
 import { decideGroup, type GroupCommand, type GroupReads } from './group.ts';
 import { decideGroupRules, type GroupRulesCommand, type GroupRulesReads } from './group-rules.ts';
+import {
+  decideIssuedCertificate,
+  type IssuedCertificateCommand,
+  type IssuedCertificateReads,
+} from './issued-certificate.ts';
 import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
 import {
   decideRegistration,
@@ -71,7 +76,8 @@ export type Command =
   | RehashCommand
   | ImportCommand
   | TogetherCommand
-  | RegistrationCommand;
+  | RegistrationCommand
+  | IssuedCertificateCommand;
 
 /** Everything that any decision may look at, at one revision. Synchronous: a decision is made on one state. */
 export interface DecisionReads
@@ -87,7 +93,8 @@ export interface DecisionReads
     GroupReads,
     GroupRulesReads,
     AuthChainReads,
-    RegistrationReads {
+    RegistrationReads,
+    IssuedCertificateReads {
   role(id: string): Role | undefined;
 }
 
@@ -156,6 +163,9 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'GrantRegistration':
     case 'DenyRegistration':
       return decideRegistration(reads, command, at);
+    case 'RenewCertificate':
+    case 'RevokeCertificate':
+      return decideIssuedCertificate(reads, command, at);
     default:
       return unreachable(command);
   }
@@ -260,6 +270,8 @@ export function scopeOf(command: Command): readonly string[] {
     case 'RecordRegistrations':
     case 'Register':
     case 'GrantRegistration':
+    case 'RenewCertificate':
+    case 'RevokeCertificate':
       return ['*'];
     default:
       return unreachable(command);
@@ -306,7 +318,8 @@ export interface StreamId {
     | 'group-rules'
     | 'auth-chain'
     | 'registration-window'
-    | 'registration';
+    | 'registration'
+    | 'issued-certificate';
   readonly key: string;
 }
 
@@ -371,6 +384,9 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'RegistrationDenied':
     case 'RegistrationRemoved':
       return { aggregate: 'registration', key: event.data.id };
+    case 'CertificateIssued':
+    case 'CertificateRevoked':
+      return { aggregate: 'issued-certificate', key: event.data.fingerprint };
     default:
       return unreachable(event);
   }
@@ -399,12 +415,18 @@ export const roleTag = (id: string): string => `role:${id}`;
 /** The tag of everything that depends on the group rules. */
 export const GROUP_RULES_TAG = 'group-rules';
 export const groupTag = (id: string): string => `group:${id}`;
+const CERTIFICATE_TAG_PREFIX = 'certificate:';
+/** Tag of everything that depends on a certificate that was made here not being revoked. */
+export const certificateTag = (fingerprint: string): string =>
+  `${CERTIFICATE_TAG_PREFIX}${fingerprint}`;
 const AUTH_CHAIN_TAG_PREFIX = 'auth-chain:';
 /** Tag of everything that depends on a chain, also while it says nothing. */
 export const authChainTag = (scope: string): string => `${AUTH_CHAIN_TAG_PREFIX}${scope}`;
 /** Whether the tag is of what lets somebody in, rather than of what the rules are made from alone. */
 export const isProofTag = (tag: string): boolean =>
-  tag.startsWith(CREDENTIAL_TAG_PREFIX) || tag.startsWith(AUTH_CHAIN_TAG_PREFIX);
+  [CREDENTIAL_TAG_PREFIX, AUTH_CHAIN_TAG_PREFIX, CERTIFICATE_TAG_PREFIX].some((one) =>
+    tag.startsWith(one),
+  );
 /** Tags of everything that depends on which chain is in force on a listener, and on what it says. */
 export const authChainTagsOf = (listener: string): readonly string[] =>
   [listenerScope(listener), GLOBAL_SCOPE].map(authChainTag);
@@ -475,6 +497,11 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'RegistrationRemoved':
       // Nobody gets in by a request; what a grant adds is a credential like any other.
       return [];
+    case 'CertificateIssued':
+      // Nobody has shown it yet.
+      return [];
+    case 'CertificateRevoked':
+      return [certificateTag(event.data.fingerprint)];
     default:
       return unreachable(event);
   }

@@ -115,6 +115,7 @@ export {
   affects,
   authChainTagsOf,
   type Command,
+  certificateTag,
   credentialTag,
   decide,
   decideOn,
@@ -266,6 +267,20 @@ export {
   type RegistrationWindow,
   type RegistrationWindowEvent,
 } from './registration.ts';
+export {
+  evolveIssuedCertificate,
+  isRevoked,
+  type IssuedCertificate,
+  type IssuedCertificateCommand,
+  type IssuedCertificateEvent,
+  type IssuedCertificateReads,
+  type IssuedFields,
+  type ListenerRevocations,
+  renewableFrom,
+  renewalProblem,
+  RENEWALS_MAX,
+  REVOCATION_REASON_BYTES_MAX,
+} from './issued-certificate.ts';
 export {
   DETACHED_CREDENTIALS_MAX,
   evolveRole,

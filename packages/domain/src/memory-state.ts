@@ -29,6 +29,11 @@ import {
   NO_GROUP_RULES,
 } from './group-rules.ts';
 import {
+  evolveIssuedCertificate,
+  type IssuedCertificate,
+  type IssuedCertificateEvent,
+} from './issued-certificate.ts';
+import {
   type ApiKey,
   type ApiKeyEvent,
   evolveApiKey,
@@ -65,6 +70,7 @@ export class MemoryState implements DecisionReads {
   readonly #authChains = new Map<string, AuthChain>();
   #groupRules: GroupRules = NO_GROUP_RULES;
   readonly #registrations = new Map<string, Registration>();
+  readonly #issuedCertificates = new Map<string, IssuedCertificate>();
   #registrationWindow: RegistrationWindow = CLOSED_WINDOW;
   #settings: Settings = UNSET_SETTINGS;
 
@@ -127,6 +133,12 @@ export class MemoryState implements DecisionReads {
         const before = this.#registrations.get(key);
         const next = evolveRegistration(before, event as RegistrationRequestEvent, context);
         put(this.#registrations, key, next);
+        break;
+      }
+      case 'issued-certificate': {
+        const before = this.#issuedCertificates.get(key);
+        const next = evolveIssuedCertificate(before, event as IssuedCertificateEvent, context);
+        put(this.#issuedCertificates, key, next);
         break;
       }
       default:
@@ -286,6 +298,15 @@ export class MemoryState implements DecisionReads {
       .map(({ id }) => id)
       .sort()
       .slice(0, max);
+  }
+
+  issuedCertificate(fingerprint: string): IssuedCertificate | undefined {
+    return this.#issuedCertificates.get(fingerprint);
+  }
+
+  renewalsOf(fingerprint: string): number {
+    return [...this.#issuedCertificates.values()].filter((one) => one.renews === fingerprint)
+      .length;
   }
 
   registrationWindow(): RegistrationWindow {

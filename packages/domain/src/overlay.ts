@@ -34,6 +34,7 @@ import { Layer } from './layer.ts';
 import type { ApiKey, Operator } from './operator.ts';
 import { evolveGroup, type Group, type GroupEvent } from './group.ts';
 import { evolveGroupRules, type GroupRules, type GroupRulesEvent } from './group-rules.ts';
+import type { IssuedCertificate } from './issued-certificate.ts';
 import type { Registration, RegistrationWindow } from './registration.ts';
 import { evolveRole, type Role, type RoleEvent } from './role.ts';
 import { rolesOf } from './roles-access.ts';
@@ -119,6 +120,7 @@ export class Overlay implements DecisionReads {
       case 'operator':
       case 'registration-window':
       case 'registration':
+      case 'issued-certificate':
         assert(false, `a ${aggregate} is changed by a commit of its own`);
         break;
       default:
@@ -309,6 +311,14 @@ export class Overlay implements DecisionReads {
 
   authChainCount(): number {
     return this.#base.authChainCount() + this.#authChainsMore;
+  }
+
+  issuedCertificate(fingerprint: string): IssuedCertificate | undefined {
+    return this.#base.issuedCertificate(fingerprint);
+  }
+
+  renewalsOf(fingerprint: string): number {
+    return this.#base.renewalsOf(fingerprint);
   }
 
   registrationWindow(): RegistrationWindow {

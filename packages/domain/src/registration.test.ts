@@ -358,13 +358,24 @@ describe('granting', () => {
   });
 
   it('is told for an hour to who asks, with the certificate, while the window is closed', () => {
+    const issued = {
+      ...{
+        fingerprint: 'ab',
+        serial: '01',
+        subject: 'agent-7',
+        authority: 'ca',
+        credentialId: 'c1',
+      },
+      ...{ notBefore: 0, notAfter: 1, by: 'operator:admin', certificate: 'PEM' },
+    };
     const command = {
       type: 'GrantRegistration',
-      data: { id: 'q1', credential: account(), certificate: 'PEM' },
+      data: { id: 'q1', credential: account(), issued },
     } as const;
     const granted = given(commit(requested({ origin: 'http' })))
       .when(command, AT)
       .thenGiven();
+    expect(granted.state.issuedCertificate('ab')).toMatchObject({ ...issued, issuedAt: AT });
     expect(granted.state.registration('q1')).toEqual({
       ...{ id: 'q1', username: 'agent-7', status: 'granted' },
       ...{ credentialId: 'c1', certificate: 'PEM', until: AT + REGISTRATION_OUTCOME_MS },

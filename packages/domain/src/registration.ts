@@ -7,6 +7,7 @@ import {
   decideCredential,
   type NewCredential,
 } from './credential.ts';
+import type { IssuedCertificateEvent, IssuedFields } from './issued-certificate.ts';
 import { checkPermission, type Permission } from './permission.ts';
 import { ROLE_ID_BYTES_MAX } from './role.ts';
 import { CREDENTIAL_ROLES_MAX } from './roles-access.ts';
@@ -141,6 +142,9 @@ export type RegistrationRequestEvent =
 
 export type RegistrationEvent = RegistrationWindowEvent | RegistrationRequestEvent;
 
+/** With what a grant makes. */
+type GrantEvent = RegistrationEvent | CredentialEvent | IssuedCertificateEvent;
+
 export function evolveRegistrationWindow(event: RegistrationWindowEvent): RegistrationWindow {
   return event.type === 'RegistrationOpened' ? { openUntil: event.data.openUntil } : CLOSED_WINDOW;
 }
@@ -202,7 +206,8 @@ export type RegistrationCommand =
         readonly id: string;
         /** With the password of the request, sealed for it. */
         readonly credential: NewCredential;
-        readonly certificate?: string;
+        /** Of the signing request. */
+        readonly issued?: IssuedFields;
       };
     }
   | { readonly type: 'DenyRegistration'; readonly data: { readonly id: string } };
@@ -238,7 +243,7 @@ export function decideRegistration(
   reads: RegistrationReads,
   command: RegistrationCommand,
   at: number,
-): Decided<RegistrationEvent | CredentialEvent> {
+): Decided<GrantEvent> {
   switch (command.type) {
     case 'OpenRegistration':
       return decideOpen(reads, command.data.openMs, at);
@@ -405,13 +410,9 @@ function told({ origin }: PendingRegistration, { settled }: Ended, at: number): 
 
 function decideGrant(
   reads: RegistrationReads,
-  {
-    id,
-    credential,
-    certificate,
-  }: Extract<RegistrationCommand, { type: 'GrantRegistration' }>['data'],
+  { id, credential, issued }: Extract<RegistrationCommand, { type: 'GrantRegistration' }>['data'],
   at: number,
-): Decided<RegistrationEvent | CredentialEvent> {
+): Decided<GrantEvent> {
   const found = waitingRequest(reads, id, at);
   if (found === undefined) return reject('registration_not_found');
   const { username } = found;
@@ -425,14 +426,17 @@ function decideGrant(
   if (!added.ok) return added;
   const ended = endedOf(reads, at);
   const rivals = pendingRegistrations(reads, username, at).filter((one) => one.id !== id);
-  return accept<RegistrationEvent | CredentialEvent>(
+  const recorded =
+    issued === undefined ? [] : [{ type: 'CertificateIssued', data: issued } as const];
+  return accept<GrantEvent>(
     ...added.events,
+    ...recorded,
     {
       type: 'RegistrationGranted',
       data: {
         id,
         credentialId: credential.id,
-        ...(certificate !== undefined && { certificate }),
+        ...(issued !== undefined && { certificate: issued.certificate }),
         ...told(found, ended, at),
       },
     },

@@ -53,6 +53,8 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   RegistrationGranted: true,
   RegistrationDenied: true,
   RegistrationRemoved: true,
+  CertificateIssued: true,
+  CertificateRevoked: true,
 };
 
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */

@@ -160,6 +160,15 @@ export const errorFacts = {
   too_many_registrations: facts(429, 'RESOURCE_EXHAUSTED', 'Too many requests wait already', {
     retryable: true,
   }),
+  // Certificates that were made here
+  certificate_not_found: facts(404, 'NOT_FOUND', 'There is no such certificate'),
+  certificate_revoked: facts(409, 'FAILED_PRECONDITION', 'The certificate is revoked'),
+  certificate_not_renewable: facts(
+    409,
+    'FAILED_PRECONDITION',
+    'No certificate takes the place of this one now',
+  ),
+  certificate_unproven: facts(403, 'PERMISSION_DENIED', 'The certificate was not proven'),
   // Bulk work
   import_not_found: facts(404, 'NOT_FOUND', 'There is no such import'),
   import_moved: facts(409, 'ABORTED', 'Another request goes on with this import'),

@@ -3,6 +3,8 @@ export type {
   CredentialPageRequest,
   CredentialSort,
   GroupSort,
+  IssuedCertificatePageRequest,
+  IssuedCertificateSort,
   Lists,
   Page,
   PageRequest,

@@ -9,6 +9,7 @@ import type {
   Credential,
   DecisionReads,
   Group,
+  IssuedCertificate,
   Operator,
   PendingRegistration,
   Revision,
@@ -61,6 +62,15 @@ export interface AclPageRequest extends PageRequest<'target'> {
   readonly kind?: AclTarget['kind'];
 }
 
+export type IssuedCertificateSort = 'issuedAt' | 'subject' | 'notAfter';
+
+export interface IssuedCertificatePageRequest extends PageRequest<IssuedCertificateSort> {
+  readonly credentialId?: string;
+  /** `valid`: neither revoked nor ended at `at`, in milliseconds since 1970. */
+  readonly state?: 'valid' | 'revoked' | 'ended';
+  readonly at: number;
+}
+
 /** What administrators list. Synchronous, at the model's revision. */
 export interface Lists {
   groups(request: PageRequest<GroupSort>): Page<Group>;
@@ -83,6 +93,10 @@ export interface Lists {
   importedSecrets(): Readonly<Record<string, number>>;
   /** Revisions of the commits of an import, oldest first. */
   importCommits(importId: string): readonly Revision[];
+  /** Searches Common Names. */
+  issuedCertificates(request: IssuedCertificatePageRequest): Page<IssuedCertificate>;
+  /** Those of an authority that are revoked and have not ended, the newest revocation first, at most so many. */
+  revokedCertificates(authority: string, at: number, most: number): readonly IssuedCertificate[];
 }
 
 /** Everything at one revision, however long it takes to read. Holds the file's old pages until it is disposed. */

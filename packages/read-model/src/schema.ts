@@ -109,5 +109,22 @@ CREATE TABLE registrations (
 );
 CREATE INDEX registrations_by_username ON registrations (username, created_at, id);
 CREATE INDEX registrations_by_status ON registrations (status, last_seen_at, id);
+CREATE TABLE issued_certificates (
+  fingerprint TEXT PRIMARY KEY,
+  subject TEXT NOT NULL,
+  subject_key TEXT NOT NULL,
+  credential_id TEXT NOT NULL,
+  renews TEXT,
+  issued_at INTEGER NOT NULL,
+  not_after INTEGER NOT NULL,
+  revoked_at INTEGER,
+  doc TEXT NOT NULL
+);
+CREATE INDEX issued_certificates_by_subject ON issued_certificates (subject_key, fingerprint);
+CREATE INDEX issued_certificates_by_issued ON issued_certificates (issued_at, fingerprint);
+CREATE INDEX issued_certificates_by_end ON issued_certificates (not_after, fingerprint);
+CREATE INDEX issued_certificates_by_credential ON issued_certificates (credential_id);
+CREATE INDEX issued_certificates_by_renewed ON issued_certificates (renews) WHERE renews IS NOT NULL;
+CREATE INDEX issued_certificates_by_revoked ON issued_certificates (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE INDEX registrations_by_until ON registrations (until, id);
 `;

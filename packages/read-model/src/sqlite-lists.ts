@@ -8,6 +8,7 @@ import {
   type ChainMember,
   type Credential,
   type Group,
+  type IssuedCertificate,
   loginKey,
   memberKey,
   type Operator,
@@ -22,6 +23,8 @@ import type {
   CredentialPageRequest,
   CredentialSort,
   GroupSort,
+  IssuedCertificatePageRequest,
+  IssuedCertificateSort,
   Lists,
   Page,
   PageRequest,
@@ -138,6 +141,22 @@ const by = ({ order }: Query, direction: 'asc' | 'desc'): string =>
   `ORDER BY ${order.map((column) => `${column} ${direction}`).join(', ')}`;
 
 const opposite = { asc: 'desc', desc: 'asc' } as const;
+
+const issuedColumns = {
+  issuedAt: 'issued_at',
+  subject: 'subject_key',
+  notAfter: 'not_after',
+} as const satisfies Record<IssuedCertificateSort, string>;
+
+/** What has ended is over, revoked or not. */
+const inState = {
+  valid: (at: number): Condition[] => [
+    { sql: 'revoked_at IS NULL', values: [] },
+    { sql: 'not_after >= ?', values: [at] },
+  ],
+  revoked: (): Condition[] => [{ sql: 'revoked_at IS NOT NULL', values: [] }],
+  ended: (at: number): Condition[] => [{ sql: 'not_after < ?', values: [at] }],
+};
 
 /** Most searches whose numbers of what was found are kept until the next commit: whoever turns pages asks for the same one again. */
 export const TOTALS_KEPT_MAX = 64;
@@ -298,6 +317,30 @@ export class SqliteLists implements Lists {
         { sql: 'until > ?', values: [request.at] },
       ],
     });
+  }
+
+  issuedCertificates(request: IssuedCertificatePageRequest): Page<IssuedCertificate> {
+    const { credentialId, state, at } = request;
+    return this.#page<IssuedCertificate>(request, {
+      table: 'issued_certificates',
+      searched: 'subject_key',
+      order: [issuedColumns[request.sort], 'fingerprint'],
+      where: [
+        ...(credentialId === undefined
+          ? []
+          : [{ sql: 'credential_id = ?', values: [credentialId] }]),
+        ...(state === undefined ? [] : inState[state](at)),
+      ],
+    });
+  }
+
+  revokedCertificates(authority: string, at: number, most: number): readonly IssuedCertificate[] {
+    return this.#docs<IssuedCertificate>(
+      `SELECT doc FROM issued_certificates
+       WHERE revoked_at IS NOT NULL AND not_after >= ? AND doc ->> '$.authority' = ?
+       ORDER BY revoked_at DESC, fingerprint LIMIT ?`,
+      [at, authority, most],
+    );
   }
 
   importedSecrets(): Readonly<Record<string, number>> {

@@ -30,6 +30,7 @@ import {
   evolveBan,
   evolveCredential,
   evolveImport,
+  evolveIssuedCertificate,
   evolveGroup,
   evolveGroupRules,
   evolveOperator,
@@ -39,6 +40,8 @@ import {
   evolveSettings,
   evolveTrust,
   type Import,
+  type IssuedCertificate,
+  type IssuedCertificateEvent,
   type ImportEvent,
   loginKey,
   memberKey,
@@ -261,6 +264,9 @@ export class Tables implements DecisionReads {
       case 'registration':
         this.#applyRegistration(event as RegistrationRequestEvent, key, context);
         break;
+      case 'issued-certificate':
+        this.#applyIssued(event as IssuedCertificateEvent, key, context);
+        break;
       default:
         unreachable(aggregate);
     }
@@ -460,6 +466,33 @@ export class Tables implements DecisionReads {
       until,
       JSON.stringify(next),
     );
+  }
+
+  #applyIssued(event: IssuedCertificateEvent, fingerprint: string, context: EventContext): void {
+    const next = evolveIssuedCertificate(this.issuedCertificate(fingerprint), event, context);
+    if (next === undefined) return;
+    this.#run(
+      'INSERT OR REPLACE INTO issued_certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      fingerprint,
+      next.subject,
+      nameKey(next.subject),
+      next.credentialId,
+      next.renews ?? null,
+      next.issuedAt,
+      next.notAfter,
+      next.revoked?.at ?? null,
+      JSON.stringify(next),
+    );
+  }
+
+  issuedCertificate(fingerprint: string): IssuedCertificate | undefined {
+    const sql = 'SELECT doc FROM issued_certificates WHERE fingerprint = ?';
+    return this.#doc<IssuedCertificate>(sql, fingerprint);
+  }
+
+  renewalsOf(fingerprint: string): number {
+    const sql = 'SELECT count(*) AS n FROM issued_certificates WHERE renews = ?';
+    return this.#get<{ n: number }>(sql, fingerprint)?.n ?? 0;
   }
 
   registrationWindow(): RegistrationWindow {

@@ -65,6 +65,64 @@ const grants = (...text: string[]): readonly Grant[] =>
     required: one.endsWith('!'),
   }));
 
+describe('a certificate that was made here and is revoked', () => {
+  const issued = (credentialId: string) =>
+    ({
+      type: 'CertificateIssued',
+      data: {
+        ...{
+          fingerprint: FINGERPRINT,
+          serial: '01',
+          subject: 'pump',
+          authority: 'ca',
+          credentialId,
+        },
+        ...{ notBefore: 0, notAfter: 1e15, by: 'operator:admin', certificate: 'PEM' },
+      },
+    }) as const;
+  /** As a grant does. */
+  async function record(credentialId: string): Promise<void> {
+    const head = await world.log.head();
+    const actor = { kind: 'system', id: 'test' } as const;
+    const commit = { commitId: 'issued', at: world.now, actor, events: [issued(credentialId)] };
+    await world.log.append([commit], head);
+    await world.model.waitFor(head + 1, 2000);
+  }
+  const data = { fingerprint: FINGERPRINT, by: 'operator:admin', lists: [] };
+
+  it('opens nothing, beside a password neither, and keeps nobody in who has shown it', async () => {
+    await world.addCredential('n', 'p', { match: { username: 'pump' } });
+    await bound('f', { commonName: 'pump' });
+    await record('f');
+    const shown = { certificate: certificate('pump') };
+    const answer = await ask(shown);
+    if (!answer.ok) throw new Error(answer.reason);
+    expect(answer.resolved.tags).toContain(`certificate:${FINGERPRINT}`);
+    const { principal } = answer;
+    const stays = async () => {
+      const { results } = await world.policy.resolve({ principals: [principal], minRevision: 0 });
+      return results[0] !== undefined;
+    };
+    expect(await stays()).toBe(true);
+    await world.run({ type: 'RevokeCertificate', data });
+    expect(await stays()).toBe(false);
+    expect(await ask(shown)).toMatchObject({
+      ok: false,
+      reason: 'certificate',
+      ruleId: `certificate:${FINGERPRINT}`,
+    });
+    expect(await connect({ ...shown, username: 'pump', password: 'p' })).toBe('certificate');
+    expect(await connect({ username: 'pump', password: 'p' })).toBe('n');
+    const other = certificate('pump', { fingerprintSha256: 'b'.repeat(64) });
+    expect(await connect({ certificate: other })).toBe('f');
+    const login = { facts: factsOf(shown), minRevision: 0, scram: false };
+    expect(await world.policy.explainLogin(login)).toMatchObject({
+      reason: 'certificate',
+      steps: [],
+    });
+  });
+});
+
 describe('a certificate credential', () => {
   it('admits nobody without its certificate', async () => {
     await bound('f', { fingerprint: FINGERPRINT });

@@ -7,6 +7,7 @@ import {
   applyModeOf,
   authChainTagsOf,
   carriesMatch,
+  certificateTag,
   type Credential,
   credentialTag,
   type DecisionReads,
@@ -14,6 +15,7 @@ import {
   type GroupRules,
   groupTag,
   isLive,
+  isRevoked,
   liveTokens,
   loginKeysOf,
   loginTag,
@@ -75,6 +77,7 @@ export class PolicyResolver {
 
   /** The policy of a principal at this moment, or undefined when it may not be connected (any more). */
   resolve(principal: Principal, at: number): ResolvedPolicy | undefined {
+    if (isRevoked(this.#reads, principal.facts.certificate?.fingerprintSha256)) return undefined;
     if (principal.credentialId === ANONYMOUS_ID) {
       if (!anonymousIsLetIn(this.#reads, principal.facts)) return undefined;
       return this.policyOf(ANONYMOUS, principal);
@@ -101,6 +104,7 @@ export class PolicyResolver {
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
     tags.push(...rolesOf(credential.access).map(roleTag));
     if (credential.store === 'emqx') tags.push(...authChainTagsOf(facts.listener));
+    tags.push(...this.#certificateTags(facts));
     if (groupIds !== undefined) tags.push(GROUP_RULES_TAG, ...groupIds.map(groupTag));
     const told = groupsTold(groupIds);
     const attributes = this.#attributesFor(policy, credential);
@@ -116,6 +120,15 @@ export class PolicyResolver {
         ...byAddress,
       },
     };
+  }
+
+  /** Only of a certificate that was made here: no other can be revoked here. */
+  #certificateTags({ certificate }: Facts): readonly string[] {
+    const fingerprint = certificate?.fingerprintSha256;
+    if (fingerprint === undefined) return [];
+    return this.#reads.issuedCertificate(fingerprint) === undefined
+      ? []
+      : [certificateTag(fingerprint)];
   }
 
   /** Only what the policy looks at, so that most sessions carry none. */

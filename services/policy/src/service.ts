@@ -2,7 +2,9 @@ import { OperationalError } from '@sallyport/errors';
 import {
   addressOfPeer,
   type BanRule,
+  certificateTag,
   type Credential,
+  isRevoked,
   type Revision,
   TLS_LISTENERS,
 } from '@sallyport/domain';
@@ -104,6 +106,8 @@ export class PolicyService implements PolicyClient, LoginExplainer {
       const revision = this.#model.revision;
       const ban = this.#ban(request.facts);
       if (ban !== undefined) return { ...bannedBy(ban), revision };
+      const revoked = this.#revoked(request.facts);
+      if (revoked !== undefined) return { ...revoked, revision };
       if (request.facts.open === true) return this.#unproven(request, { ...NOT_ASKED, revision });
       const verified = await this.#authenticator.verify(request, this.#clock(), request.stores);
       if (!verified.ok) return this.#unproven(request, { ...verified, revision });
@@ -116,6 +120,13 @@ export class PolicyService implements PolicyClient, LoginExplainer {
       return this.#admission(revision, now, verified);
     }
     throw new OperationalError('policy_not_ready', 'the credential keeps changing');
+  }
+
+  /** Whoever shows a certificate that was made here and is revoked is refused, also where the listener has no list of it. */
+  #revoked({ certificate }: Facts): Omit<RefusedAnswer, 'revision'> | undefined {
+    const fingerprint = certificate?.fingerprintSha256 ?? '';
+    if (!isRevoked(this.#model.reads, fingerprint)) return undefined;
+    return { ok: false, reason: 'certificate', ruleId: certificateTag(fingerprint) };
   }
 
   /** Somebody who has proven nothing: refused, unless an administrator has asked for such to be let in. */
@@ -157,6 +168,8 @@ export class PolicyService implements PolicyClient, LoginExplainer {
     // The name is known only now.
     const ban = this.#ban(proven.principal.facts);
     if (ban !== undefined) return { ...bannedBy(ban), revision };
+    const revoked = this.#revoked(proven.principal.facts);
+    if (revoked !== undefined) return { ...revoked, revision };
     const { message, credential } = proven;
     return { ...this.#admission(revision, credential, proven), message };
   }
@@ -201,6 +214,8 @@ export class PolicyService implements PolicyClient, LoginExplainer {
     const { revision } = this.#model;
     const ban = this.#ban(login.facts);
     if (ban !== undefined) return { revision, banId: ban.id, steps: [], reason: 'banned' };
+    const revoked = this.#revoked(login.facts);
+    if (revoked !== undefined) return { revision, steps: [], reason: revoked.reason };
     return { revision, ...supposeLogin(this.#model, login, this.#clock()) };
   }
 

@@ -10,6 +10,7 @@ import { banRoutes } from '../routes/bans/routes.ts';
 import { connectionRoutes } from '../routes/connections/routes.ts';
 import { credentialRoutes } from '../routes/credentials/routes.ts';
 import { explainRoutes } from '../routes/explain/routes.ts';
+import { issuedCertificateRoutes } from '../routes/issued-certificates/routes.ts';
 import { importRoutes } from '../routes/imports/routes.ts';
 import { clientRoutes } from '../routes/clients/routes.ts';
 import { groupRuleRoutes } from '../routes/group-rules/routes.ts';
@@ -43,6 +44,7 @@ const resources: readonly Routes[] = [
   lintRoutes,
   statusRoutes,
   certificateRoutes,
+  issuedCertificateRoutes,
   roleRoutes,
   importRoutes,
   configRoutes,

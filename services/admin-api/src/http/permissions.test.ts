@@ -30,7 +30,7 @@ type Role = keyof typeof clients;
 
 /** Who may use a route, said here a second time and in another way than the code says it. */
 function mayUse(role: Role, method: string, path: string): boolean {
-  const open = ['auth/login', 'auth/refresh', 'registration/register'];
+  const open = ['auth/login', 'auth/refresh', 'registration/register', 'registration/renew'];
   if (open.some((one) => path === `/api/v1/${one}`)) return true;
   if (role === 'none' || role === 'publisherKey') return false;
   const isKey = role === 'apiKey' || role === 'viewerKey';

@@ -15,11 +15,14 @@ import {
   AuthorityKeyIdentifier,
   BasicConstraints,
   Certificate,
+  CertificateList,
+  CRLNumber,
   ExtendedKeyUsage,
   Extension,
   Extensions,
   id_ce_authorityKeyIdentifier,
   id_ce_basicConstraints,
+  id_ce_cRLNumber,
   id_ce_extKeyUsage,
   id_ce_keyUsage,
   id_ce_subjectKeyIdentifier,
@@ -29,9 +32,12 @@ import {
   KeyUsageFlags,
   Name,
   RelativeDistinguishedName,
+  RevokedCertificate,
   SubjectKeyIdentifier,
   SubjectPublicKeyInfo,
   TBSCertificate,
+  TBSCertList,
+  Time,
   Validity,
   Version,
 } from '@peculiar/asn1-x509';
@@ -46,6 +52,14 @@ export const BACKDATED_MS = 5 * 60 * 1000;
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const COMMON_NAME = '2.5.4.3';
+
+/** A certificate that is revoked. */
+export interface RevokedEntry {
+  /** Hexadecimal. */
+  readonly serial: string;
+  /** When, in milliseconds since 1970. */
+  readonly at: number;
+}
 
 /** How the authority signs, by its key. */
 interface Signing {
@@ -79,7 +93,7 @@ function signingOf(key: KeyObject): Signing | undefined {
 }
 
 export type IssuedCertificate =
-  | { readonly ok: true; readonly certificate: string }
+  | { readonly ok: true; readonly certificate: X509Certificate }
   | { readonly ok: false; readonly problem: string };
 
 export type OpenedAuthority =
@@ -178,7 +192,74 @@ export class IssuingAuthority {
     const whole = new Certificate({ tbsCertificate, signatureAlgorithm, signatureValue });
     const made = new X509Certificate(Buffer.from(AsnConvert.serialize(whole)));
     assert(made.checkIssued(certificate) && made.verify(certificate.publicKey), 'as others check');
-    return { ok: true, certificate: made.toString() };
+    return { ok: true, certificate: made };
+  }
+
+  /** SHA-256 of its certificate, 64 lower-case hexadecimal digits. */
+  get fingerprint(): string {
+    return createHash('sha256').update(this.#parts.certificate.raw).digest('hex');
+  }
+
+  /** Whether it is among the certificates of a PEM text. */
+  isIn(pem: string): boolean {
+    return certificatesIn(pem).some((one) => one.raw.equals(this.#parts.certificate.raw));
+  }
+
+  /** Whether its key may sign lists of what is revoked: whoever checks one looks at that. */
+  get maySignLists(): boolean {
+    return (usesOf(this.#parts.decoded) & KeyUsageFlags.cRLSign) !== 0;
+  }
+
+  /** Whether a list, in DER, is of its name. */
+  isOf(list: Uint8Array): boolean {
+    try {
+      const { issuer } = AsnConvert.parse(list, CertificateList).tbsCertList;
+      const own = Buffer.from(AsnConvert.serialize(this.#parts.decoded.subject));
+      return own.equals(Buffer.from(AsnConvert.serialize(issuer)));
+    } catch {
+      return false; // Not one that can be read.
+    }
+  }
+
+  /**
+   * The list of what is revoked, in DER; `number` grows from one list to the next. It has no end before the authority's: whoever has it goes on refusing, and nobody else.
+   * @source RFC 5280 §5
+   */
+  revocationList(
+    revoked: readonly RevokedEntry[],
+    { at, number }: { readonly at: number; readonly number: number },
+  ): Buffer {
+    const { key, decoded, signing } = this.#parts;
+    const extension = (extnID: string, value: unknown): Extension =>
+      new Extension({ extnID, extnValue: new OctetString(AsnConvert.serialize(value)) });
+    const keyIdentifier = new KeyIdentifier(this.#keyIdentifier);
+    const entries = revoked.map(
+      (one) =>
+        new RevokedCertificate({
+          userCertificate: arrayBufferOf(Buffer.from(one.serial, 'hex')),
+          revocationDate: new Time(new Date(one.at)),
+        }),
+    );
+    const tbsCertList = new TBSCertList({
+      version: Version.v2,
+      signature: signing.algorithm,
+      issuer: decoded.subject,
+      thisUpdate: new Time(new Date(at)),
+      nextUpdate: new Time(decoded.validity.notAfter.getTime()),
+      // An empty sequence is not allowed.
+      ...(entries.length > 0 && { revokedCertificates: entries }),
+      crlExtensions: [
+        extension(id_ce_authorityKeyIdentifier, new AuthorityKeyIdentifier({ keyIdentifier })),
+        extension(id_ce_cRLNumber, new CRLNumber(number)),
+      ],
+    });
+    const signed = Buffer.from(AsnConvert.serialize(tbsCertList));
+    const whole = new CertificateList({
+      tbsCertList,
+      signatureAlgorithm: signing.algorithm,
+      signature: arrayBufferOf(sign(signing.digest, signed, key)),
+    });
+    return Buffer.from(AsnConvert.serialize(whole));
   }
 
   #extensions(spki: SubjectPublicKeyInfo): Extensions {
@@ -206,6 +287,18 @@ function certificateIn(pem: string): X509Certificate | undefined {
   }
 }
 
+/** All that can be read of a text. */
+function certificatesIn(pem: string): readonly X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map(certificateIn).filter((one) => one !== undefined);
+}
+
+/** What the key may be used for; for everything where that is not said. */
+function usesOf({ extensions }: TBSCertificate): number {
+  const usage = extensions?.find(({ extnID }) => extnID === id_ce_keyUsage);
+  return usage === undefined ? ~0 : AsnConvert.parse(usage.extnValue.buffer, KeyUsage).toNumber();
+}
+
 function keyIn(pem: string): KeyObject | undefined {
   try {
     return createPrivateKey(pem);
@@ -216,12 +309,11 @@ function keyIn(pem: string): KeyObject | undefined {
 
 function authorityProblem(
   certificate: X509Certificate,
-  { extensions, subject }: TBSCertificate,
+  decoded: TBSCertificate,
 ): string | undefined {
+  const { subject } = decoded;
   if (!certificate.ca) return 'names a certificate that is not one of an authority';
-  const usage = extensions?.find(({ extnID }) => extnID === id_ce_keyUsage);
-  const uses = usage && AsnConvert.parse(usage.extnValue.buffer, KeyUsage).toNumber();
-  if (uses !== undefined && (uses & KeyUsageFlags.keyCertSign) === 0) {
+  if ((usesOf(decoded) & KeyUsageFlags.keyCertSign) === 0) {
     return 'names a certificate whose key may not sign others';
   }
   // Whoever builds a chain compares names byte by byte.

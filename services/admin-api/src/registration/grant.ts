@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto';
 import {
   liveRegistration,
   type PendingRegistration,
@@ -9,6 +10,7 @@ import type { ErrorCode } from '@sallyport/errors';
 import { openRegistration, sealingContext } from '@sallyport/secrets';
 import { refused } from '../http/problems.ts';
 import type { CommandInputs } from '../http/write.ts';
+import { issuedFields } from '../issuing/issued-fields.ts';
 import { readSigningRequest } from '../issuing/signing-request.ts';
 import type { AdminApiPorts } from '../ports.ts';
 
@@ -29,6 +31,8 @@ export interface Grant {
   /** The user name when it is absent. */
   readonly name?: string | undefined;
   readonly access: RolesAccess;
+  /** Who grants, as a text for people. */
+  readonly by: string;
 }
 
 export const NO_ISSUER = 'cannot be signed: no issuing authority is configured';
@@ -48,7 +52,7 @@ function certificateFor(
   { issuer }: Pick<AdminApiPorts, 'issuer'>,
   { username, asked: { csr } = {} }: PendingRegistration,
   at: number,
-): string | undefined {
+): X509Certificate | undefined {
   if (csr === undefined) return undefined;
   // Another replica may have taken it, or this one before it was configured anew.
   if (issuer === undefined) throw unsigned('registration_unsigned', NO_ISSUER);
@@ -61,7 +65,7 @@ function certificateFor(
 /** @throws RefusedError `registration_not_found`, `registration_unsigned` */
 export function grantCommand(
   ports: Pick<AdminApiPorts, 'model' | 'secretBox' | 'clock' | 'issuer'>,
-  { id, store, name, access }: Grant,
+  { id, store, name, access, by }: Grant,
   inputs: CommandInputs,
 ): Extract<RegistrationCommand, { type: 'GrantRegistration' }> {
   const { secretBox } = ports;
@@ -69,6 +73,10 @@ export function grantCommand(
   const { username } = request;
   const certificate = certificateFor(ports, request, inputs.at);
   const credentialId = inputs.id('credential');
+  const issued =
+    certificate &&
+    ports.issuer &&
+    issuedFields(certificate, { authority: ports.issuer, credentialId, by });
   const context = sealingContext({ kind: 'credential', id: credentialId });
   const verifier = secretBox.seal(openRegistration(secretBox, request), context);
   const credential = {
@@ -80,6 +88,6 @@ export function grantCommand(
   };
   return {
     type: 'GrantRegistration',
-    data: { id, credential, ...(certificate !== undefined && { certificate }) },
+    data: { id, credential, ...(issued !== undefined && { issued }) },
   };
 }

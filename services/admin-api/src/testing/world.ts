@@ -167,7 +167,7 @@ export class World implements AsyncDisposable {
           .split('\n')
           .filter((line) => line !== '')
           .map((line) => JSON.parse(line) as unknown)
-      : [/^text|yaml/.test(type) ? answer.payload : body];
+      : [/^text|yaml|pem-file/.test(type) ? answer.payload : body];
     for (const one of told) {
       this.conformance.check({ method, url, status: answer.statusCode, type, body: one });
     }

@@ -9,6 +9,7 @@ import type { FastifyRequest } from 'fastify';
 import { type ApiContext, type Routes, sourceOf, type TypedApp } from '../../http/context.ts';
 import { pageRequestOf } from '../../http/list-query.ts';
 import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
+import { callerText } from '../../http/permissions.ts';
 import { namingMembers } from '../../http/problems.ts';
 import type { Answer, Done } from '../../http/write.ts';
 import { grantCommand } from '../../registration/grant.ts';
@@ -163,7 +164,10 @@ function registerGrant(app: TypedApp, context: ApiContext): void {
               roles,
               permissions: withIds(permissions, inputs),
             } as const;
-            return grantCommand(ports, { id, store, name, access }, inputs);
+            const { caller } = request;
+            assert(caller !== null, 'a write is authenticated');
+            const grant = { id, store, name, access, by: callerText(caller) };
+            return grantCommand(ports, grant, inputs);
           },
           answer: (done) => grantAnswer(context, done),
         }),
