@@ -1,6 +1,7 @@
+import { ACL_RULES_MAX } from '@sallyport/domain';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Answered, type Client, World } from '../testing/world.ts';
-import { PLAN_WARNINGS_MAX } from './lint-plan.ts';
+import { PLAN_LINT_ROWS_MAX, PLAN_WARNINGS_MAX } from './lint-plan.ts';
 
 let world: World;
 let admin: Client;
@@ -97,6 +98,18 @@ describe('lint of a plan', () => {
     await send('apply', file);
     expect(await warnings(file)).toEqual([]);
   });
+
+  it('looks at as many rules as it may, and tells that there are more', async () => {
+    const rules = Array.from({ length: ACL_RULES_MAX }, (_, index) => allow(`a/${index}`));
+    const acl = Array.from({ length: PLAN_LINT_ROWS_MAX / ACL_RULES_MAX }, (_, index) => ({
+      target: { kind: 'username', name: `u${index}` },
+      rules,
+    }));
+    expect(await warned('diff', { acl })).toMatchObject({ warnings: [], warningsComplete: true });
+    const one = { target: { kind: 'everyone' }, rules: [allow('x')] };
+    const past = await warned('diff', { acl: [...acl, one] });
+    expect(past).toMatchObject({ warnings: [], warningsComplete: false });
+  }, 60_000);
 
   it('tells as many warnings as it may, and that there are more', async () => {
     const rows = (count: number) =>

@@ -15,7 +15,7 @@ import type { Change } from './section.ts';
 export const PLAN_WARNINGS_MAX = 200;
 
 /** Rules of all objects of a plan that are looked at, about: an object is looked at as a whole. */
-export const PLAN_LINT_ROWS_MAX = 50_000;
+export const PLAN_LINT_ROWS_MAX = 10_000;
 
 /** A finding about a rule that a plan adds. */
 export interface PlanWarning extends Omit<LintFinding, 'position'> {

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { RENEWALS_MAX } from '@sallyport/domain';
 import {
   CertificateAuthority,
   findProgram,
@@ -10,6 +11,7 @@ import {
   tempFolder,
 } from '@sallyport/test-kit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { REGISTRATIONS_PER_MINUTE_MAX } from '../../registration/registration-desk.ts';
 import { IssuingAuthority } from '../../issuing/issuing-authority.ts';
 import { type Answered, type Client, World } from '../../testing/world.ts';
 
@@ -262,6 +264,11 @@ describe('a renewal', () => {
     const again = bodyOf(await admin.post(url, { csr }, { 'idempotency-key': 'renew-i' }), 201);
     expect(again.certificate).toBe(renewed.certificate);
     expect(await names('search=agent-i')).toHaveLength(2);
+    for (let count = 1; count < RENEWALS_MAX; count++) {
+      bodyOf(await admin.post(url, { csr }), 201);
+    }
+    const past = await admin.post(url, { csr });
+    expect([past.status, past.body.code]).toEqual([409, 'certificate_not_renewable']);
   });
 
   it('by a device needs the key of its present certificate, and half of the validity to be over', async () => {
@@ -285,6 +292,14 @@ describe('a renewal', () => {
       const { status, body } = await renew(more);
       expect([status, body.code], JSON.stringify(more)).toEqual([403, 'certificate_unproven']);
     }
+    const asked = Array.from({ length: REGISTRATIONS_PER_MINUTE_MAX + 1 }, () =>
+      world.request({
+        ...{ method: 'POST', url: '/api/v1/registration/renew', remoteAddress: '198.51.100.1' },
+        payload: { fingerprint: 'x', csr: 'x', signature: 'x' },
+      }),
+    );
+    const statuses = (await Promise.all(asked)).map((one) => one.status);
+    expect(statuses.filter((one) => one === 429)).toHaveLength(1);
     const early = await renew();
     expect([early.status, early.body.code]).toEqual([409, 'certificate_not_renewable']);
     world.now += DAY_MS / 2;
