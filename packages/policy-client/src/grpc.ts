@@ -48,11 +48,15 @@ import type {
   ScramFirstRequest,
 } from './policy-client.ts';
 import { trustAnswerFromWire } from './trust-convert.ts';
+import { TurnPace } from './turn-pace.ts';
 
 export { type HandlerOptions, policyHandlers } from './grpc-handlers.ts';
 
 /** Longest time for one attempt at one replica, in milliseconds; the service itself waits shorter for a revision. */
 export const CALL_TIMEOUT_MS = 3_000;
+
+/** Answers that are followed up in one turn of the event loop: a CONNECT each, and hundreds may come in one packet. */
+export const ANSWERS_A_TURN = 32;
 
 /** Largest answer, in bytes: a full batch of principals with policies of their own. */
 export const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
@@ -77,6 +81,7 @@ export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
   readonly #clients: readonly PolicyServiceClient[];
   readonly #token: string | undefined;
   #preferred = 0;
+  readonly #pace = new TurnPace(ANSWERS_A_TURN);
 
   constructor(options: GrpcPolicyClientOptions) {
     if (options.endpoints.length === 0) {
@@ -198,8 +203,7 @@ export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
     if (traceparent !== undefined) metadata.set(TRACEPARENT_KEY, traceparent);
     return new Promise((resolve, reject) => {
       call(client, metadata, { deadline: Date.now() + CALL_TIMEOUT_MS }, (error, answer) => {
-        if (error === null) resolve(answer);
-        else reject(error);
+        this.#pace.do(() => (error === null ? resolve(answer) : reject(error)));
       });
     });
   }
