@@ -16,6 +16,7 @@ const SERVER_UNAVAILABLE = 3;
 const BANNED = 0x8a;
 const ADMINISTRATIVE_ACTION = 0x98;
 const CONNECTION_RATE_EXCEEDED = 0x9f;
+const QUOTA_EXCEEDED = 0x97;
 
 interface Device {
   readonly username: string;
@@ -209,6 +210,29 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
     expect(let_in).toBeGreaterThanOrEqual(CREDENTIAL_BURST);
     expect(let_in).toBeLessThan(CREDENTIAL_BURST + 5);
     expect(new Set(codes)).toEqual(new Set([0, SERVER_UNAVAILABLE]));
+  });
+
+  it('a credential with as many clients as it may have, on whatever nodes, lets in no other until one has gone', async () => {
+    const { api } = running;
+    const few = await api.addDevice('few', []);
+    const path = `/api/v1/credentials/${few.id}`;
+    await api.expect(200, 'PATCH', `${path}?wait=enforced`, { sessionsMax: 2 });
+    const first = await connect5(0, 'few-0', {}, few);
+    expect((await connect5(1, 'few-1', {}, few)).reasonCode).toBe(0);
+    expect((await connect5(2, 'few-2', {}, few)).reasonCode).toBe(QUOTA_EXCEEDED);
+    expect(await connect3(0, 'few-2', few)).toBe(SERVER_UNAVAILABLE);
+    // Who comes to another node takes its own place.
+    expect((await connect5(2, 'few-1', {}, few)).reasonCode).toBe(0);
+    expect((await connect5(0, 'few-2', {}, few)).reasonCode).toBe(QUOTA_EXCEEDED);
+    first.client.destroy();
+    await expect.poll(async () => (await connect5(1, 'few-3', {}, few)).reasonCode).toBe(0);
+    const refusedPath = '/api/v1/refused-connections?search=few-2';
+    const page = await api.expect<Page>(200, 'GET', refusedPath);
+    expect(new Set(page.items.map(({ reason }) => reason))).toEqual(
+      new Set(['credential_sessions']),
+    );
+    await api.expect(200, 'PATCH', `${path}?wait=enforced`, { sessionsMax: 0 });
+    expect((await connect5(2, 'few-4', {}, few)).reasonCode).toBe(0);
   });
 
   it('who publishes too fast is slowed down and loses nothing', async () => {

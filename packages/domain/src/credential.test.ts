@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   ATTRIBUTES_MAX,
+  CREDENTIAL_SESSIONS_MAX,
   CREDENTIAL_NAME_BYTES_MAX,
   type Credential,
   isLive,
@@ -72,6 +73,9 @@ describe('AddCredential', () => {
     ['no secret where one is needed', { secrets: [] }, '/password'],
     ['too many secrets', { secrets: ['s1', 's2', 's3'].map((id) => aSecret(id)) }, '/secrets'],
     ['too many attributes', { attributes: manyAttributes(ATTRIBUTES_MAX + 1) }, '/attributes'],
+    ['too many sessions', { sessionsMax: CREDENTIAL_SESSIONS_MAX + 1 }, '/sessionsMax'],
+    ['fewer sessions than none', { sessionsMax: -1 }, '/sessionsMax'],
+    ['half a session', { sessionsMax: 1.5 }, '/sessionsMax'],
   ] as [string, Partial<Credential>, string][])('with %s is refused', (_, changes, pointer) => {
     const problems = given().when(add(changes)).thenRejected('credential_invalid').problems ?? [];
     expect(problems.map((one) => one.pointer)).toContain(pointer);
@@ -103,6 +107,7 @@ describe('AddCredential', () => {
     const data = aCredential({
       name: 'é'.repeat(CREDENTIAL_NAME_BYTES_MAX / 2),
       attributes: manyAttributes(ATTRIBUTES_MAX),
+      sessionsMax: CREDENTIAL_SESSIONS_MAX,
       secrets: ['s1', 's2'].map((id) => aSecret(id)),
       access: { kind: 'patterns', publish: Array<string>(PATTERNS_MAX).fill('a'), subscribe: [] },
     });

@@ -84,6 +84,7 @@ export {
   ATTRIBUTES_MAX,
   carriesMatch,
   CREDENTIAL_NAME_BYTES_MAX,
+  CREDENTIAL_SESSIONS_MAX,
   type Credential,
   type CredentialCommand,
   type CredentialEvent,

@@ -95,6 +95,7 @@ export type ConnectRefusal =
   | 'bad_credentials'
   | 'banned'
   | 'rate_exceeded'
+  | 'quota_exceeded'
   | 'server_unavailable'
   | 'server_busy';
 

@@ -325,11 +325,12 @@ function resolvedToWire(resolved: Resolved): WireResolved {
     attributes: { ...attributes },
     groups: [...groups],
     byAddress,
+    sessionsMax: resolved.sessionsMax,
   };
 }
 
 function resolvedFromWire(wire: WireResolved): Resolved {
-  const { policyId, tags, secretExpiresAt, attributes, groups, byAddress } = wire;
+  const { policyId, tags, secretExpiresAt, attributes, groups, byAddress, sessionsMax } = wire;
   return {
     policyId,
     tags,
@@ -337,5 +338,6 @@ function resolvedFromWire(wire: WireResolved): Resolved {
     ...(Object.keys(attributes).length > 0 && { attributes }),
     ...(groups.length > 0 && { groups }),
     ...(byAddress && { byAddress }),
+    ...(sessionsMax !== undefined && { sessionsMax }),
   };
 }

@@ -38,6 +38,8 @@ export interface Resolved {
   readonly groups?: readonly string[];
   /** The policy is for the address of the connection: the same client may have another from elsewhere. */
   readonly byAddress?: true;
+  /** Clients that may be connected with the credential at once, over all nodes; absent: as many as the node is told. */
+  readonly sessionsMax?: number;
 }
 
 export interface AuthenticateRequest {

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { LevelTrie } from './level-trie.ts';
 import { MemoryQueue } from './memory-queue.ts';
 import { mergeSubscriptions } from './merge-subscriptions.ts';
+import { PlaceTable } from './place-table.ts';
 import { SessionTable } from './session-table.ts';
 import {
   type CloseSession,
@@ -9,11 +10,13 @@ import {
   type DueItem,
   type OpenedSession,
   type OpenSession,
+  type PlaceLimits,
   type QueueEntry,
   type RoutedOrClient,
   type RoutedSubscription,
   SECRET_USES_MAX,
   type SecretUse,
+  type SessionPlace,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -54,6 +57,7 @@ class MemorySessionStore implements SessionStore {
     forget: (clientId) => this.#forget(clientId),
   });
   readonly #uses = new Map<string, Map<string, number>>();
+  readonly #places = new PlaceTable();
   #broker: StoreBroker | undefined;
   #position = 0;
 
@@ -265,6 +269,7 @@ class MemorySessionStore implements SessionStore {
 
   recoverSessions(request: { readonly nodeId: string; readonly now: number }): Promise<void> {
     this.#sessions.recover(request);
+    this.#places.leaveNode(request.nodeId);
     return DONE;
   }
 
@@ -299,6 +304,15 @@ class MemorySessionStore implements SessionStore {
 
   async secretUses(credentialId: string): Promise<ReadonlyMap<string, number>> {
     return new Map(this.#uses.get(credentialId));
+  }
+
+  takePlace(place: SessionPlace, limits: PlaceLimits): boolean {
+    return this.#places.take(place, limits);
+  }
+
+  leavePlace(place: SessionPlace): Promise<void> {
+    this.#places.leave(place);
+    return DONE;
   }
 
   #retainedOf(topicFilters: readonly string[]): StorePacket[] {

@@ -20,6 +20,8 @@ import type { Redis } from 'ioredis';
  * | `changes` | stream | whose subscriptions have changed (`c`), and on which node (`n`); the last ones |
  * | `retained`, `retained:names`, `retained:due` | hash, zsets | retained messages, their topics in byte order, and by expiry |
  * | `used:{k}` | hash | ids of secrets of credential `k` → when they were last used |
+ * | `places:{k}:<node>` | hash | client ids that are connected to the node with credential `k` → tokens of their connections |
+ * | `placed:<node>` | set | credentials that have places on the node |
  * | `claim:<token>` | list | the answer of a claim, for its repetition |
  *
  * A script may run twice, when the connection breaks before its answer. So a repetition must find the work done.
@@ -546,6 +548,45 @@ end
 return 1
 `;
 
+const PLACES = `
+local function placesOf(owner, node) return of('places', owner) .. ':' .. node end
+`;
+
+/** Credential, client, node, token, most; then the nodes that are alive. Answers whether there was a place. */
+const TAKE_PLACE = `${BASE}${PLACES}
+local owner, client, node = ARGV[1], ARGV[2], ARGV[3]
+local others = 0
+for at = 6, #ARGV do
+  local key = placesOf(owner, ARGV[at])
+  others = others + call('HLEN', key) - call('HEXISTS', key, client)
+end
+if others >= tonumber(ARGV[5]) then return 0 end
+call('HSET', placesOf(owner, node), client, ARGV[4])
+call('SADD', NS .. 'placed:' .. node, owner)
+return 1
+`;
+
+/** Credential, client, node, token. */
+const LEAVE_PLACE = `${BASE}${PLACES}
+local owner, client, node = ARGV[1], ARGV[2], ARGV[3]
+local key = placesOf(owner, node)
+if call('HGET', key, client) ~= ARGV[4] then return 0 end
+call('HDEL', key, client)
+if call('EXISTS', key) == 0 then call('SREM', NS .. 'placed:' .. node, owner) end
+return 1
+`;
+
+/** Node, most of one call. Answers how many credentials it has looked at. */
+const LEAVE_NODE = `${BASE}${PLACES}
+local placed = NS .. 'placed:' .. ARGV[1]
+local owners = call('SRANDMEMBER', placed, ARGV[2])
+for _, owner in ipairs(owners) do
+  call('UNLINK', placesOf(owner, ARGV[1]))
+  call('SREM', placed, owner)
+end
+return #owners
+`;
+
 const SCRIPTS = {
   spEnqueue: ENQUEUE,
   spSend: SEND,
@@ -566,6 +607,9 @@ const SCRIPTS = {
   spPutWill: PUT_WILL,
   spDeleteWill: DELETE_WILL,
   spNoteUses: NOTE_USES,
+  spTakePlace: TAKE_PLACE,
+  spLeavePlace: LEAVE_PLACE,
+  spLeaveNode: LEAVE_NODE,
 } as const;
 
 type ScriptName = keyof typeof SCRIPTS;

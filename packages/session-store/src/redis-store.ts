@@ -27,12 +27,14 @@ import {
   type DueItem,
   type OpenedSession,
   type OpenSession,
+  type PlaceLimits,
   type QueueEntry,
   type RoutedOrClient,
   type RoutedSubscription,
   SECRET_USES_KEPT_SECONDS,
   SECRET_USES_MAX,
   type SecretUse,
+  type SessionPlace,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -58,6 +60,7 @@ const BATCH = {
   dueItems: 500,
   subscriptions: 500,
   sessions: 200,
+  places: 500,
   uses: 500,
 } as const;
 const RETAINED_PAGE = { messages: 500, bytes: 1024 * 1024, steps: 2000 } as const;
@@ -432,6 +435,8 @@ export class RedisSessionStore implements SessionStore {
         more = Number(count) > 0;
       });
     }
+    const leaving = () => this.#redis.spLeaveNodeBuffer(request.nodeId, BATCH.places);
+    while ((await ask(leaving(), Number)) > 0);
   }
 
   claimDue(request: { readonly now: number; readonly limit: number }): Promise<readonly DueItem[]> {
@@ -465,6 +470,18 @@ export class RedisSessionStore implements SessionStore {
       this.#redis.hgetall(this.#keys.secretUses(credentialId)),
       (fields) => new Map(Object.entries(fields).map(([secret, at]) => [secret, Number(at)])),
     );
+  }
+
+  takePlace(
+    { owner, clientId, nodeId, token }: SessionPlace,
+    { most, nodeIds }: PlaceLimits,
+  ): Promise<boolean> {
+    const taking = this.#redis.spTakePlaceBuffer(owner, clientId, nodeId, token, most, ...nodeIds);
+    return ask(taking, (taken) => taken === 1);
+  }
+
+  leavePlace({ owner, clientId, nodeId, token }: SessionPlace): Promise<void> {
+    return ask(this.#redis.spLeavePlaceBuffer(owner, clientId, nodeId, token), ignore);
   }
 
   /** A write that may change subscriptions. */

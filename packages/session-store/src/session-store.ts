@@ -230,7 +230,7 @@ export interface SessionStore {
    * queue: shared messages must have been handed on before.
    */
   closeSession(session: CloseSession): Promise<void>;
-  /** Closes, with their wills kept, all sessions that this node had open when it died. */
+  /** Closes, with their wills kept, all sessions that this node had open when it died, and gives all of its places back. */
   recoverSessions(request: { readonly nodeId: string; readonly now: number }): Promise<void>;
   /**
    * What is due at `now`, at most `limit`; each item goes to one caller, on one node. A will is removed by the call; an expired
@@ -274,6 +274,32 @@ export interface SessionStore {
   noteSecretUses(uses: readonly SecretUse[]): Promise<void>;
   /** When the secrets of a credential were last used, in milliseconds since 1970, by their ids. */
   secretUses(credentialId: string): Promise<ReadonlyMap<string, number>>;
+
+  /**
+   * Takes a place for a connection, unless `most` other client ids have one of the credential on nodes that are alive. One atomic
+   * step, O(nodes). On its node a client id has one place: the newest connection's. After a failure it may be taken all the same.
+   * Answers at once, without a promise, when nobody outside this process has to be asked.
+   */
+  takePlace(place: SessionPlace, limits: PlaceLimits): boolean | Promise<boolean>;
+  /** Gives the place back, unless a newer connection of the client id has it. Places of a node that died `recoverSessions` gives back. */
+  leavePlace(place: SessionPlace): Promise<void>;
+}
+
+/** A place that a connection takes of those that its credential has. */
+export interface SessionPlace {
+  /** The credential. */
+  readonly owner: string;
+  readonly clientId: string;
+  readonly nodeId: string;
+  /** Of the connection; no two of them share one. */
+  readonly token: string;
+}
+
+export interface PlaceLimits {
+  /** Client ids that may have a place at once. */
+  readonly most: number;
+  /** Nodes that are alive: places on others are free. */
+  readonly nodeIds: readonly string[];
 }
 
 /** A secret has let somebody in. An observation for people; nothing is decided by it. */

@@ -6,6 +6,7 @@ import { GroupCommit } from './group-commit.ts';
 import { LevelTrie } from './level-trie.ts';
 import { type MergedDelivery, mergeSubscriptions } from './merge-subscriptions.ts';
 import { decodePacket, encodePacket } from './packet-codec.ts';
+import { PlaceTable } from './place-table.ts';
 import { SessionTable, type SessionState, type WaitingWill } from './session-table.ts';
 import {
   type CloseSession,
@@ -13,11 +14,13 @@ import {
   type DueItem,
   type OpenedSession,
   type OpenSession,
+  type PlaceLimits,
   type QueueEntry,
   type RoutedOrClient,
   type RoutedSubscription,
   SECRET_USES_KEPT_SECONDS,
   type SecretUse,
+  type SessionPlace,
   type SessionRecord,
   type SessionStore,
   type StoreBroker,
@@ -161,6 +164,7 @@ export class SqliteSessionStore implements SessionStore {
   #position: number;
   #bodyId: number;
   #broker: StoreBroker | undefined;
+  readonly #places = new PlaceTable();
   #usesForgottenAt = 0;
 
   private constructor(database: Database, options: StoreOptions) {
@@ -438,6 +442,7 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   recoverSessions(request: { readonly nodeId: string; readonly now: number }): Promise<void> {
+    this.#places.leaveNode(request.nodeId);
     return this.#commits.write(() => this.#sessions.recover(request));
   }
 
@@ -452,6 +457,14 @@ export class SqliteSessionStore implements SessionStore {
 
   dropSession(client: { readonly clientId: string; readonly epoch?: number }): Promise<void> {
     return this.#commits.write(() => this.#sessions.drop(client));
+  }
+
+  takePlace(place: SessionPlace, limits: PlaceLimits): boolean {
+    return this.#places.take(place, limits);
+  }
+
+  async leavePlace(place: SessionPlace): Promise<void> {
+    this.#places.leave(place);
   }
 
   noteSecretUses(uses: readonly SecretUse[]): Promise<void> {

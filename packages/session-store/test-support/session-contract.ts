@@ -1018,4 +1018,73 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
       }
     });
   });
+
+  describe('places of a credential', () => {
+    const place = (clientId: string, token = 't', nodeId = 'n1', owner = 'k') => ({
+      ...{ owner, clientId, nodeId, token },
+    });
+    const limits = (most: number, nodeIds: readonly string[] = ['n1', 'n2']) => ({ most, nodeIds });
+
+    test('are refused from the limit on, over all nodes, until one is given back', async () => {
+      expect(await store.takePlace(place('a'), limits(2))).toBe(true);
+      expect(await store.takePlace(place('b', 't', 'n2'), limits(2))).toBe(true);
+      expect(await store.takePlace(place('c'), limits(2))).toBe(false);
+      expect(await store.takePlace(place('c', 't', 'n2'), limits(2))).toBe(false);
+      expect(await store.takePlace(place('c', 't', 'n1', 'other'), limits(2))).toBe(true);
+      await store.leavePlace(place('b', 't', 'n2'));
+      expect(await store.takePlace(place('c'), limits(2))).toBe(true);
+      expect(await store.takePlace(place('d'), limits(2))).toBe(false);
+      expect(await store.takePlace(place('d'), limits(3))).toBe(true);
+    });
+
+    test('are one for a client id, wherever it goes', async () => {
+      expect(await store.takePlace(place('a', 't1'), limits(1))).toBe(true);
+      expect(await store.takePlace(place('a', 't2'), limits(1))).toBe(true);
+      expect(await store.takePlace(place('a', 't3', 'n2'), limits(1))).toBe(true);
+      // The ends of those before come later.
+      await store.leavePlace(place('a', 't1'));
+      await store.leavePlace(place('a', 't2'));
+      expect(await store.takePlace(place('b'), limits(1))).toBe(false);
+      await store.leavePlace(place('a', 't3', 'n2'));
+      expect(await store.takePlace(place('b'), limits(1))).toBe(true);
+    });
+
+    test('of an older connection are not given back for a newer one, nor twice', async () => {
+      await store.takePlace(place('a', 't1'), limits(1));
+      await store.takePlace(place('a', 't2'), limits(1));
+      await store.leavePlace(place('a', 't1'));
+      expect(await store.takePlace(place('b'), limits(1))).toBe(false);
+      await store.leavePlace(place('a', 't2'));
+      await store.leavePlace(place('a', 't2'));
+      await store.leavePlace(place('nobody'));
+      expect(await store.takePlace(place('b'), limits(1))).toBe(true);
+    });
+
+    test('on a node that is gone are free', async () => {
+      await store.takePlace(place('a', 't', 'n2'), limits(1));
+      expect(await store.takePlace(place('b'), limits(1))).toBe(false);
+      expect(await store.takePlace(place('b'), limits(1, ['n1']))).toBe(true);
+    });
+
+    test('are given back by a node that starts again', async () => {
+      for (let index = 0; index < 600; index++) {
+        await store.takePlace(place('a', 't', 'n1', `k${index}`), limits(1));
+      }
+      await store.takePlace(place('a', 't', 'n2', 'other'), limits(1));
+      await store.recoverSessions({ nodeId: 'n1', now: NOW });
+      for (const owner of ['k0', 'k599']) {
+        expect(await store.takePlace(place('b', 't', 'n2', owner), limits(1))).toBe(true);
+      }
+      expect(await store.takePlace(place('b', 't', 'n1', 'other'), limits(1))).toBe(false);
+    });
+
+    test('are kept apart by names that are only names', async () => {
+      for (const name of HOSTILE_NAMES) {
+        expect(await store.takePlace(place(name, name, 'n1', name), limits(1))).toBe(true);
+        expect(await store.takePlace(place(`${name}-`, name, 'n1', name), limits(1))).toBe(false);
+        await store.leavePlace(place(name, name, 'n1', name));
+        expect(await store.takePlace(place(`${name}-`, name, 'n1', name), limits(1))).toBe(true);
+      }
+    });
+  });
 }

@@ -11,7 +11,7 @@ import {
   telemetrySection,
   Url,
 } from '@sallyport/config';
-import { type Store, STORES } from '@sallyport/domain';
+import { CREDENTIAL_SESSIONS_MAX, type Store, STORES } from '@sallyport/domain';
 import { defaultLimits, type MqttLimits, type PublishRateLimits } from '@sallyport/mqtt-session';
 import { DEFAULT_ZONE, type Facts } from '@sallyport/rules';
 import { type TInteger, Type } from 'typebox';
@@ -451,6 +451,12 @@ export const mqttSection = Type.Object({
     1000,
     1,
     1_000_000,
+  ),
+  sessionsPerCredentialMax: count(
+    'Clients that may be connected with one credential at once, over all nodes, where the credential itself does not say; 0 is no limit.',
+    0,
+    0,
+    CREDENTIAL_SESSIONS_MAX,
   ),
   credentialPublishRate: publishRate('all connections of one credential to this node together'),
   sourcePublishRate: publishRate(

@@ -22,6 +22,7 @@ import { createDoorkeeper } from './access/open-door.ts';
 import { PublishRates } from './access/publish-rates.ts';
 import type { RefusedAttempts } from './access/refused-attempts.ts';
 import { SecretUses } from './access/secret-uses.ts';
+import { SessionPlaces } from './access/session-places.ts';
 import {
   deniedPublishOf,
   type EnforcementConfig,
@@ -94,6 +95,7 @@ export class BrokerNode {
   #engine: Engine | undefined;
   #desk: AsyncDisposable | undefined;
   #uses: SecretUses | undefined;
+  #places: SessionPlaces | undefined;
   #draining = false;
   #failure: OperationalError | undefined;
 
@@ -160,7 +162,8 @@ export class BrokerNode {
       clock,
       logger: this.#throttle,
     });
-    const engine = await this.#startEngine(cache, door, this.#uses);
+    this.#places = this.#sessionPlaces();
+    const engine = await this.#startEngine(cache, door, this.#uses, this.#places);
     await this.#serveDesk(engine, refused, this.#uses);
     await this.#listen(engine, bans, door);
   }
@@ -183,7 +186,30 @@ export class BrokerNode {
     this.#desk = await this.#ports.calls.serve(nodeId, (question) => desk.answer(question));
   }
 
-  async #startEngine(cache: PolicyCache, door: Doorkeeper, uses: SecretUses): Promise<Engine> {
+  #sessionPlaces(): SessionPlaces {
+    const { nodeId, mqtt, enforcement } = this.#options;
+    const { registry, sessionStore: store } = this.#ports;
+    // INVARIANT: as the registry has it: by then a silent node has dropped its sessions, or is meant to keep them unseen.
+    const silentMsMax = enforcement.maxStalenessSeconds * 1000;
+    return new SessionPlaces({
+      store,
+      nodeId,
+      otherNodes: () =>
+        registry
+          .nodes()
+          .filter(({ silentMs }) => silentMs <= silentMsMax)
+          .map((node) => node.nodeId),
+      sessionsMax: mqtt.sessionsPerCredentialMax,
+      logger: this.#throttle,
+    });
+  }
+
+  async #startEngine(
+    cache: PolicyCache,
+    door: Doorkeeper,
+    uses: SecretUses,
+    places: SessionPlaces,
+  ): Promise<Engine> {
     const { sessionStore: store, bus, clock, policy } = this.#ports;
     const { nodeId, mqtt } = this.#options;
     const kernel = await AedesKernel.start({
@@ -197,6 +223,7 @@ export class BrokerNode {
       sessions: this.#sessions,
       door,
       uses,
+      places,
       partialSubscribe: (listener) => partialSubscribeOf(mqtt, listener),
       announced: () => this.#ports.registry.newestRevision,
       staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),
@@ -337,6 +364,7 @@ export class BrokerNode {
     for (const listener of this.#listeners) listener.closeConnections();
     await this.#enforcer?.[Symbol.asyncDispose]();
     await this.#uses?.[Symbol.asyncDispose]();
+    this.#places?.[Symbol.dispose]();
     await this.#membership?.leave();
     this.#counters.close();
     this.#throttle.close();

@@ -449,6 +449,17 @@ describe('client ids that a credential lets in, compat tbmq 4.9', () => {
     expect(await connect({ ...how, clientId: 'fan-2' })).toBe('ada');
   });
 
+  it('are told how many may be connected at once, where the credential says', async () => {
+    await world.addCredential('ada', 'p', { sessionsMax: 3 });
+    const limit = async (): Promise<unknown> => {
+      const answer = await ask({ username: 'ada', password: 'p', clientId: 'c' });
+      return answer.ok ? answer.resolved.sessionsMax : answer.reason;
+    };
+    expect(await limit()).toBe(3);
+    await world.run({ type: 'ChangeCredential', data: { id: 'ada', changes: { sessionsMax: 0 } } });
+    expect(await limit()).toBeUndefined();
+  });
+
   it('stand in the rules, so that clients of one credential do not share a policy', async () => {
     const access = { kind: 'patterns', publish: ['t/${clientId}'], subscribe: [] } as const;
     await world.addCredential('ada', undefined, { access });

@@ -118,6 +118,7 @@ export class PolicyResolver {
         ...attributes,
         ...told,
         ...byAddress,
+        ...limitOf(credential),
       },
     };
   }
@@ -213,6 +214,9 @@ function ownKey(
 /** The same for the same roles in any order. */
 const rolesKey = (roles: readonly Role[]): string =>
   JSON.stringify(roles.map(({ id, updatedRevision }) => `${id}@${updatedRevision}`).sort());
+
+const limitOf = ({ sessionsMax = 0 }: Credential): Pick<Resolved, 'sessionsMax'> =>
+  sessionsMax === 0 ? {} : { sessionsMax };
 
 const groupsTold = (ids: readonly string[] = []): Pick<Resolved, 'groups'> =>
   ids.length === 0 ? {} : { groups: ids };

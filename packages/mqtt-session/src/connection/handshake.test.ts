@@ -122,6 +122,7 @@ describe('a CONNECT that is refused', () => {
     ['not_authorized', 5, 0x87],
     ['bad_credentials', 4, 0x86],
     ['banned', 5, 0x8a],
+    ['quota_exceeded', 3, 0x97],
     ['server_unavailable', 3, 0x88],
     ['server_busy', 3, 0x89],
   ];

@@ -28,6 +28,7 @@ const refusalReasons: Readonly<Record<ConnectRefusal, ReasonCode>> = {
   bad_credentials: reasonCode.badUserNameOrPassword,
   banned: reasonCode.banned,
   rate_exceeded: reasonCode.connectionRateExceeded,
+  quota_exceeded: reasonCode.quotaExceeded,
   server_unavailable: reasonCode.serverUnavailable,
   server_busy: reasonCode.serverBusy,
 };
@@ -43,6 +44,8 @@ const returnCodes = new Map<ReasonCode, number>([
   [reasonCode.banned, connackReturnCode.notAuthorized],
   // It may come back; what was wrong was its haste.
   [reasonCode.connectionRateExceeded, connackReturnCode.serverUnavailable],
+  // Likewise: a place may become free. What it has shown was right, and 5 makes clients give up.
+  [reasonCode.quotaExceeded, connackReturnCode.serverUnavailable],
 ]);
 
 /** From the first byte to the CONNACK. */

@@ -74,6 +74,7 @@ export interface AnswerBody {
   readonly timestamp: string;
   readonly token: string;
   readonly validity: object;
+  readonly sessionsMax: number;
 }
 
 export interface Answered {

@@ -92,6 +92,11 @@ export class LiveSession {
     return this.#resolved.secretExpiresAt;
   }
 
+  /** Clients that may be connected with its credential at once; undefined: the credential does not say. */
+  get sessionsMax(): number | undefined {
+    return this.#resolved.sessionsMax;
+  }
+
   /** The revision that its policy was last looked up at. */
   get revision(): Revision {
     return this.#revision;

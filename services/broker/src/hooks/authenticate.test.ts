@@ -13,6 +13,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BanList } from '../access/ban-list.ts';
 import { LiveSessions } from '../access/live-sessions.ts';
 import { openDoor } from '../../test-support/open-door.ts';
+import { FarStore, placesOf } from '../../test-support/session-places.ts';
+import type { SessionPlaces } from '../access/session-places.ts';
 import {
   ANNOUNCED_WAIT_MS,
   authenticate,
@@ -70,6 +72,7 @@ let sessions: LiveSessions;
 let staleness: string | undefined;
 let announced: number;
 let told: Record<string, unknown>[];
+let places: SessionPlaces;
 let telemetry: Telemetry;
 
 beforeEach(async () => {
@@ -78,6 +81,7 @@ beforeEach(async () => {
   staleness = undefined;
   announced = 0;
   told = [];
+  places = placesOf();
   telemetry = await startTelemetry({
     serviceName: 'sallyport-test',
     instanceId: 'one',
@@ -104,7 +108,7 @@ function connect(
   const uses = { note: () => undefined };
   const only = (name: string) => (listener: string) => listener === name;
   const context = {
-    ...{ cache, sessions, door, uses, logger },
+    ...{ cache, sessions, door, uses, places, logger },
     hidesBadCredentials: only('tcp:tbmq'),
     tellsUnknownClients: only('tcp:emqx'),
     wantsNames: only('tcp:named'),
@@ -135,6 +139,45 @@ async function expectRefused(): Promise<void> {
   staleness = undefined;
   expect((await connect()).verdict).toBe('accept');
 }
+
+describe('a credential that has as many clients connected as it may', () => {
+  const limited = (request: AuthenticateRequest): AuthenticateAnswer => {
+    const answer = sound(request);
+    return answer.ok
+      ? { ...answer, resolved: { policyId: 'p', tags: [], sessionsMax: 1 } }
+      : answer;
+  };
+
+  it.each(['in this process', 'elsewhere'])(
+    'lets in no other one, which is told and counted; the store is %s',
+    async (where) => {
+      if (where === 'elsewhere') places = placesOf({ store: new FarStore() });
+      policy.answer = limited;
+      const door = openDoor();
+      expect((await connect('one', newCache(), {}, door)).verdict).toBe('accept');
+      const before = await refusals();
+      expect(await connect('other', newCache(), {}, door)).toEqual({ verdict: 'quota_exceeded' });
+      expect([sessions.size, await refusals()]).toEqual([1, before + 1]);
+      expect(told).toMatchObject([
+        { reason: 'connect credential_sessions', clientId: 'other', ruleId: 'credential:c' },
+      ]);
+      // A takeover is no second one.
+      expect((await connect('one', newCache(), {}, door)).verdict).toBe('accept');
+    },
+  );
+
+  it('lets in nobody while it cannot be known', async () => {
+    const store = new FarStore();
+    store.failure = new OperationalError('session_store_unavailable', 'away');
+    places = placesOf({ store });
+    policy.answer = limited;
+    expect(await connect('one')).toEqual({ verdict: 'server_unavailable' });
+    expect(sessions.size).toBe(0);
+    store.failure = undefined;
+    expect((await connect('one')).verdict).toBe('accept');
+    places[Symbol.dispose]();
+  });
+});
 
 describe('a CONNECT is refused, told and counted, and the next one is let in again', () => {
   it.each([

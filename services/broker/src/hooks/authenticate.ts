@@ -14,6 +14,7 @@ import { parseTopicName, textProblem, utf8Bytes } from '@sallyport/topic';
 import type { DecidedBy, Doorkeeper } from '../access/doorkeeper.ts';
 import { LiveSession, type LiveSessions } from '../access/live-sessions.ts';
 import type { SecretUses } from '../access/secret-uses.ts';
+import type { SessionPlaces } from '../access/session-places.ts';
 import { type ClientCertificate, identityOf } from '../listeners/client-certificate.ts';
 
 /** Longest password of a CONNECT, in bytes. */
@@ -55,6 +56,7 @@ export interface AuthenticateContext {
   readonly sessions: LiveSessions;
   readonly door: Doorkeeper;
   readonly uses: Pick<SecretUses, 'note'>;
+  readonly places: Pick<SessionPlaces, 'take' | 'renew' | 'leave'>;
   /** Listeners that never say that it is the credentials: `not_authorized` in place of `bad_credentials`. None when absent. */
   readonly hidesBadCredentials?: ((listener: string) => boolean) | undefined;
   /** Listeners that say it of known clients only: `not_authorized` to those that nobody knows. None when absent. */
@@ -82,7 +84,11 @@ export function authenticate(
   close: (reason: string) => void,
 ): ConnectAnswer | Promise<ConnectAnswer> {
   return withSpan('mqtt.connect', { kind: 'server' }, (span) => {
-    const outcome = decide(context, request, close);
+    const decided = decide(context, request, close);
+    const outcome =
+      decided instanceof Promise
+        ? decided.then((later) => placed(context, later))
+        : placed(context, decided);
     return outcome instanceof Promise
       ? outcome.then((later) => tell(context, request, later, span))
       : tell(context, request, outcome, span);
@@ -304,6 +310,31 @@ export function enter(
   context.sessions.add(session);
   context.uses.note(admitted.principal);
   return { answer: { verdict: 'accept', session }, source };
+}
+
+/** Only for a session that came in by `enter`: it is there while its place is asked for, so that no change misses it. */
+export function placed(
+  context: Pick<AuthenticateContext, 'places' | 'sessions' | 'logger'>,
+  outcome: Outcome,
+): Outcome | Promise<Outcome> {
+  const { session } = outcome.answer;
+  if (session === undefined) return outcome;
+  const { sessions, places, logger } = context;
+  const without = (verdict: ConnectRefusal, reason: string): Outcome => {
+    sessions.remove(session);
+    const { credentialId } = session.principal;
+    const by = { ruleId: `credential:${credentialId}`, revision: session.revision };
+    return refused(verdict, reason, outcome.source, by);
+  };
+  const judged = (taken: boolean): Outcome =>
+    taken ? outcome : without('quota_exceeded', 'credential_sessions');
+  const taken = places.take(session);
+  if (!(taken instanceof Promise)) return judged(taken);
+  return taken.then(judged, (error: unknown) => {
+    const code = error instanceof OperationalError ? error.code : 'internal';
+    logger.warn(code, { code, err: error }, 'place of a credential not decided');
+    return without('server_unavailable', code);
+  });
 }
 
 /** What the client is told. */

@@ -6,6 +6,7 @@ import type { SessionRecord } from '@sallyport/session-store';
 import { createLogThrottle, silentLogger } from '@sallyport/telemetry';
 import { expect, it } from 'vitest';
 import { LiveSessions } from '../access/live-sessions.ts';
+import { placesOf } from '../../test-support/session-places.ts';
 import { banListOf, openDoor } from '../../test-support/open-door.ts';
 import { BrokerHooks } from './broker-hooks.ts';
 
@@ -49,6 +50,7 @@ async function mayPublishStored(
     policy,
     sessions: new LiveSessions(),
     uses: { note: () => undefined },
+    places: placesOf(),
     door: openDoor({ clock, bans: banListOf(bans, clock) }),
     staleness: () => undefined,
     announced: () => 0,

@@ -115,9 +115,10 @@ export class BrokerHooks implements MqttHooks {
 
   ended(_client: MqttClient, rights: SessionRights): void {
     if (!(rights instanceof ClientRights)) return;
-    const { sessions, door } = this.#options;
+    const { sessions, door, places } = this.#options;
     const { session } = rights;
     sessions.remove(session);
+    places.leave(session);
     door.ended(session.principal, performance.now() - session.beganAt);
   }
 

@@ -24,6 +24,7 @@ import {
   enter,
   factsOf,
   isGuess,
+  placed,
   refusalOf,
   undecided,
 } from './authenticate.ts';
@@ -90,7 +91,7 @@ export class EnhancedLogin implements EnhancedAuthentication {
       if (admitted.policy.applyMode === 'pinned' && !(await context.cache.isNewest(admitted))) {
         return this.#refused('server_unavailable', CHANGED_MEANWHILE);
       }
-      return this.#admitted(step.admission, step.data);
+      return await this.#admitted(step.admission, step.data);
     } catch (error) {
       if (!(error instanceof OperationalError)) throw error;
       return this.#refused(undecided(error.code), error.code);
@@ -107,10 +108,10 @@ export class EnhancedLogin implements EnhancedAuthentication {
     return context.door.objection({ clientId, username, ...origin });
   }
 
-  #admitted(
+  async #admitted(
     { admitted }: Extract<Admission, { ok: true }>,
     data: Buffer | undefined,
-  ): EnhancedStep {
+  ): Promise<EnhancedStep> {
     const { context, request, current, close, accept } = this.#options;
     const { credentialId } = admitted.principal;
     if (current !== undefined && current.principal.credentialId !== credentialId) {
@@ -119,11 +120,16 @@ export class EnhancedLogin implements EnhancedAuthentication {
     if (context.cache.isStale(admitted.revision, admitted.resolved.tags)) {
       return this.#refused('server_unavailable', CHANGED_MEANWHILE);
     }
-    const { answer, reason, by } = enter(context, request, admitted, 'policy', close);
+    const entered = enter(context, request, admitted, 'policy', close);
+    // A renewal is of the same connection, which has its place.
+    const { answer, reason, by } = current === undefined ? await placed(context, entered) : entered;
     if (answer.session === undefined) {
       return this.#refused(refusalOf(answer.verdict), reason ?? answer.verdict, by);
     }
-    if (current !== undefined) answer.session.renew(current);
+    if (current !== undefined) {
+      answer.session.renew(current);
+      context.places.renew(current, answer.session);
+    }
     count('sallyport.connects', { outcome: 'accept', source: 'policy' });
     const verdict = accept(answer.session);
     return { outcome: 'done', verdict, ...(data !== undefined && { data }) };

@@ -14,6 +14,7 @@ import { TOPIC_BYTES_MAX } from '@sallyport/topic';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LiveSession, LiveSessions, VERDICTS_MAX } from '../access/live-sessions.ts';
 import { enter } from './authenticate.ts';
+import { placesOf } from '../../test-support/session-places.ts';
 import { openDoor } from '../../test-support/open-door.ts';
 import { BrokerHooks } from './broker-hooks.ts';
 
@@ -149,6 +150,7 @@ describe('the will of somebody who is not connected', () => {
       sessions: new LiveSessions(),
       door: openDoor(),
       uses: { note: () => undefined },
+      places: placesOf(),
       staleness: () => undefined,
       announced: () => 0,
       logger: createLogThrottle({ logger: silentLogger() }),

@@ -56,6 +56,7 @@ describe('an export', () => {
       kind: 'certificate',
       match: { parentCommonNamePattern: `^${p},"[0-9]+"` },
       clientIds: { pattern: 'a,"b"' },
+      sessionsMax: 3,
       passwordRequired: false,
     });
     expect(patterned.status, patterned.text).toBe(201);

@@ -126,6 +126,23 @@ describe('a certificate credential', () => {
     expect(stored(body.id)?.updatedRevision).toBe(before);
   });
 
+  it('says how many clients may be connected at once, and that it is as usual again', async () => {
+    const sent = bound({ commonName: randomUUID() }, { sessionsMax: 1_000_001 });
+    const refused = await admin.post(BASE, sent);
+    expect([refused.status, refused.body.errors[0].pointer]).toEqual([400, '/sessionsMax']);
+    const { status, body } = await admin.post(BASE, { ...sent, sessionsMax: 1_000_000 });
+    expect([status, body.sessionsMax]).toEqual([201, 1_000_000]);
+    const url = `${BASE}/${body.id}`;
+    expect((await admin.patch(url, { sessionsMax: -1 })).status).toBe(400);
+    expect((await admin.patch(url, { sessionsMax: null })).status).toBe(400);
+    expect((await admin.patch(url, { sessionsMax: 2 })).body.sessionsMax).toBe(2);
+    const whole = { name: body.name, match: sent.match, passwordRequired: false };
+    expect((await admin.put(url, whole)).body.sessionsMax).toBe(0);
+    const before = stored(body.id)?.updatedRevision;
+    expect((await admin.put(url, whole)).status).toBe(200);
+    expect(stored(body.id)?.updatedRevision).toBe(before);
+  });
+
   it('is made one of passwords, and back, where all that it needs is said', async () => {
     const commonName = randomUUID();
     const { body } = await admin.post(BASE, bound({ commonName }, { passwordRequired: true }));

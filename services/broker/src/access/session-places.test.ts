@@ -1,0 +1,104 @@
+import { OperationalError } from '@sallyport/errors';
+import { ANONYMOUS_ID } from '@sallyport/policy-client';
+import { compilePolicy } from '@sallyport/rules';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FarStore, placesOf } from '../../test-support/session-places.ts';
+import { LiveSession } from './live-sessions.ts';
+import { LEAVE_RETRY_MS } from './session-places.ts';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+const policy = compilePolicy({
+  ...{ policyId: 'p', superuser: false, authorities: [] },
+  ...{ noMatch: 'deny', denyAction: 'ignore' },
+});
+
+function session(clientId: string, sessionsMax?: number, credentialId = 'k'): LiveSession {
+  const facts = { clientId, listener: 'l', peer: '192.0.2.1:1' };
+  const principal = { credentialId, store: 'native', facts } as const;
+  const resolved = { policyId: 'p', tags: [], ...(sessionsMax !== undefined && { sessionsMax }) };
+  return new LiveSession({ principal, resolved, policy, revision: 1 }, () => undefined);
+}
+
+const away = new OperationalError('session_store_unavailable', 'away');
+
+describe('the places of a credential', () => {
+  it('are refused from its limit on, at once where nobody else has to be asked', () => {
+    const places = placesOf();
+    expect(places.take(session('a', 2))).toBe(true);
+    const second = session('b', 2);
+    expect(places.take(second)).toBe(true);
+    expect(places.take(session('c', 2))).toBe(false);
+    places.leave(second);
+    expect(places.take(session('c', 2))).toBe(true);
+  });
+
+  it('are as many as is usual for one that says nothing, and what it says for one that does', () => {
+    const places = placesOf({ sessionsMax: 1 });
+    expect(places.take(session('a'))).toBe(true);
+    expect(places.take(session('b'))).toBe(false);
+    expect(places.take(session('b', 2))).toBe(true);
+    expect(places.take(session('a', undefined, 'other'))).toBe(true);
+  });
+
+  it('have no limit where none is set, and cost no question then', async () => {
+    const store = new FarStore();
+    const places = placesOf({ store });
+    for (let index = 0; index < 1000; index++) expect(places.take(session(`c${index}`))).toBe(true);
+    expect(store.asked).toBe(0);
+  });
+
+  it('are not counted for those that have no credential', () => {
+    const places = placesOf({ sessionsMax: 1 });
+    for (const name of ['a', 'b']) {
+      expect(places.take(session(name, undefined, ANONYMOUS_ID))).toBe(true);
+    }
+  });
+
+  it('are counted on nodes that are alive', async () => {
+    const store = new FarStore();
+    const alive = new Set(['n1', 'n2']);
+    const otherNodes = () => [...alive];
+    const one = placesOf({ store, otherNodes });
+    const other = placesOf({ store, nodeId: 'n2', otherNodes });
+    expect(await other.take(session('b', 1))).toBe(true);
+    expect(await one.take(session('a', 1))).toBe(false);
+    alive.delete('n2');
+    expect(await one.take(session('a', 1))).toBe(true);
+  });
+
+  it('go with the client id that comes to another node, and with one that is renewed', async () => {
+    const store = new FarStore();
+    const otherNodes = () => ['n1', 'n2'];
+    const one = placesOf({ store, otherNodes });
+    const other = placesOf({ store, nodeId: 'n2', otherNodes });
+    const [before, after, renewed] = [session('a', 1), session('a', 1), session('a', 1)];
+    expect(await one.take(before)).toBe(true);
+    expect(await other.take(after)).toBe(true);
+    one.leave(before);
+    other.renew(after, renewed);
+    other.leave(after);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(await one.take(session('b', 1))).toBe(false);
+    other.leave(renewed);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(await one.take(session('b', 1))).toBe(true);
+  });
+
+  it('are given back until it works, also one that perhaps was taken', async () => {
+    const store = new FarStore();
+    const places = placesOf({ store });
+    const there = session('a', 1);
+    expect(await places.take(there)).toBe(true);
+    store.failure = away;
+    await expect(places.take(session('b', 2))).rejects.toBe(away);
+    places.leave(there);
+    await vi.advanceTimersByTimeAsync(3 * LEAVE_RETRY_MS);
+    store.failure = undefined;
+    expect(await places.take(session('b', 1))).toBe(false);
+    await vi.advanceTimersByTimeAsync(LEAVE_RETRY_MS);
+    expect(await places.take(session('b', 1))).toBe(true);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});
