@@ -11,7 +11,7 @@ export type ApplyMode = (typeof APPLY_MODES)[number];
 
 /**
  * What changes do to the live sessions of a credential, unless a change says otherwise: what its access says, or what is usual.
- * @source compat C3.1 (patterns and mappings; without any of them a TBMQ credential is of that system all the same), C3.4 (groups)
+ * @source compat C3.1 (patterns and mappings; without any of them a TBMQ credential is of that system all the same), C3.4 (groups), C3.5
  */
 export function applyModeOf({
   store,
@@ -31,6 +31,8 @@ export function applyModeOf({
     case 'unrestricted':
     case 'roles':
       return 'live';
+    case 'dynsec':
+      return 'kick';
     default:
       return unreachable(access);
   }

@@ -4,6 +4,7 @@ import type { ApplyMode } from './apply-mode.ts';
 import type { AuthChainEvent } from './auth-chain.ts';
 import type { BanEvent } from './ban.ts';
 import type { CredentialEvent } from './credential.ts';
+import type { DynsecEvent } from './dynsec/object.ts';
 import type { ImportEvent } from './import.ts';
 import type { GroupEvent } from './group.ts';
 import type { GroupRulesEvent } from './group-rules.ts';
@@ -24,6 +25,7 @@ export type DomainEvent =
   | OperatorEvent
   | TrustEvent
   | RoleEvent
+  | DynsecEvent
   | BanEvent
   | ImportEvent
   | GroupEvent

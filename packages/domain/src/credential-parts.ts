@@ -1,5 +1,6 @@
 import type { Revision } from './commit.ts';
 import type { AccessSpec, Credential } from './credential.ts';
+import type { DynsecGroupHeld, DynsecRoleHeld } from './dynsec/access.ts';
 import { partRevisions } from './part-revisions.ts';
 import { type Permission, permissionText } from './permission.ts';
 
@@ -19,6 +20,8 @@ export type CredentialPart =
     }
   | { readonly kind: 'role'; readonly roleId: string }
   | { readonly kind: 'permission'; readonly permission: Permission }
+  | { readonly kind: 'dynsec_role'; readonly held: DynsecRoleHeld }
+  | { readonly kind: 'dynsec_group'; readonly held: DynsecGroupHeld }
   | { readonly kind: 'prefix' };
 
 type Direction = 'publish' | 'subscribe';
@@ -87,6 +90,11 @@ function accessParts(access: AccessSpec): readonly CredentialPart[] {
           permission,
         })),
       ];
+    case 'dynsec':
+      return [
+        ...access.roles.map((held): CredentialPart => ({ kind: 'dynsec_role', held })),
+        ...access.groups.map((held): CredentialPart => ({ kind: 'dynsec_group', held })),
+      ];
     default:
       return [];
   }
@@ -126,6 +134,10 @@ function valueOf(credential: Credential, part: CredentialPart): unknown {
       return part.roleId;
     case 'permission':
       return permissionText(part.permission);
+    case 'dynsec_role':
+      return [part.held.role, part.held.priority];
+    case 'dynsec_group':
+      return [part.held.group, part.held.priority];
     case 'prefix':
       return prefixOf(credential.access);
     default:

@@ -22,6 +22,14 @@ import { type ChainMember, storedMember } from './chain-member.ts';
 import { checkClientIds, type ClientIds, letsIn } from './client-ids.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
 import { withPartRevisions } from './credential-parts.ts';
+import {
+  checkDynsecAccess,
+  checkDynsecNamed,
+  type DynsecAccess,
+  dynsecKey,
+  type DynsecKind,
+  dynsecNamedBy,
+} from './dynsec/access.ts';
 import { knownText } from './known-text.ts';
 import { checkRolesAccess, type RolesAccess, rolesOf, withoutRole } from './roles-access.ts';
 import {
@@ -109,6 +117,7 @@ type AccessKind =
   | { readonly kind: 'groups' }
   /** Roles, and permissions of its own. */
   | RolesAccess
+  | DynsecAccess
   | CertificateMapping;
 
 /** What an administrator decides about a credential. */
@@ -375,6 +384,8 @@ export interface CredentialReads extends Pick<AuthChainReads, 'authChain'> {
   patternCredentialCount(): number;
   /** Asked whether a role exists. */
   role(id: string): unknown;
+  /** The same of objects of dynamic security. */
+  dynsecObject(kind: DynsecKind, id: string): unknown;
   /** The same three lookups for many credentials at once, where that is cheaper than one by one. */
   takenBy?(added: readonly NewCredential[]): TakenIdentities;
 }
@@ -475,6 +486,7 @@ function decideAdd(reads: CredentialReads, added: NewCredential): Decided<Creden
     problems.add('/password', 'is needed unless passwordRequired is false');
   }
   checkRolesExist(problems, reads, rolesOf(added.access), []);
+  checkDynsecExists(problems, reads, added.access, []);
   checkScramMatch(problems, added.match, added.secrets);
   checkBelonging(problems, reads, added);
   checkProvable(problems, added.chain, added.secrets);
@@ -511,6 +523,7 @@ function decideChange(
   const problems = new Problems();
   checkFields(problems, next);
   checkRolesExist(problems, reads, rolesOf(next.access), rolesOf(current.access));
+  checkDynsecExists(problems, reads, next.access, dynsecNamedBy(current.access));
   // Who makes it one of passwords again says which: an old one must not come back.
   const closed = next.kind !== current.kind && !usesSecret(next);
   checkNewSecret(problems, current, { next, secret: data.secret, closed });
@@ -653,6 +666,7 @@ function checkFields(problems: Problems, fields: CredentialFields): void {
   }
   if (fields.access.kind === 'mapping') checkMapping(problems, fields.access);
   if (fields.access.kind === 'roles') checkRolesAccess(problems, '/access', fields.access);
+  if (fields.access.kind === 'dynsec') checkDynsecAccess(problems, '/access', fields.access);
 }
 
 function checkSessionsMax(problems: Problems, { sessionsMax = 0 }: CredentialFields): void {
@@ -723,6 +737,23 @@ function checkRolesExist(
     if (present.includes(id) || reads.role(id) !== undefined) continue;
     problems.add(`/access/roles/${index}`, 'is not the id of a role');
   }
+}
+
+/** The same of objects of dynamic security, `present` by their keys. */
+function checkDynsecExists(
+  problems: Problems,
+  reads: CredentialReads,
+  access: AccessSpec,
+  present: readonly string[],
+): void {
+  if (access.kind !== 'dynsec') return;
+  checkDynsecNamed(
+    problems,
+    '/access',
+    access,
+    (kind, id) =>
+      present.includes(dynsecKey(kind, id)) || reads.dynsecObject(kind, id) !== undefined,
+  );
 }
 
 function checkPatterns(problems: Problems, pointer: string, patterns: readonly string[]): void {

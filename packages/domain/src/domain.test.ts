@@ -2,6 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   aCredential,
+  aDynsecGroup,
+  aDynsecRole,
   aGroup,
   aGroupRule,
   anAclRule,
@@ -12,6 +14,7 @@ import {
   aPermission,
   aRole,
   aSecret,
+  dynsecAccess,
   rolesAccess,
   stateOf,
 } from '../test/given.ts';
@@ -114,7 +117,28 @@ const otherCommand: fc.Arbitrary<Command> = fc.oneof(
       data: { rules: [aGroupRule({ matchBy: 'credential', value, groups })] },
     })),
 );
-const access = fc.uniqueArray(id, { maxLength: 2 }).map((roles) => rolesAccess({ roles }));
+const held = <K extends 'role' | 'group'>(kind: K) =>
+  fc
+    .uniqueArray(id, { maxLength: 2 })
+    .map((ids) => ids.map((one) => ({ [kind]: one, priority: -1 }) as never));
+const dynsecObject = fc.oneof(
+  fc.record({ id, name }).map(aDynsecRole),
+  fc.record({ id, name, roles: held('role') }).map(aDynsecGroup),
+);
+const dynsecCommand: fc.Arbitrary<Command> = fc.oneof(
+  dynsecObject.map((data): Command => ({ type: 'AddDynsecObject', data })),
+  fc.record({ object: dynsecObject, ifRevision }).map(({ object, ifRevision: on }): Command => ({
+    type: 'ReplaceDynsecObject',
+    data: defined({ ...object, ifRevision: on }) as never,
+  })),
+  fc
+    .record({ kind: fc.constantFrom('role' as const, 'group' as const), id })
+    .map((data): Command => ({ type: 'RemoveDynsecObject', data })),
+);
+const access = fc.oneof(
+  fc.uniqueArray(id, { maxLength: 2 }).map((roles) => rolesAccess({ roles })),
+  fc.record({ roles: held('role'), groups: held('group') }).map(dynsecAccess),
+);
 const roleCommand: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ id, name }).map((changes): Command => ({ type: 'AddRole', data: aRole(changes) })),
   fc
@@ -202,6 +226,7 @@ const command = fc.oneof(
   { weight: 3, arbitrary: credentialCommand },
   { weight: 2, arbitrary: otherCommand },
   { weight: 3, arbitrary: roleCommand },
+  { weight: 3, arbitrary: dynsecCommand },
   { weight: 2, arbitrary: chainCommand },
   { weight: 2, arbitrary: registrationCommand },
 );
@@ -402,6 +427,13 @@ const events: readonly (readonly [DomainEvent, string, readonly string[]])[] = [
   [{ type: 'GroupReplaced', data: aGroup() }, 'group g1', ['group:g1']],
   [{ type: 'GroupRemoved', data: { id: 'g1' } }, 'group g1', ['group:g1']],
   [{ type: 'GroupRulesReplaced', data: { rules: [] } }, 'group-rules group-rules', ['group-rules']],
+  [{ type: 'DynsecObjectAdded', data: aDynsecRole() }, 'dynsec role:d1', ['dynsec-role:d1']],
+  [{ type: 'DynsecObjectReplaced', data: aDynsecGroup() }, 'dynsec group:d1', ['dynsec-group:d1']],
+  [
+    { type: 'DynsecObjectRemoved', data: { kind: 'group', id: 'd1' } },
+    'dynsec group:d1',
+    ['dynsec-group:d1'],
+  ],
   [
     {
       type: 'AuthChainReplaced',
@@ -461,6 +493,7 @@ test('an event of an aggregate that is gone changes nothing', () => {
     { events: [{ type: 'CredentialChanged', data: { id: 'c1', changes: { enabled: true } } }] },
     { events: [{ type: 'OperatorSessionsEnded', data: { id: 'o1' } }] },
     { events: [{ type: 'GroupReplaced', data: aGroup() }] },
+    { events: [{ type: 'DynsecObjectReplaced', data: aDynsecRole() }] },
     { events: [{ type: 'ApiKeyChanged', data: { id: 'k1', changes: { enabled: true } } }] },
     { events: [{ type: 'RoleChanged', data: { id: 'role-1', changes: { name: 'x' } } }] },
     { events: [{ type: 'RegistrationSeen', data: { id: 'q1', origin: 'mqtt', count: 1 } }] },
@@ -470,6 +503,7 @@ test('an event of an aggregate that is gone changes nothing', () => {
   expect(state.credential('c1')).toBeUndefined();
   expect(state.operatorCount()).toBe(0);
   expect(state.group('g1')).toBeUndefined();
+  expect(state.dynsecObject('role', 'd1')).toBeUndefined();
   expect(state.apiKey('k1')).toBeUndefined();
   expect(state.role('role-1')).toBeUndefined();
 });

@@ -17,6 +17,7 @@ import { type BanCommand, type BanReads, banTag, decideBan } from './ban.ts';
 import { realmOf } from './chain-member.ts';
 import type { Decided, DomainEvent } from './commit.ts';
 import {
+  type AccessSpec,
   type CredentialCommand,
   type CredentialEvent,
   type CredentialMatch,
@@ -26,6 +27,14 @@ import {
   type NewCredential,
 } from './credential.ts';
 import { matchesByPattern, twinOf } from './certificate-match.ts';
+import { dynsecKey, type DynsecKind, dynsecNamed, dynsecNamedBy } from './dynsec/access.ts';
+import {
+  decideDynsec,
+  type DynsecCommand,
+  type DynsecGroup,
+  dynsecKeyOf,
+  type DynsecReads,
+} from './dynsec/object.ts';
 import { addedBy, decideImport, type ImportCommand, type ImportReads } from './import.ts';
 import { decideGroup, type GroupCommand, type GroupReads } from './group.ts';
 import { decideGroupRules, type GroupRulesCommand, type GroupRulesReads } from './group-rules.ts';
@@ -65,6 +74,7 @@ export type PlannedCommand =
   | SettingCommand
   | TrustCommand
   | RoleCommand
+  | DynsecCommand
   | GroupCommand
   | GroupRulesCommand
   | BanCommand
@@ -83,6 +93,7 @@ export type Command =
 export interface DecisionReads
   extends
     RoleReads,
+    DynsecReads,
     CredentialReads,
     AclTableReads,
     SettingReads,
@@ -96,6 +107,7 @@ export interface DecisionReads
     RegistrationReads,
     IssuedCertificateReads {
   role(id: string): Role | undefined;
+  dynsecObject: DynsecReads['dynsecObject'];
 }
 
 /** The events of a command, or why it is refused. Pure, and never throws on input; `at` is the time of the command. */
@@ -151,6 +163,10 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'ReplaceGroup':
     case 'RemoveGroup':
       return decideGroup(reads, command);
+    case 'AddDynsecObject':
+    case 'ReplaceDynsecObject':
+    case 'RemoveDynsecObject':
+      return decideDynsec(reads, command);
     case 'ReplaceGroupRules':
       return decideGroupRules(reads, command);
     case 'ReplaceAuthChain':
@@ -256,6 +272,9 @@ export function scopeOf(command: Command): readonly string[] {
       return ['groups'];
     case 'ReplaceGroupRules':
       return ['groups', ...credentialsNamed(command)];
+    case 'AddDynsecObject':
+    case 'ReplaceDynsecObject':
+      return ['dynsec', dynsecTag(command.data.kind, command.data.id)];
     case 'OpenRegistration':
     case 'CloseRegistration':
     case 'DenyRegistration':
@@ -263,6 +282,7 @@ export function scopeOf(command: Command): readonly string[] {
     // They free what a later command of the same batch may take, or look at credentials that they do not name.
     case 'RemoveCredential':
     case 'RemoveRole':
+    case 'RemoveDynsecObject':
     case 'StoreImportRows':
     case 'ChangeTogether':
     case 'ReplaceAuthChain':
@@ -286,7 +306,7 @@ function scopeOfAddition(added: NewCredential): string[] {
   const twin = twinOf(match);
   if (twin !== undefined) own.push(`match:${realm}:${loginKey(twin)}`);
   if (matchesByPattern(match)) own.push('pattern-credentials');
-  return [...own, ...rolesOf(access).map(roleTag)];
+  return [...own, ...rolesOf(access).map(roleTag), ...dynsecTagsOf(access)];
 }
 
 function changeScope({
@@ -295,7 +315,9 @@ function changeScope({
 }: Extract<CredentialCommand, { type: 'ChangeCredential' }>['data']): readonly string[] {
   const renamed = changes.name !== undefined || changes.match !== undefined;
   // The store is not in the command, so a change of name or match is decided alone.
-  return renamed ? ['*'] : [`credential:${id}`, ...rolesOf(changes.access).map(roleTag)];
+  if (renamed) return ['*'];
+  const { access } = changes;
+  return [`credential:${id}`, ...rolesOf(access).map(roleTag), ...dynsecTagsOf(access)];
 }
 
 /** Scopes of the credentials that the rules name: they are looked up. */
@@ -312,6 +334,7 @@ export interface StreamId {
     | 'operator'
     | 'trust'
     | 'role'
+    | 'dynsec'
     | 'ban'
     | 'import'
     | 'group'
@@ -372,6 +395,10 @@ export function streamOf(event: DomainEvent): StreamId {
       return { aggregate: 'group', key: event.data.id };
     case 'GroupRulesReplaced':
       return { aggregate: 'group-rules', key: 'group-rules' };
+    case 'DynsecObjectAdded':
+    case 'DynsecObjectReplaced':
+    case 'DynsecObjectRemoved':
+      return { aggregate: 'dynsec', key: dynsecKeyOf(event.data) };
     case 'AuthChainReplaced':
     case 'AuthenticatorUsersRemoved':
       return { aggregate: 'auth-chain', key: event.data.scope };
@@ -419,6 +446,17 @@ const CERTIFICATE_TAG_PREFIX = 'certificate:';
 /** Tag of everything that depends on a certificate that was made here not being revoked. */
 export const certificateTag = (fingerprint: string): string =>
   `${CERTIFICATE_TAG_PREFIX}${fingerprint}`;
+const dynsecKeyTag = (key: string): string => `dynsec-${key}`;
+/** Tag of everything that depends on an object of dynamic security. */
+export const dynsecTag = (kind: DynsecKind, id: string): string =>
+  dynsecKeyTag(dynsecKey(kind, id));
+/** Tags of the objects that an access names, and of the roles of these groups. */
+export const dynsecTagsOf = (
+  access: AccessSpec | undefined,
+  groups: readonly DynsecGroup[] = [],
+): readonly string[] => [
+  ...new Set([...dynsecNamedBy(access), ...groups.flatMap(dynsecNamed)].map(dynsecKeyTag)),
+];
 const AUTH_CHAIN_TAG_PREFIX = 'auth-chain:';
 /** Tag of everything that depends on a chain, also while it says nothing. */
 export const authChainTag = (scope: string): string => `${AUTH_CHAIN_TAG_PREFIX}${scope}`;
@@ -481,6 +519,10 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'GroupReplaced':
     case 'GroupRemoved':
       return [groupTag(event.data.id)];
+    case 'DynsecObjectAdded':
+    case 'DynsecObjectReplaced':
+    case 'DynsecObjectRemoved':
+      return [dynsecTag(event.data.kind, event.data.id)];
     case 'GroupRulesReplaced':
       return [GROUP_RULES_TAG];
     case 'AuthChainReplaced':

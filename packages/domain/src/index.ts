@@ -120,6 +120,8 @@ export {
   credentialTag,
   decide,
   decideOn,
+  dynsecTag,
+  dynsecTagsOf,
   type DecisionReads,
   GROUP_RULES_TAG,
   groupTag,
@@ -202,6 +204,47 @@ export {
   type GroupRulesEvent,
   NO_GROUP_RULES,
 } from './group-rules.ts';
+export {
+  DYNSEC_GROUPS_HELD_MAX,
+  DYNSEC_KINDS,
+  DYNSEC_ROLES_HELD_MAX,
+  type DynsecAccess,
+  type DynsecGroupHeld,
+  dynsecKey,
+  type DynsecKind,
+  dynsecNamedBy,
+  type DynsecRoleHeld,
+} from './dynsec/access.ts';
+export {
+  DYNSEC_ACL_TYPES,
+  DYNSEC_ACLS_BYTES_MAX,
+  DYNSEC_ACLS_MAX,
+  DYNSEC_PRIORITY_DEFAULT,
+  DYNSEC_PRIORITY_MAX,
+  type DynsecAcl,
+  type DynsecAclType,
+  dynsecFilter,
+  isLiteralAcl,
+} from './dynsec/acl.ts';
+export { DYNSEC_DEFAULTS, type DynsecDefaults } from './dynsec/defaults.ts';
+export {
+  DYNSEC_DESCRIPTION_BYTES_MAX,
+  DYNSEC_OBJECTS_MAX,
+  type DynsecCommand,
+  type DynsecEvent,
+  type DynsecGroup,
+  type DynsecGroupFields,
+  dynsecHeldBy,
+  type DynsecObject,
+  dynsecPartRevision,
+  type DynsecPlace,
+  type DynsecRole,
+  type DynsecRoleFields,
+  evolveDynsec,
+  type NewDynsecGroup,
+  type NewDynsecObject,
+  type NewDynsecRole,
+} from './dynsec/object.ts';
 export { MemoryState } from './memory-state.ts';
 export {
   type ApiKey,

@@ -20,6 +20,13 @@ import {
   type Store,
 } from './credential.ts';
 import { type DecisionReads, streamOf } from './domain.ts';
+import { dynsecKey, type DynsecKind, dynsecNamedBy } from './dynsec/access.ts';
+import {
+  type DynsecEvent,
+  dynsecHeldBy,
+  type DynsecObject,
+  evolveDynsec,
+} from './dynsec/object.ts';
 import { evolveImport, type Import, type ImportEvent } from './import.ts';
 import { evolveGroup, type Group, type GroupEvent } from './group.ts';
 import {
@@ -67,6 +74,7 @@ export class MemoryState implements DecisionReads {
   readonly #bans = new Map<string, Ban>();
   readonly #imports = new Map<string, Import>();
   readonly #groups = new Map<string, Group>();
+  readonly #dynsec = new Map<string, DynsecObject>();
   readonly #authChains = new Map<string, AuthChain>();
   #groupRules: GroupRules = NO_GROUP_RULES;
   readonly #registrations = new Map<string, Registration>();
@@ -115,6 +123,9 @@ export class MemoryState implements DecisionReads {
         break;
       case 'group':
         put(this.#groups, key, evolveGroup(this.#groups.get(key), event as GroupEvent, context));
+        break;
+      case 'dynsec':
+        put(this.#dynsec, key, evolveDynsec(this.#dynsec.get(key), event as DynsecEvent, context));
         break;
       case 'group-rules':
         this.#groupRules = evolveGroupRules(this.#groupRules, event as GroupRulesEvent, context);
@@ -279,6 +290,29 @@ export class MemoryState implements DecisionReads {
 
   groupRules(): GroupRules {
     return this.#groupRules;
+  }
+
+  dynsecObject(kind: DynsecKind, id: string): DynsecObject | undefined {
+    return this.#dynsec.get(dynsecKey(kind, id));
+  }
+
+  dynsecIdByName(kind: DynsecKind, name: string): string | undefined {
+    return [...this.#dynsec.values()].find((one) => one.kind === kind && one.name === name)?.id;
+  }
+
+  dynsecCount(kind: DynsecKind): number {
+    return [...this.#dynsec.values()].filter((one) => one.kind === kind).length;
+  }
+
+  dynsecHolders(kind: DynsecKind, id: string, max: number): readonly string[] {
+    const held = dynsecKey(kind, id);
+    const credentials = [...this.#credentials.values()]
+      .filter(({ access }) => dynsecNamedBy(access).includes(held))
+      .map((one) => `credential:${one.id}`);
+    const groups = [...this.#dynsec]
+      .filter(([, object]) => dynsecHeldBy(object).includes(held))
+      .map(([key]) => key);
+    return [...credentials, ...groups].sort().slice(0, max);
   }
 
   authChain(scope: string): AuthChain | undefined {

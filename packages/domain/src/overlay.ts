@@ -29,6 +29,14 @@ import {
   type Store,
 } from './credential.ts';
 import type { DecisionReads, StreamId } from './domain.ts';
+import { dynsecKey, type DynsecKind, dynsecNamedBy } from './dynsec/access.ts';
+import {
+  type DynsecEvent,
+  dynsecHeldBy,
+  dynsecKeyOf,
+  type DynsecObject,
+  evolveDynsec,
+} from './dynsec/object.ts';
 import { evolveImport, type Import, type ImportEvent } from './import.ts';
 import { Layer } from './layer.ts';
 import type { ApiKey, Operator } from './operator.ts';
@@ -61,6 +69,9 @@ export class Overlay implements DecisionReads {
   readonly #groupNames = new Layer<string>();
   #groupsMore = 0;
   #groupRules: GroupRules | undefined;
+  readonly #dynsec = new Layer<DynsecObject>();
+  readonly #dynsecNames = new Layer<string>();
+  readonly #dynsecMore: Record<DynsecKind, number> = { role: 0, group: 0 };
   readonly #bans = new Layer<Ban>();
   readonly #banValues = new Layer<string>();
   #bansMore = 0;
@@ -100,6 +111,9 @@ export class Overlay implements DecisionReads {
         break;
       case 'group':
         this.#applyGroup(key, event as GroupEvent);
+        break;
+      case 'dynsec':
+        this.#applyDynsec(key, event as DynsecEvent);
         break;
       case 'group-rules':
         this.#groupRules = evolveGroupRules(
@@ -170,6 +184,16 @@ export class Overlay implements DecisionReads {
     this.#groups.put(id, next);
     if (next !== undefined) this.#groupNames.put(next.name, id);
     this.#groupsMore += countOf(next) - countOf(before);
+  }
+
+  #applyDynsec(key: string, event: DynsecEvent): void {
+    const { kind, id } = event.data;
+    const before = this.dynsecObject(kind, id);
+    const next = evolveDynsec(before, event, this.#context);
+    if (before !== undefined) this.#dynsecNames.put(dynsecKey(kind, before.name), undefined);
+    this.#dynsec.put(key, next);
+    if (next !== undefined) this.#dynsecNames.put(dynsecKey(kind, next.name), id);
+    this.#dynsecMore[kind] += countOf(next) - countOf(before);
   }
 
   #applyBan(id: string, event: BanEvent): void {
@@ -303,6 +327,41 @@ export class Overlay implements DecisionReads {
 
   groupRules(): GroupRules {
     return this.#groupRules ?? this.#base.groupRules();
+  }
+
+  dynsecObject(kind: DynsecKind, id: string): DynsecObject | undefined {
+    return this.#dynsec.get(dynsecKey(kind, id), () => this.#base.dynsecObject(kind, id));
+  }
+
+  dynsecIdByName(kind: DynsecKind, name: string): string | undefined {
+    const below = () => this.#base.dynsecIdByName(kind, name);
+    return this.#dynsecNames.get(dynsecKey(kind, name), below);
+  }
+
+  dynsecCount(kind: DynsecKind): number {
+    return this.#base.dynsecCount(kind) + this.#dynsecMore[kind];
+  }
+
+  /** O(credentials and objects that were changed). */
+  dynsecHolders(kind: DynsecKind, id: string, max: number): readonly string[] {
+    const held = dynsecKey(kind, id);
+    const credentials = this.#credentials
+      .present()
+      .filter(({ access }) => dynsecNamedBy(access).includes(held))
+      .map((one) => `credential:${one.id}`);
+    const groups = this.#dynsec.present().filter((one) => dynsecHeldBy(one).includes(held));
+    const below = this.#base
+      .dynsecHolders(kind, id, max + this.#credentials.size + this.#dynsec.size)
+      .filter((holder) => !this.#changes(holder));
+    return [...credentials, ...groups.map(dynsecKeyOf), ...below].sort().slice(0, max);
+  }
+
+  /** Whether something is not what the state below says; a text of `dynsecHolders`. */
+  #changes(holder: string): boolean {
+    const [, credential] = /^credential:(.*)$/s.exec(holder) ?? [];
+    return credential === undefined
+      ? this.#dynsec.covers(holder)
+      : this.#credentials.covers(credential);
   }
 
   authChain(scope: string): AuthChain | undefined {

@@ -9,9 +9,10 @@ export type TbmqProvider = (typeof TBMQ_PROVIDERS)[number];
 /** What of a CONNECT finds its credentials for passwords: both, together and each by itself, or just one. */
 export const TBMQ_STRATEGIES = ['client_id_and_username', 'client_id', 'username'] as const;
 export type TbmqStrategy = (typeof TBMQ_STRATEGIES)[number];
+import { DYNSEC_DEFAULTS, type DynsecDefaults } from './dynsec/defaults.ts';
 
 /** System-wide behaviour of access decisions. */
-export interface SettingValues {
+export interface SettingValues extends DynsecDefaults {
   /** The verdict when no rule and no credential says anything. */
   readonly noMatch: 'allow' | 'deny';
   /**
@@ -57,6 +58,7 @@ export const DEFAULT_SETTINGS: SettingValues = {
   tbmqProviders: TBMQ_PROVIDERS,
   tbmqStrategy: 'client_id_and_username',
   tokensAsPasswords: false,
+  ...DYNSEC_DEFAULTS,
 };
 
 export interface Settings extends SettingValues {

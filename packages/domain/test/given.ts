@@ -5,6 +5,9 @@ import type { Authenticator } from '../src/auth-chain.ts';
 import type { DomainEvent } from '../src/commit.ts';
 import type { Credential, NewCredential, Secret } from '../src/credential.ts';
 import { type Command, decide } from '../src/domain.ts';
+import type { DynsecAccess } from '../src/dynsec/access.ts';
+import type { DynsecAcl } from '../src/dynsec/acl.ts';
+import type { NewDynsecGroup, NewDynsecRole } from '../src/dynsec/object.ts';
 import type { NewGroup } from '../src/group.ts';
 import type { GroupRule } from '../src/group-rules.ts';
 import { MemoryState } from '../src/memory-state.ts';
@@ -160,6 +163,40 @@ export const aGroup = (changes: Partial<NewGroup> = {}): NewGroup => ({
   name: 'pumps',
   description: '',
   permissions: [{ permission: 'allow', action: 'publish', topic: 'a/#' }],
+  ...changes,
+});
+
+export const anAcl = (changes: Partial<DynsecAcl> = {}): DynsecAcl => ({
+  aclType: 'publishClientSend',
+  topic: 'a/#',
+  priority: -1,
+  allow: true,
+  ...changes,
+});
+
+export const aDynsecRole = (changes: Partial<NewDynsecRole> = {}): NewDynsecRole => ({
+  kind: 'role',
+  id: 'd1',
+  name: 'reader',
+  description: '',
+  acls: [anAcl()],
+  allowWildcardSubs: true,
+  ...changes,
+});
+
+export const aDynsecGroup = (changes: Partial<NewDynsecGroup> = {}): NewDynsecGroup => ({
+  kind: 'group',
+  id: 'd1',
+  name: 'pumps',
+  description: '',
+  roles: [],
+  ...changes,
+});
+
+export const dynsecAccess = (changes: Partial<DynsecAccess> = {}): DynsecAccess => ({
+  kind: 'dynsec',
+  roles: [],
+  groups: [],
   ...changes,
 });
 

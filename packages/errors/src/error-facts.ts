@@ -117,6 +117,26 @@ export const errorFacts = {
   group_rule_invalid: facts(422, 'INVALID_ARGUMENT', 'The group rules are not valid'),
   too_many_group_rules: facts(422, 'FAILED_PRECONDITION', 'There are too many group rules'),
 
+  // Dynamic security: its roles and groups
+  dynsec_not_found: facts(404, 'NOT_FOUND', 'There is no such object of dynamic security'),
+  dynsec_exists: facts(409, 'ALREADY_EXISTS', 'The object of dynamic security exists already'),
+  dynsec_name_taken: facts(
+    409,
+    'ALREADY_EXISTS',
+    'Another object of dynamic security of this kind has this name',
+  ),
+  dynsec_invalid: facts(422, 'INVALID_ARGUMENT', 'The object of dynamic security is not valid'),
+  dynsec_in_use: facts(
+    409,
+    'FAILED_PRECONDITION',
+    'Something names the object of dynamic security',
+  ),
+  too_many_dynsec_objects: facts(
+    422,
+    'FAILED_PRECONDITION',
+    'There are as many objects of dynamic security as there may be',
+  ),
+
   // Chains of authenticators
   auth_chain_invalid: facts(422, 'INVALID_ARGUMENT', 'The chain of authenticators is not valid'),
   too_many_auth_chains: facts(

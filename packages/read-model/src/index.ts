@@ -2,6 +2,7 @@ export type {
   BanSort,
   CredentialPageRequest,
   CredentialSort,
+  DynsecSort,
   GroupSort,
   IssuedCertificatePageRequest,
   IssuedCertificateSort,

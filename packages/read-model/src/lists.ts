@@ -8,6 +8,8 @@ import type {
   ChainMember,
   Credential,
   DecisionReads,
+  DynsecKind,
+  DynsecObject,
   Group,
   IssuedCertificate,
   Operator,
@@ -56,6 +58,7 @@ export interface CredentialPageRequest extends PageRequest<CredentialSort> {
 
 export type BanSort = 'value' | 'until' | 'createdAt' | 'updatedAt';
 export type GroupSort = 'name' | 'createdAt' | 'updatedAt';
+export type DynsecSort = GroupSort;
 export type RegistrationSort = 'lastSeenAt' | 'createdAt' | 'username';
 
 export interface AclPageRequest extends PageRequest<'target'> {
@@ -74,6 +77,11 @@ export interface IssuedCertificatePageRequest extends PageRequest<IssuedCertific
 /** What administrators list. Synchronous, at the model's revision. */
 export interface Lists {
   groups(request: PageRequest<GroupSort>): Page<Group>;
+  /** Of the one kind. */
+  dynsecObjects<K extends DynsecKind>(
+    kind: K,
+    request: PageRequest<DynsecSort>,
+  ): Page<DynsecObject & { readonly kind: K }>;
   credentials(request: CredentialPageRequest): Page<Credential>;
   /** Of one kind of target its names are searched, else the whole `aclTargetKey`. */
   aclTables(request: AclPageRequest): Page<AclTable>;
@@ -101,7 +109,9 @@ export interface Lists {
 
 /** Everything at one revision, however long it takes to read. Holds the file's old pages until it is disposed. */
 export interface Snapshot
-  extends Disposable, Pick<DecisionReads, 'credential' | 'role' | 'group' | 'groupRules'> {
+  extends
+    Disposable,
+    Pick<DecisionReads, 'credential' | 'role' | 'group' | 'groupRules' | 'dynsecObject'> {
   readonly revision: Revision;
   /** Credentials in the order of their ids, from the first one behind `after`. */
   credentials(after: string, limit: number): readonly Credential[];
@@ -111,6 +121,12 @@ export interface Snapshot
   roles(after: Role | undefined, limit: number): readonly Role[];
   /** Groups in the order of their names. */
   groups(after: Group | undefined, limit: number): readonly Group[];
+  /** Objects of dynamic security of one kind, in the order of their names. */
+  dynsecObjects<K extends DynsecKind>(
+    kind: K,
+    after: DynsecObject | undefined,
+    limit: number,
+  ): readonly (DynsecObject & { readonly kind: K })[];
   /** Lists of rules in the order of `aclTargetKey`. */
   aclTables(after: AclTable | undefined, limit: number): readonly AclTable[];
   /** Bans in the order of kinds and values, those that have run out included. */

@@ -423,6 +423,34 @@ describe('lists', () => {
     expect([page.total, page.items.map((one) => one.name)]).toEqual([4, ['a_b']]);
   });
 
+  it('of dynamic security are of one kind each', async () => {
+    const object = (kind: 'role' | 'group', id: string, name: string): DomainEvent => ({
+      type: 'DynsecObjectAdded',
+      data:
+        kind === 'group'
+          ? { kind, id, name, description: '', roles: [] }
+          : { kind, id, name, description: '', acls: [], allowWildcardSubs: true },
+    });
+    await append(
+      commitOf(
+        '1',
+        ...[object('role', '1', 'Pumps'), object('role', '2', 'a_b'), object('role', '3', 'x')],
+        object('group', '1', 'pumps'),
+      ),
+    );
+    const model = await openModel();
+    const { items, total } = model.lists.dynsecObjects('role', { ...firstPage, pageSize: 2 });
+    expect([items.map((one) => one.name), total]).toEqual([['a_b', 'Pumps'], 3]);
+    const searched = model.lists.dynsecObjects('group', { ...firstPage, search: 'PUMP' });
+    expect(searched.items.map((one) => [one.kind, one.name])).toEqual([['group', 'pumps']]);
+    using snapshot = model.snapshot();
+    const [first] = snapshot.dynsecObjects('role', undefined, 1);
+    const rest = snapshot.dynsecObjects('role', first, 9);
+    expect([first, ...rest].map((one) => one?.name)).toEqual(['Pumps', 'a_b', 'x']);
+    expect(snapshot.dynsecObject('group', '1')?.name).toBe('pumps');
+    expect(snapshot.dynsecObject('group', '2')).toBeUndefined();
+  });
+
   it('answers an empty page past the end, with the real total', async () => {
     await append(commitOf('1', added(credential('a'))));
     const model = await openModel();
@@ -828,6 +856,26 @@ describe('the same state as the reference', () => {
     origin: fc.constantFrom('mqtt' as const, 'http' as const),
     count: fc.constantFrom(1, 2),
   });
+  const dynsecKind = fc.constantFrom('role' as const, 'group' as const);
+  const priority = fc.constantFrom(-1, 3);
+  const heldRoles = fc
+    .uniqueArray(id, { maxLength: 2 })
+    .chain((ids) =>
+      fc.tuple(...ids.map((role) => fc.record({ role: fc.constant(role), priority }))),
+    );
+  const heldGroups = heldRoles.map((held) =>
+    held.map(({ role, ...one }) => ({ group: role, ...one })),
+  );
+  const described = fc.constantFrom('', 'text');
+  const dynsecObject = fc.oneof(
+    fc.record({ id, name: id, description: described }).map((one) => ({
+      ...{ kind: 'role' as const, acls: [], allowWildcardSubs: true },
+      ...one,
+    })),
+    fc
+      .record({ id, name: id, description: described, roles: heldRoles })
+      .map((one) => ({ kind: 'group' as const, ...one })),
+  );
   const command: fc.Arbitrary<Command> = fc.oneof(
     fc.record({ id, name: id, match }).map(({ id, name, match }) => ({
       type: 'AddCredential' as const,
@@ -903,6 +951,16 @@ describe('the same state as the reference', () => {
         },
       })),
     fc.record({ id, name: id }).map((data) => ({ type: 'AddGroup' as const, data: group(data) })),
+    dynsecObject.map((data) => ({ type: 'AddDynsecObject' as const, data })),
+    dynsecObject.map((data) => ({ type: 'ReplaceDynsecObject' as const, data })),
+    fc.record({ kind: dynsecKind, id }).map((data) => ({
+      type: 'RemoveDynsecObject' as const,
+      data,
+    })),
+    fc.record({ id, roles: heldRoles, groups: heldGroups }).map(({ id, roles, groups }) => ({
+      type: 'ChangeCredential' as const,
+      data: { id, changes: { access: { kind: 'dynsec' as const, roles, groups } } },
+    })),
     fc
       .record({ id, name: id, description: fc.constantFrom('', 'text') })
       .map((data) => ({ type: 'ReplaceGroup' as const, data: group(data) })),
@@ -957,6 +1015,18 @@ describe('the same state as the reference', () => {
     id.map((one) => ({ type: 'DenyRegistration' as const, data: { id: one } })),
   );
 
+  function compareDynsec(reads: DecisionReads, reference: MemoryState, one: string): void {
+    for (const kind of ['role', 'group'] as const) {
+      expect(reads.dynsecObject(kind, one)).toEqual(reference.dynsecObject(kind, one));
+      expect(reads.dynsecIdByName(kind, one)).toBe(reference.dynsecIdByName(kind, one));
+      expect(reads.dynsecCount(kind)).toBe(reference.dynsecCount(kind));
+      for (const max of [1, 9]) {
+        const holders = reference.dynsecHolders(kind, one, max);
+        expect(reads.dynsecHolders(kind, one, max)).toEqual(holders);
+      }
+    }
+  }
+
   function compareRegistrations(reads: DecisionReads, reference: MemoryState): void {
     expect(reads.registrationWindow()).toEqual(reference.registrationWindow());
     expect(reads.registrationCounts()).toEqual(reference.registrationCounts());
@@ -1006,6 +1076,7 @@ describe('the same state as the reference', () => {
           );
           expect(model.reads.group(one)).toEqual(reference.group(one));
           expect(model.reads.groupIdByName(one)).toBe(reference.groupIdByName(one));
+          compareDynsec(model.reads, reference, one);
         }
         for (const one of [{ kind: 'everyone' }, { kind: 'client', name: 'c' }] as const) {
           expect(model.reads.aclTable(one)).toEqual(reference.aclTable(one));

@@ -95,6 +95,24 @@ CREATE TABLE import_commits (
 ) WITHOUT ROWID;
 CREATE INDEX access_groups_by_name ON access_groups (name_key, id);
 
+CREATE TABLE dynsec_objects (
+  kind TEXT NOT NULL,
+  id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  name_key TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  doc TEXT NOT NULL,
+  PRIMARY KEY (kind, id)
+);
+CREATE UNIQUE INDEX dynsec_objects_name ON dynsec_objects (kind, name);
+CREATE INDEX dynsec_objects_by_name ON dynsec_objects (kind, name_key, id);
+CREATE TABLE dynsec_holders (
+  held TEXT NOT NULL,
+  holder TEXT NOT NULL,
+  PRIMARY KEY (held, holder)
+) WITHOUT ROWID;
+
 CREATE TABLE group_rules (id INTEGER PRIMARY KEY CHECK (id = 1), doc TEXT NOT NULL);
 CREATE TABLE registration_window (id INTEGER PRIMARY KEY CHECK (id = 1), doc TEXT NOT NULL);
 CREATE TABLE registrations (

@@ -7,6 +7,8 @@ import {
   type BanKind,
   type ChainMember,
   type Credential,
+  type DynsecKind,
+  type DynsecObject,
   type Group,
   type IssuedCertificate,
   loginKey,
@@ -22,6 +24,7 @@ import type {
   BanSort,
   CredentialPageRequest,
   CredentialSort,
+  DynsecSort,
   GroupSort,
   IssuedCertificatePageRequest,
   IssuedCertificateSort,
@@ -293,6 +296,18 @@ export class SqliteLists implements Lists {
       table: 'access_groups',
       searched: 'name_key',
       order: [sortColumns[request.sort], 'id'],
+    });
+  }
+
+  dynsecObjects<K extends DynsecKind>(
+    kind: K,
+    request: PageRequest<DynsecSort>,
+  ): Page<DynsecObject & { readonly kind: K }> {
+    return this.#page<DynsecObject & { readonly kind: K }>(request, {
+      table: 'dynsec_objects',
+      searched: 'name_key',
+      order: [sortColumns[request.sort], 'id'],
+      where: [{ sql: 'kind = ?', values: [kind] }],
     });
   }
 

@@ -4,6 +4,8 @@ import {
   type AuthChain,
   type Ban,
   type Credential,
+  type DynsecKind,
+  type DynsecObject,
   UNSET_SETTINGS,
   type Group,
   type GroupRules,
@@ -55,6 +57,15 @@ export class SqliteSnapshot implements Snapshot {
     return this.#docs(sql, after?.name ?? '', limit);
   }
 
+  dynsecObjects<K extends DynsecKind>(
+    kind: K,
+    after: DynsecObject | undefined,
+    limit: number,
+  ): readonly (DynsecObject & { readonly kind: K })[] {
+    const sql = 'SELECT doc FROM dynsec_objects WHERE kind = ? AND name > ? ORDER BY name LIMIT ?';
+    return this.#docs(sql, kind, after?.name ?? '', limit);
+  }
+
   aclTables(after: AclTable | undefined, limit: number): readonly AclTable[] {
     const sql = 'SELECT doc FROM acl_tables WHERE target > ? ORDER BY target LIMIT ?';
     return this.#docs(sql, after === undefined ? '' : aclTargetKey(after.target), limit);
@@ -88,6 +99,11 @@ export class SqliteSnapshot implements Snapshot {
 
   group(id: string): Group | undefined {
     return this.#docs<Group>('SELECT doc FROM access_groups WHERE id = ?', id)[0];
+  }
+
+  dynsecObject(kind: DynsecKind, id: string): DynsecObject | undefined {
+    const sql = 'SELECT doc FROM dynsec_objects WHERE kind = ? AND id = ?';
+    return this.#docs<DynsecObject>(sql, kind, id)[0];
   }
 
   settings(): Settings {

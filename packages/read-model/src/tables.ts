@@ -23,6 +23,10 @@ import {
   type CredentialMatch,
   type DecisionReads,
   type DomainEvent,
+  type DynsecEvent,
+  type DynsecKind,
+  dynsecNamedBy,
+  type DynsecObject,
   type EventContext,
   evolveAclTable,
   evolveApiKey,
@@ -76,6 +80,7 @@ import {
   type TakenIdentities,
   UNSET_SETTINGS,
 } from '@sallyport/domain';
+import { DynsecTables } from './dynsec-tables.ts';
 import { ImportedSecretCounts } from './imported-secret-counts.ts';
 import { KnownKeys, RowCache } from './row-caches.ts';
 import type { Database, Statement } from './sqlite.ts';
@@ -125,6 +130,7 @@ export class Tables implements DecisionReads {
   readonly #statements = new Map<string, Statement>();
   readonly #db: Database;
   readonly #imported: ImportedSecretCounts;
+  readonly #dynsec: DynsecTables;
   #settings: Settings;
   // The one table that every decision reads; parsed once a change.
   #everyone: AclTable | undefined | null = null;
@@ -150,6 +156,7 @@ export class Tables implements DecisionReads {
   constructor(db: Database) {
     this.#db = db;
     this.#imported = new ImportedSecretCounts(db);
+    this.#dynsec = new DynsecTables(db, nameKey);
     this.#settings = this.#storedSettings();
   }
 
@@ -183,6 +190,7 @@ export class Tables implements DecisionReads {
   /** Forgets what is cached outside of SQLite; after a rollback. */
   forget(): void {
     this.#imported.forget();
+    this.#dynsec.forget();
     this.#everyone = null;
     this.#bans = null;
     this.#roles.clear();
@@ -241,6 +249,9 @@ export class Tables implements DecisionReads {
       case 'group':
         this.#putGroup(key, evolveGroup(this.group(key), event as GroupEvent, context));
         break;
+      case 'dynsec':
+        this.#dynsec.apply(event as DynsecEvent, context);
+        break;
       case 'group-rules':
         this.#groupRules = evolveGroupRules(this.groupRules(), event as GroupRulesEvent, context);
         this.#run(
@@ -293,6 +304,7 @@ export class Tables implements DecisionReads {
       if (matchesByPattern(data.match)) this.#patternCredentials = undefined;
       this.#imported.replace(undefined, data);
       this.#putCredentialRoles(data.id, [], rolesOf(data.access));
+      this.#dynsec.hold(`credential:${data.id}`, [], dynsecNamedBy(data.access));
     }
   }
 
@@ -306,6 +318,8 @@ export class Tables implements DecisionReads {
     this.#imported.replace(before, next);
     this.#putCredential(id, next);
     this.#putCredentialRoles(id, rolesOf(before?.access), rolesOf(next?.access));
+    const named = [dynsecNamedBy(before?.access), dynsecNamedBy(next?.access)] as const;
+    this.#dynsec.hold(`credential:${id}`, ...named);
   }
 
   /** Who has which role, so that a role's credentials are found without looking at all of them. */
@@ -541,6 +555,22 @@ export class Tables implements DecisionReads {
 
   groupCount(): number {
     return this.#get<{ n: number }>('SELECT count(*) AS n FROM access_groups')?.n ?? 0;
+  }
+
+  dynsecObject(kind: DynsecKind, id: string): DynsecObject | undefined {
+    return this.#dynsec.object(kind, id);
+  }
+
+  dynsecIdByName(kind: DynsecKind, name: string): string | undefined {
+    return this.#dynsec.idByName(kind, name);
+  }
+
+  dynsecCount(kind: DynsecKind): number {
+    return this.#dynsec.count(kind);
+  }
+
+  dynsecHolders(kind: DynsecKind, id: string, max: number): readonly string[] {
+    return this.#dynsec.holders(kind, id, max);
   }
 
   groupRules(): GroupRules {

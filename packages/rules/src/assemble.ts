@@ -11,6 +11,7 @@ import {
 } from '@sallyport/domain';
 import type { SettingValues } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
+import { dynsecAuthority, type DynsecSource } from './dynsec-authority.ts';
 import { groupsAuthority } from './groups.ts';
 import { rowsFor } from './row-conditions.ts';
 import type { Action, AuthoritySpec, Facts, Matcher, PolicySpec, RuleSpec } from './policy-spec.ts';
@@ -36,6 +37,8 @@ export interface PolicySources {
   };
   /** The groups of the connection; looked at when the credential's access is by groups. */
   readonly groups?: readonly Group[];
+  /** Groups and roles of dynamic security that the credential's access names, and the roles of these groups, in any order. */
+  readonly dynsec?: readonly DynsecSource[];
   readonly settings: SettingValues;
   /** Those that the credential's access names, in any order; one that is missing grants nothing. */
   readonly roles?: readonly RoleSource[];
@@ -69,6 +72,8 @@ function credentialAuthority({
   roles = [],
   mapped,
   groups = [],
+  dynsec = [],
+  settings,
 }: PolicySources): AuthoritySpec {
   const { id, access } = credential;
   const name = 'credential';
@@ -110,6 +115,8 @@ function credentialAuthority({
       return { name, rules: mappedRules(id, mapped), noMatch: 'deny' };
     case 'groups':
       return groupsAuthority(groups);
+    case 'dynsec':
+      return dynsecAuthority(access, dynsec, settings);
     default:
       return unreachable(access);
   }
@@ -207,11 +214,12 @@ export function canonicalPolicyText(spec: Omit<PolicySpec, 'policyId'>): string 
     spec.superuser,
     spec.noMatch,
     spec.denyAction,
-    spec.authorities.map(({ name, noMatch, rules, subscribeByText }) => [
+    spec.authorities.map(({ name, noMatch, rules, subscribeByText, subscribeByRule }) => [
       name,
       noMatch,
       rules.map(canonicalRule),
       ...(subscribeByText === true ? ['subscribeByText'] : []),
+      ...(subscribeByRule === true ? ['subscribeByRule'] : []),
     ]),
     // Named, and only where there is one: what is added to a policy does not change the ids of those without it.
     ...(spec.publishPrefix === undefined ? [] : [['publishPrefix', spec.publishPrefix]]),

@@ -91,6 +91,7 @@ export interface CompiledAuthority {
   readonly name: string;
   readonly noMatch: AuthoritySpec['noMatch'];
   readonly subscribeByText: boolean;
+  readonly subscribeByRule: boolean;
   readonly root: TrieNode;
   /** Lowest rank of the literals with wildcards, by their text. */
   readonly texts: ReadonlyMap<string, number> | undefined;
@@ -116,8 +117,8 @@ export interface CompiledPolicy {
   readonly applyMode: ApplyMode;
   /** Every way of subscribing that its rules tell apart: a delivery may be made when one of them lets the topic be read. */
   readonly readingTerms: readonly FilterTerms[];
-  /** Whether some authority judges a SUBSCRIBE by the text of its filter. */
-  readonly subscribeByText: boolean;
+  /** Whether some authority may say one thing of all topics of a SUBSCRIBE: by the text of its filter, or by one rule. */
+  readonly subscribeAsWhole: boolean;
   /** Whether some rule speaks of UNSUBSCRIBE. */
   readonly judgesUnsubscribe: boolean;
   /** Whether a subscription may be judged by the text of its filter only. */
@@ -287,7 +288,9 @@ export function compilePolicy(spec: PolicySpec): CompiledPolicy {
     publishPrefix: spec.publishPrefix ?? '',
     conditional,
     readingTerms: readingTermsOf(conditions),
-    subscribeByText: spec.authorities.some((one) => one.subscribeByText === true),
+    subscribeAsWhole: spec.authorities.some(
+      (one) => one.subscribeByText === true || one.subscribeByRule === true,
+    ),
     judgesUnsubscribe: rules.some((one) => one.actions.includes('unsubscribe')),
     applyMode: spec.applyMode ?? 'live',
     opaque: rules.some(
@@ -469,13 +472,14 @@ class AuthorityBuilder {
   }
 
   build(
-    { name, noMatch, subscribeByText }: AuthoritySpec,
+    { name, noMatch, subscribeByText, subscribeByRule }: AuthoritySpec,
     decisions: readonly Decision[],
   ): CompiledAuthority {
     return {
       name,
       noMatch,
       subscribeByText: subscribeByText === true,
+      subscribeByRule: subscribeByRule === true,
       root: this.#root,
       texts: this.#texts,
       patterns: this.#patterns,

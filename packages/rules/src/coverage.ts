@@ -56,13 +56,18 @@ export function checkSubscribe(
     return { allowed: true, ruleId, checkDeliveries };
   }
   const decision =
-    tables.grants === tables.subscribe && !policy.subscribeByText
+    tables.grants === tables.subscribe && !policy.subscribeAsWhole
       ? refused(whole.denied)
       : inPart(policy, tables, facts, filter, whole);
-  return decision.allowed || !inPartToo ? decision : anyPart(question, decision);
+  if (decision.allowed || !inPartToo) return decision;
+  const ranks = wholeRanks(tables.subscribe, facts, filter, 'rule');
+  return anyPart({ ...question, ranks }, decision);
 }
 
-/** Granted for the topics that are allowed, if there is one: the others are kept back at delivery. What patterns say, they say of the text. */
+/**
+ * Granted for the topics that are allowed, if there is one: the others are kept back at delivery. What patterns say, they say of the
+ * text; and what would not be kept back is for one rule to grant.
+ */
 function anyPart(
   question: CoverageQuestion & { readonly policy: CompiledPolicy },
   otherwise: SubscribeDecision,
@@ -105,17 +110,18 @@ export function checkUnsubscribe(
 }
 
 /**
- * Allowed only if nothing but deny rules stands in the way, and these leave something. An authority that judges by text says one thing
- * of all topics here: it decides what is granted, and what it denies is kept back at delivery like any other hole.
+ * Allowed only if nothing but deny rules stands in the way, and these leave something. An authority that judges by text, or by one
+ * rule, says one thing of all topics here: it decides what is granted. What text denies is kept back at delivery like any other hole.
  */
 function inPart(
   policy: CompiledPolicy,
-  { grants, subscribe }: RuleTables,
+  tables: RuleTables,
   facts: Facts,
   filter: TopicFilter,
   whole: Covered,
 ): SubscribeDecision {
-  const ranks = policy.subscribeByText ? textRanks(subscribe, facts, filter) : undefined;
+  const { grants, subscribe } = tables;
+  const ranks = policy.subscribeAsWhole ? wholeRanks(subscribe, facts, filter) : undefined;
   const said =
     ranks === undefined
       ? whole
@@ -130,18 +136,47 @@ function inPart(
     const left = cover(question, 'allowed');
     if (left.allowed === undefined && !left.exhausted) return refused(whole.denied);
   }
-  return { allowed: true, ruleId: granted.allowed?.ruleId ?? 'default', checkDeliveries: true };
+  const checkDeliveries = keepsBack(policy, tables, facts, filter);
+  return { allowed: true, ruleId: granted.allowed?.ruleId ?? 'default', checkDeliveries };
+}
+
+/** Whether holes in what is granted are some in what is delivered: what one rule grants is judged by other rules there. */
+function keepsBack(
+  policy: CompiledPolicy,
+  tables: RuleTables,
+  facts: Facts,
+  filter: TopicFilter,
+): boolean {
+  const { receive, subscribe } = tables;
+  if (receive === subscribe || !subscribe.some((one) => one.subscribeByRule)) return true;
+  return needsCheck(policy, tables, facts, filter);
 }
 
 const isFull = ({ denied, exhausted }: Covered): boolean => denied === undefined && !exhausted;
 
-/** What those authorities say of the whole filter that judge by its text. */
-const textRanks = (
+/** What those authorities say of the whole filter that judge it by its text, or by one rule; or only the latter. */
+function wholeRanks(
   authorities: readonly CompiledAuthority[],
   facts: Facts,
   filter: TopicFilter,
-): Ranks =>
-  authorities.map((one) => (one.subscribeByText ? textRank(one, facts, filter) : undefined));
+  by: 'any' | 'rule' = 'any',
+): Ranks {
+  const walk = { facts, levels: levelsOf(filter), reserved: isReserved(filter) };
+  return authorities.map((one) => {
+    if (one.subscribeByRule) return coveringRankOf(one, walk, filter);
+    return one.subscribeByText && by === 'any' ? textRank(one, facts, filter) : undefined;
+  });
+}
+
+/** The same of one authority, where it has a rule for the whole. */
+export function wholeDecision(
+  authority: CompiledAuthority,
+  facts: Facts,
+  filter: TopicFilter,
+): Decision | undefined {
+  const [rank] = wholeRanks([authority], facts, filter);
+  return rank === undefined ? undefined : authority.decisions[rank];
+}
 
 const refused = (denied: Decision = LIMIT): SubscribeDecision => ({
   allowed: false,

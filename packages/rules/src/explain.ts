@@ -1,7 +1,13 @@
 import { isReserved, levelsOf, parseTopicFilter, type TopicFilter } from '@sallyport/topic';
-import { decideTopic, immediateDecision, type Opinion, PLAIN_TERMS, textRank } from './check.ts';
+import { decideTopic, immediateDecision, type Opinion, PLAIN_TERMS } from './check.ts';
 import { type CompiledAuthority, type CompiledPolicy, NO_RANK } from './compile.ts';
-import { checkSubscribe, checkUnsubscribe, filterTables, visitVerdicts } from './coverage.ts';
+import {
+  checkSubscribe,
+  checkUnsubscribe,
+  filterTables,
+  visitVerdicts,
+  wholeDecision,
+} from './coverage.ts';
 import type { Action, Decision, Facts, Terms } from './policy-spec.ts';
 import { publishedTopic } from './published-topic.ts';
 
@@ -68,20 +74,19 @@ function explainSubscribe(
   const { subscribe } = filterTables(policy, filter.value, { qos, shared });
   const opinions = subscribe.map(
     (one, index) =>
-      (decision.allowed ? undefined : textDenial(one, facts, filter.value)) ??
+      (decision.allowed ? undefined : wholeDenial(one, facts, filter.value)) ??
       subscribeOpinion(subscribe, index, facts, filter.value),
   );
   return { ...decision, opinions };
 }
 
-/** The opinion of an authority that judges by text, when a rule of it denies that. */
-function textDenial(
+/** The opinion of an authority that says one thing of all topics, when a rule of it denies them. */
+function wholeDenial(
   authority: CompiledAuthority,
   facts: Facts,
   filter: TopicFilter,
 ): Opinion | undefined {
-  if (!authority.subscribeByText) return undefined;
-  const decision = authority.decisions[textRank(authority, facts, filter)];
+  const decision = wholeDecision(authority, facts, filter);
   if (decision === undefined || decision.allowed) return undefined;
   return { authority: authority.name, verdict: 'deny', ruleId: decision.ruleId };
 }

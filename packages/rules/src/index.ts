@@ -4,6 +4,14 @@ export { check, type Opinion, PLAIN_TERMS, termsOf } from './check.ts';
 export { type CompiledPolicy, compilePolicy, POLICY_RULES_MAX } from './compile.ts';
 export { checkSubscribe, checkUnsubscribe, COVERAGE_STEPS_MAX } from './coverage.ts';
 export { CONNECTION_ROWS_MAX, GroupMembership } from './groups.ts';
+export {
+  dynsecDefaultFor,
+  dynsecDefaultOf,
+  dynsecRuleId,
+  type DynsecSource,
+  dynsecWildcardRuleId,
+  rankedDynsecRoles,
+} from './dynsec-authority.ts';
 export { explain, type Explanation } from './explain.ts';
 export {
   LINT_NAMES_MAX,

@@ -1,6 +1,8 @@
 import {
+  type AccessSpec,
   type Credential,
   type DecisionReads,
+  type DynsecObject,
   type Group,
   mapCertificate,
   type Role,
@@ -11,7 +13,10 @@ import type { PolicySources } from './assemble.ts';
 import type { Facts } from './policy-spec.ts';
 
 /** Where the sources of a policy are read from. */
-export type SourceReads = Pick<DecisionReads, 'aclTable' | 'role' | 'group' | 'settings'>;
+export type SourceReads = Pick<
+  DecisionReads,
+  'aclTable' | 'role' | 'group' | 'dynsecObject' | 'settings'
+>;
 
 /** All that the rules of one connection are made from, as it is now. */
 export interface ReadSources extends PolicySources {
@@ -19,6 +24,7 @@ export interface ReadSources extends PolicySources {
   readonly settings: Settings;
   readonly roles: readonly Role[];
   readonly groups: readonly Group[];
+  readonly dynsec: readonly DynsecObject[];
   /** Ids of the groups of the connection, those that are gone included; absent when its access is not by groups. */
   readonly groupIds?: readonly string[];
 }
@@ -47,7 +53,24 @@ export function policySources(
       .map((role) => reads.role(role))
       .filter((one) => one !== undefined),
     groups: (groupIds ?? []).map((group) => reads.group(group)).filter((one) => one !== undefined),
+    dynsec: dynsecOf(reads, access),
     settings: reads.settings(),
     ...(groupIds !== undefined && { groupIds }),
   };
+}
+
+const NO_OBJECTS: readonly DynsecObject[] = [];
+
+/** What an access names, and the roles of its groups; each once, those that are gone left out. */
+function dynsecOf(
+  reads: Pick<SourceReads, 'dynsecObject'>,
+  access: AccessSpec,
+): readonly DynsecObject[] {
+  if (access.kind !== 'dynsec') return NO_OBJECTS;
+  const groups = access.groups
+    .map(({ group }) => reads.dynsecObject('group', group))
+    .filter((one) => one?.kind === 'group');
+  const roleIds = [access, ...groups].flatMap(({ roles }) => roles.map(({ role }) => role));
+  const roles = [...new Set(roleIds)].map((role) => reads.dynsecObject('role', role));
+  return [...groups, ...roles.filter((one) => one !== undefined)];
 }

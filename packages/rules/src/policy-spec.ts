@@ -94,6 +94,11 @@ export interface AuthoritySpec {
    * topic; it is still refused when none of them is allowed. Absent: by all topics that the filter matches.
    */
   readonly subscribeByText?: true;
+  /**
+   * A SUBSCRIBE whose topics are not all allowed is judged by the first rule that alone matches every topic of its filter, or the text
+   * of it: what is delivered is judged by other rules, which keep nothing back of what these deny.
+   */
+  readonly subscribeByRule?: true;
 }
 
 /** Everything that decides for the sessions that share it. Plain data: it crosses the wire. */

@@ -208,6 +208,7 @@ export function policyToWire(policy: PolicySpec): WirePolicy {
       noMatch: effectToWire(authority.noMatch),
       rules: authority.rules.map(ruleToWire),
       subscribeByText: authority.subscribeByText ?? false,
+      subscribeByRule: authority.subscribeByRule ?? false,
     })),
   };
 }
@@ -226,6 +227,7 @@ export function policyFromWire(wire: WirePolicy): PolicySpec {
       noMatch: noMatchFromWire(authority.noMatch),
       rules: authority.rules.map(ruleFromWire),
       ...(authority.subscribeByText && { subscribeByText: true }),
+      ...(authority.subscribeByRule && { subscribeByRule: true }),
     })),
   };
 }

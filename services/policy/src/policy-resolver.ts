@@ -11,6 +11,7 @@ import {
   type Credential,
   credentialTag,
   type DecisionReads,
+  dynsecTagsOf,
   GROUP_RULES_TAG,
   type GroupRules,
   groupTag,
@@ -94,7 +95,7 @@ export class PolicyResolver {
     const { facts } = principal;
     const targets = aclTargetsOf(facts);
     const sources = policySources(this.#reads, credential, facts, this.#groupIdsOf);
-    const { tables, groupIds } = sources;
+    const { tables, groupIds, dynsec } = sources;
     const policy = this.#assemble(credential, sources);
     const secretExpiresAt = endOf(credential, principal);
     const expiry = secretExpiresAt === undefined ? {} : { secretExpiresAt };
@@ -103,6 +104,8 @@ export class PolicyResolver {
     if (facts.certificate !== undefined) tags.push(PATTERNS_TAG);
     if (targets.username !== undefined) tags.push(aclTag(targets.username));
     tags.push(...rolesOf(credential.access).map(roleTag));
+    const dynsecGroups = dynsec.filter((one) => one.kind === 'group');
+    tags.push(...dynsecTagsOf(credential.access, dynsecGroups));
     if (credential.store === 'emqx') tags.push(...authChainTagsOf(facts.listener));
     tags.push(...this.#certificateTags(facts));
     if (groupIds !== undefined) tags.push(GROUP_RULES_TAG, ...groupIds.map(groupTag));
@@ -151,7 +154,7 @@ export class PolicyResolver {
   };
 
   #assemble(credential: Credential, sources: ReadSources): PolicySpec {
-    const { tables, roles, groups, facts, settings, mapped } = sources;
+    const { tables, roles, groups, dynsec, facts, settings, mapped } = sources;
     const anonymous = credential === ANONYMOUS;
     const key = [
       applyModeOf(credential),
@@ -162,6 +165,7 @@ export class PolicyResolver {
       settings.updatedRevision,
       anonymous,
       groups.map((group) => `${group.id}@${group.updatedRevision}`).join(),
+      dynsec.map((one) => `${one.kind}:${one.id}@${one.updatedRevision}`).join(),
     ].join('|');
     const known = this.#assembled.get(key);
     if (known !== undefined) return known;
@@ -206,6 +210,8 @@ function ownKey(
     case 'roles':
       if (access.permissions.length > 0) return `${id}@${updatedRevision}`;
       return `roles:${JSON.stringify(access.publishPrefix ?? '')}`;
+    case 'dynsec':
+      return `dynsec:${JSON.stringify([access.roles, access.groups])}`;
     default:
       return unreachable(access);
   }

@@ -369,6 +369,11 @@ describe('objects', () => {
   });
 });
 
+test('rules of which one decides about a whole subscription are not looked at', () => {
+  const list = listOf(['allow a', 'allow a'], { subscribeByRule: true });
+  expect(lintRules(list)).toEqual({ findings: [], rules: 2, examined: 0 });
+});
+
 describe('against random policies', () => {
   test.each([
     ['rules of policies', RANDOM_POLICIES, compareRandomLint],

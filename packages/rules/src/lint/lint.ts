@@ -47,7 +47,10 @@ export interface LintFinding {
 }
 
 /** An authority's rules in order, or a part of them. */
-export interface LintList extends Pick<AuthoritySpec, 'noMatch' | 'subscribeByText'> {
+export interface LintList extends Pick<
+  AuthoritySpec,
+  'noMatch' | 'subscribeByText' | 'subscribeByRule'
+> {
   readonly rules: readonly LintRule[];
   /** Rules that are not here may come before these: for some connections, or later on. */
   readonly preceded?: boolean;
@@ -64,9 +67,11 @@ export interface LintReport {
 /**
  * Finds rules that could as well not be there, or do not do what they seem to. What is reported as `removable` changes no decision when
  * it is removed; what is not reported may still be useless, because patterns are compared as texts and a placeholder only with itself.
- * O(rules²) at worst. @throws OperationalError `policy_invalid` for a rule that cannot be understood
+ * A list with `subscribeByRule` is not looked at. O(rules²) at worst. @throws OperationalError `policy_invalid` for a rule that cannot be understood
  */
 export function lintRules(list: LintList, known: KnownFacts = {}): LintReport {
+  // There a rule may grant or refuse a wide subscription although others decide about each of its topics.
+  if (list.subscribeByRule === true) return { findings: [], rules: list.rules.length, examined: 0 };
   const looked = list.rules.slice(0, LINT_ROWS_MAX);
   const linter = new Linter(
     list,

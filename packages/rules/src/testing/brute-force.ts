@@ -80,7 +80,9 @@ export function plainSubscribe(
   const granted =
     allowedBy(text, 'subscribe').every((one) => one) ||
     allowedBy(withoutDenies(text), 'subscribe').every((one) => one);
-  return { allowed: granted, checkDeliveries: granted };
+  const byRule = spec.authorities.some((one) => one.subscribeByRule === true);
+  const checked = !byRule || allowedBy(spec, 'receive').includes(false);
+  return { allowed: granted, checkDeliveries: granted && checked };
 }
 
 /** The answer to an UNSUBSCRIBE: the first rule of each authority whose filter holds the whole of what is asked. */
@@ -174,11 +176,15 @@ function withoutDenies(spec: PolicySpec): PolicySpec {
 
 const TEXT_RULE = 'said of the text';
 
-/** Authorities that judge by text say of every topic what they say of the filter as a topic. */
+/** Authorities that judge by text say of every topic what they say of the filter as a topic, or else what their rule for all of it says. */
 function byText(spec: PolicySpec, question: PlainQuestion): PolicySpec {
   const authorities = spec.authorities.map((one): AuthoritySpec => {
-    if (one.subscribeByText !== true) return one;
-    const rule = one.rules.find((candidate) => ruleMatches(candidate, question));
+    if (one.subscribeByText !== true && one.subscribeByRule !== true) return one;
+    const rule = one.rules.find((candidate) =>
+      one.subscribeByRule === true
+        ? isAsked(candidate, question) && holdsFilter(candidate, question)
+        : ruleMatches(candidate, question),
+    );
     if (rule === undefined) return { ...one, rules: [] };
     // A rule that matched a reserved filter opens the topics of that filter.
     const filter = question.topic.startsWith('$') ? '$s/#' : '#';

@@ -76,6 +76,7 @@ export function judgeWorld(world: RandomWorld): JudgedWorld {
   const named = facts.username;
   const assembled = assemblePolicy({
     ...{ credential, facts, mapped, groups, settings, roles },
+    dynsec: [...world.dynsec.groups, ...world.dynsec.roles],
     tables: {
       client: tableOf({ kind: 'client', name: facts.clientId }, tables.client),
       username:

@@ -143,7 +143,11 @@ export function randomAuthority(dice: Dice, name: string, rulesMax = 6): Authori
     };
   });
   const noMatch = dice.pick(['deny', 'abstain', 'abstain', 'allow'] as const);
-  return { name, rules, noMatch, ...(dice.chance(40) && { subscribeByText: true }) };
+  return {
+    ...{ name, rules, noMatch },
+    ...(dice.chance(40) && { subscribeByText: true }),
+    ...(dice.chance(20) && { subscribeByRule: true }),
+  };
 }
 
 function randomPolicy(dice: Dice): PolicySpec {

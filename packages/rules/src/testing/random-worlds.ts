@@ -1,13 +1,18 @@
-import type {
-  AccessSpec,
-  Group,
-  GroupPermission,
-  GroupRule,
-  MappingEntry,
-  Permission,
-  Role,
+import {
+  type AccessSpec,
+  DYNSEC_ACL_TYPES,
+  type DynsecAcl,
+  type DynsecGroupHeld,
+  type DynsecRoleHeld,
+  type Group,
+  type GroupPermission,
+  type GroupRule,
+  type MappingEntry,
+  type Permission,
+  type Role,
 } from '@sallyport/domain';
 import type { Facts, Qos } from '../policy-spec.ts';
+import type { DynsecWorld } from './dynsec-oracle.ts';
 import { type Dice, randomFilter, topicsOver } from './random-policies.ts';
 import type { KnownPattern, RandomWorld, WorldRow } from './world-oracle.ts';
 
@@ -26,6 +31,15 @@ const PLACEHOLDERS = [
 ];
 const ROLE_IDS = ['r1', 'r2', 'r3'];
 const GROUP_IDS = ['g1', 'g2', 'g3'];
+/** Of roles and groups of dynamic security; their names are in another order than their ids. */
+const DYNSEC_NAMES: ReadonlyMap<string, string> = new Map([
+  ['d1', 'y'],
+  ['d2', 'z'],
+  ['d3', 'x'],
+]);
+const DYNSEC_IDS = [...DYNSEC_NAMES.keys()];
+/** Few, so that they are often equal. */
+const PRIORITIES = [-1, -1, 0, 7];
 /** Searched in names; they mean the same in Java and in JavaScript. */
 const NAME_PATTERNS = ['a', '^c', '1$', '^b.?$', 'zz', '.', '[+#/]'];
 const KEYWORD_PATTERNS = ['(a|b)', '^([a-z]+)', '.*(a|c1)', '(zz)?a'];
@@ -140,6 +154,41 @@ function entriesOf(dice: Dice, keyed: boolean): readonly MappingEntry[] {
   }));
 }
 
+const priorityOf = (dice: Dice): number => dice.pick(PRIORITIES);
+
+const dynsecRolesHeld = (dice: Dice): readonly DynsecRoleHeld[] =>
+  DYNSEC_IDS.filter(() => dice.chance(45)).map((role) => ({ role, priority: priorityOf(dice) }));
+
+const dynsecGroupsHeld = (dice: Dice): readonly DynsecGroupHeld[] =>
+  DYNSEC_IDS.filter(() => dice.chance(45)).map((group) => ({ group, priority: priorityOf(dice) }));
+
+function dynsecAclOf(dice: Dice): DynsecAcl {
+  const aclType = dice.pick(DYNSEC_ACL_TYPES);
+  const levels = ['a', 'b', 'c1', '', '+', '+'];
+  const topic = aclType.endsWith('Literal')
+    ? askedFilter(dice)
+    : filterOf(dice, [...levels, '%c', '%u', 'x%c'], ['$s', '+', 'a']);
+  return { aclType, topic, priority: priorityOf(dice), allow: dice.chance(60) };
+}
+
+function dynsecOf(dice: Dice): DynsecWorld {
+  const named = () => DYNSEC_IDS.filter(() => dice.chance(85));
+  return {
+    roles: named().map((id) => ({
+      ...{ kind: 'role', id, name: DYNSEC_NAMES.get(id) ?? '' },
+      acls: dice.list(4, () => dynsecAclOf(dice)),
+      allowWildcardSubs: dice.chance(80),
+    })),
+    groups: named().map((id) => ({
+      ...{ kind: 'group', id, name: DYNSEC_NAMES.get(id) ?? '' },
+      roles: dynsecRolesHeld(dice),
+    })),
+  };
+}
+
+const allowOr = (dice: Dice, percent: number): 'allow' | 'deny' =>
+  dice.chance(percent) ? 'allow' : 'deny';
+
 function accessOf(dice: Dice): AccessSpec {
   const kind = dice.pick([
     'acl',
@@ -151,6 +200,9 @@ function accessOf(dice: Dice): AccessSpec {
     'roles',
     'roles',
     'mapping',
+    'dynsec',
+    'dynsec',
+    'dynsec',
   ] as const);
   const patterns = sources(TOPIC_PATTERNS);
   switch (kind) {
@@ -171,6 +223,8 @@ function accessOf(dice: Dice): AccessSpec {
         permissions: permissionsOf(dice),
         ...maybe(dice, 30, 'publishPrefix', () => dice.pick(PREFIXES)),
       };
+    case 'dynsec':
+      return { kind, roles: dynsecRolesHeld(dice), groups: dynsecGroupsHeld(dice) };
     case 'mapping': {
       const keyed = dice.chance(50);
       const keyword = keyed && { keywordPattern: dice.pick(KEYWORD_PATTERNS) };
@@ -245,6 +299,7 @@ export function randomWorld(dice: Dice): RandomWorld {
       permissions: dice.list(3, () => groupPermissionOf(dice)),
     })),
     groupRules: dice.list(4, () => groupRuleOf(dice, String(++rule))),
+    dynsec: dynsecOf(dice),
     tables: { client: rowsOf(35, 3), username: rowsOf(35, 3), everyone: rowsOf(65, 4) },
     settings: {
       noMatch: dice.pick(['allow', 'deny'] as const),
@@ -255,6 +310,10 @@ export function randomWorld(dice: Dice): RandomWorld {
       tbmqProviders: [],
       tbmqStrategy: 'username',
       tokensAsPasswords: false,
+      dynsecPublishClientSend: allowOr(dice, 20),
+      dynsecPublishClientReceive: allowOr(dice, 70),
+      dynsecSubscribe: allowOr(dice, 25),
+      dynsecUnsubscribe: allowOr(dice, 75),
     },
     patterns: PATTERNS,
   };

@@ -8,6 +8,7 @@ import type {
   SettingValues,
 } from '@sallyport/domain';
 import type { Action, Decision, Facts, Qos } from '../policy-spec.ts';
+import { type DynsecRow, dynsecRows, type DynsecWorld } from './dynsec-oracle.ts';
 
 /**
  * The answers of the documents, read off the objects of the domain with nothing of the code that answers for real: its own match of
@@ -45,6 +46,7 @@ export interface RandomWorld {
   readonly roles: readonly Pick<Role, 'id' | 'permissions'>[];
   readonly groups: readonly Pick<Group, 'id' | 'permissions'>[];
   readonly groupRules: readonly GroupRule[];
+  readonly dynsec: DynsecWorld;
   readonly tables: Readonly<Record<'client' | 'username' | 'everyone', readonly WorldRow[]>>;
   readonly settings: SettingValues;
   /** Every expression that its objects may hold, by its source. */
@@ -176,6 +178,8 @@ function credentialSays(world: RandomWorld, question: WorldQuestion, withDenies:
       return rolesSay(world, question);
     case 'groups':
       return groupsSay(world, question, withDenies);
+    case 'dynsec':
+      return dynsecSays(world, question, [question.topic]);
   }
 }
 
@@ -260,6 +264,7 @@ function rolesSay(world: RandomWorld, { action, topic }: WorldQuestion): Decisio
 const known = {
   groups: new WeakMap<RandomWorld, readonly string[]>(),
   rows: new WeakMap<RandomWorld, readonly NamedRow[]>(),
+  dynsec: new WeakMap<RandomWorld, readonly DynsecRow[]>(),
 };
 
 /** Ids of the groups of the connection, sorted. */
@@ -303,6 +308,52 @@ function groupsSay(
     }
   }
   return DEFAULT_DENY;
+}
+
+const dynsecDefaults = {
+  publish: 'dynsecPublishClientSend',
+  receive: 'dynsecPublishClientReceive',
+  subscribe: 'dynsecSubscribe',
+  unsubscribe: 'dynsecUnsubscribe',
+} as const satisfies Record<Action, keyof SettingValues>;
+
+/** What the first row says that speaks of all of these topics, or of the text of the filter; else the default (C3.5). */
+function dynsecSays(
+  world: RandomWorld,
+  question: WorldQuestion,
+  topics: readonly string[],
+): Decision {
+  const { access } = world.credential;
+  if (access.kind !== 'dynsec') return DEFAULT_DENY;
+  let rows = known.dynsec.get(world);
+  if (rows === undefined) known.dynsec.set(world, (rows = dynsecRows(world.dynsec, access)));
+  const { action } = question;
+  const found = rows.find(
+    (row) =>
+      row.action === action && topics.every((topic) => dynsecMatches(world, row, question, topic)),
+  );
+  if (found !== undefined) return { allowed: found.allow, ruleId: found.ruleId };
+  const setting = dynsecDefaults[action];
+  const allowed = world.settings[setting] === 'allow';
+  const ruleId = `dynsec/default/${setting}`;
+  // Only a refusal is a default of UNSUBSCRIBE, and of all others only what is allowed.
+  if (action === 'unsubscribe') return allowed ? DEFAULT_DENY : { allowed, ruleId };
+  return allowed && !topics.some(isReserved) ? allow(ruleId) : DEFAULT_DENY;
+}
+
+function dynsecMatches(
+  world: RandomWorld,
+  { kind, topic: text, allow: allowing }: DynsecRow,
+  { filter, wildcard }: WorldQuestion,
+  topic: string,
+): boolean {
+  if (kind === 'wildcards') return wildcard;
+  if (kind === 'literal') return filter === text || topic === text;
+  const levels = split(text).map((level) => {
+    if (level === '%c') return '${clientid}';
+    return level === '%u' ? '${username}' : level;
+  });
+  return ruleFilterMatches(world, levels.join('/'), topic, allowing ? 'allow' : 'deny');
 }
 
 interface NamedRow {
@@ -456,15 +507,18 @@ export function decideSubscribe(
   if (world.credential.superuser && !isReserved(filter)) {
     return { allowed: true, checkDeliveries: false };
   }
+  const way = { qos: 0, retain: false } as const;
+  const kept = () => matched.some((topic) => !decideMessage(world, 'receive', topic, way).allowed);
   const answers = matched.map((topic) => decisionAt(world, { ...question, topic }).allowed);
   if (!answers.includes(false)) {
-    const way = { qos: 0, retain: false } as const;
-    const kept = matched.some((topic) => !decideMessage(world, 'receive', topic, way).allowed);
-    return { allowed: true, checkDeliveries: kept };
+    return { allowed: true, checkDeliveries: kept() };
   }
   const granted = answers.includes(true) && isGranted(world, question, matched);
-  return { allowed: granted, checkDeliveries: granted };
+  return { allowed: granted, checkDeliveries: granted && (!byOneRow(world) || kept()) };
 }
+
+/** Whether one row of dynamic security must speak of all topics: of what it denies otherwise nothing is kept back at delivery. */
+const byOneRow = ({ credential }: RandomWorld): boolean => credential.access.kind === 'dynsec';
 
 /** Whether nothing but deny rules stands in the way; the tables may say one thing of all topics, by the filter's text. */
 function isGranted(
@@ -480,7 +534,10 @@ function isGranted(
     matched.every((topic) => {
       const asked = { ...question, topic };
       const rows = byText ? text : rowsSay(world, asked, withDenies);
-      return combined(world, topic, [credentialSays(world, asked, withDenies), rows]).allowed;
+      const own = byOneRow(world)
+        ? dynsecSays(world, asked, matched)
+        : credentialSays(world, asked, withDenies);
+      return combined(world, topic, [own, rows]).allowed;
     }),
   );
 }
@@ -506,6 +563,9 @@ export function decideUnsubscribe(
     return matched.every((topic) => ruleFilterMatches(world, topicFilter, topic, effect));
   };
   const found = rows.find(({ row }) => speaksOf(row, question) && whole(row));
-  if (found === undefined) return allow('default');
-  return { allowed: found.row.effect === 'allow', ruleId: found.ruleId };
+  const ofRows = found && { allowed: found.row.effect === 'allow', ruleId: found.ruleId };
+  const own = byOneRow(world) ? dynsecSays(world, question, matched) : undefined;
+  // Whatever is usual, nothing but a rule speaks of it.
+  const said = [own?.ruleId === 'default' ? undefined : own, ofRows];
+  return said.find((one) => one?.allowed === false) ?? said.find((one) => one) ?? allow('default');
 }

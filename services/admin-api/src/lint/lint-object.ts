@@ -18,7 +18,7 @@ export interface SupposedClient {
 /** What the rules of a credential are made from. */
 export type LintReads = Pick<
   DecisionReads,
-  'aclTable' | 'role' | 'group' | 'groupRules' | 'settings'
+  'aclTable' | 'role' | 'group' | 'groupRules' | 'dynsecObject' | 'settings'
 >;
 
 /**

@@ -151,6 +151,10 @@ describe('settings', () => {
       tbmqProviders: ['password', 'certificate', 'scram'],
       tbmqStrategy: 'client_id_and_username',
       tokensAsPasswords: false,
+      dynsecPublishClientSend: 'deny',
+      dynsecPublishClientReceive: 'allow',
+      dynsecSubscribe: 'deny',
+      dynsecUnsubscribe: 'allow',
       updatedRevision: 0,
     });
     expect((await admin.patch(SETTINGS, {})).status).toBe(400);

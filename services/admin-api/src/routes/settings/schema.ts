@@ -55,6 +55,18 @@ const tokensAsPasswords = Type.Boolean({
     'Whether a token of a credential is taken as its password in CONNECT, where `token` is one of its grants. Sessions that came in by ' +
     'one end when this is taken back.',
 });
+const event = (what: string) =>
+  Type.Enum(['allow', 'deny'], {
+    description: `What credentials with access by dynamic security may do where none of their rows speaks: ${what}. Reserved topics are never granted by it.`,
+  });
+
+/** Under the names of the domain, for people who know them from Mosquitto. */
+const dynsecDefaults = {
+  dynsecPublishClientSend: event('publish'),
+  dynsecPublishClientReceive: event('be sent messages'),
+  dynsecSubscribe: event('subscribe'),
+  dynsecUnsubscribe: event('end subscriptions'),
+};
 
 export const patchBody = Type.Object(
   {
@@ -66,6 +78,10 @@ export const patchBody = Type.Object(
     tbmqProviders: Type.Optional(tbmqProviders),
     tbmqStrategy: Type.Optional(tbmqStrategy),
     tokensAsPasswords: Type.Optional(tokensAsPasswords),
+    dynsecPublishClientSend: Type.Optional(dynsecDefaults.dynsecPublishClientSend),
+    dynsecPublishClientReceive: Type.Optional(dynsecDefaults.dynsecPublishClientReceive),
+    dynsecSubscribe: Type.Optional(dynsecDefaults.dynsecSubscribe),
+    dynsecUnsubscribe: Type.Optional(dynsecDefaults.dynsecUnsubscribe),
   },
   { ...closed, minProperties: 1 },
 );
@@ -79,6 +95,7 @@ const members = {
   tbmqProviders,
   tbmqStrategy,
   tokensAsPasswords,
+  ...dynsecDefaults,
   updatedRevision: Type.Integer(),
 };
 export const settingsSchema = Type.Object(members);
