@@ -25,7 +25,12 @@ export {
 export { lintAclTable, lintGroup, lintPolicy, lintRole } from './lint/lists.ts';
 export type { KnownFacts, LintRule } from './lint/rows.ts';
 export { checkRequest, grantingPermission, type HttpRequest } from './may-request.ts';
-export { policySources, type ReadSources, type SourceReads } from './policy-sources.ts';
+export {
+  dynsecObjectsOf,
+  policySources,
+  type ReadSources,
+  type SourceReads,
+} from './policy-sources.ts';
 export { publishedTopic } from './published-topic.ts';
 export { asksForAddress, rowsFor, rowsKey } from './row-conditions.ts';
 export type { RoleSource } from './roles-authority.ts';

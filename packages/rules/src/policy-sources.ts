@@ -53,7 +53,7 @@ export function policySources(
       .map((role) => reads.role(role))
       .filter((one) => one !== undefined),
     groups: (groupIds ?? []).map((group) => reads.group(group)).filter((one) => one !== undefined),
-    dynsec: dynsecOf(reads, access),
+    dynsec: dynsecObjectsOf(reads, access),
     settings: reads.settings(),
     ...(groupIds !== undefined && { groupIds }),
   };
@@ -61,8 +61,8 @@ export function policySources(
 
 const NO_OBJECTS: readonly DynsecObject[] = [];
 
-/** What an access names, and the roles of its groups; each once, those that are gone left out. */
-function dynsecOf(
+/** Objects of dynamic security that an access names, and the roles of its groups; each once, those that are gone left out. */
+export function dynsecObjectsOf(
   reads: Pick<SourceReads, 'dynsecObject'>,
   access: AccessSpec,
 ): readonly DynsecObject[] {

@@ -22,16 +22,26 @@ import { placeholder, prepareCredential } from '../routes/credentials/prepare.ts
 import { type CreateBody } from '../routes/credentials/ready.ts';
 import { validityView } from '../routes/credentials/proof-schema.ts';
 import { storedFields } from '../routes/credentials/stored-body.ts';
+import { dynsecAccessOf } from '../routes/credentials/dynsec-access.ts';
 import { rolesAccessOf } from '../routes/credentials/roles-access.ts';
-import { withWholeAccess } from '../routes/credentials/stored-body.ts';
+import { withWholeAccess, wholeDynsecAccess } from '../routes/credentials/stored-body.ts';
 import { accessSchemaOf, chainSchema, replacedBody } from '../routes/credentials/schema.ts';
+import {
+  type AccessReferences,
+  accessReferences,
+  accessWithIds,
+  accessWithNames,
+} from './access-names.ts';
 import { type EntryComparedWith, entryProblem, listSection, type Wanted } from './list-section.ts';
-import type { Reference } from './references.ts';
 import { withKeptPermissionIds } from './roles-section.ts';
 import { type ComparedWith, fieldChanges, HIDDEN, type Names } from './section.ts';
 
+const nameOf = (what: string) =>
+  Type.String({ maxLength: NAME_BYTES_MAX, description: `Name of a ${what}.` });
+
 const access = accessSchemaOf(
-  rolesAccessOf(Type.String({ maxLength: NAME_BYTES_MAX, description: 'Name of a role.' })),
+  rolesAccessOf(nameOf('role')),
+  dynsecAccessOf(nameOf('role of dynamic security'), nameOf('group of dynamic security')),
 );
 
 const entrySchema = Type.Object(
@@ -103,12 +113,12 @@ export const credentialsSection = listSection<Entry, Credential>({
 
   compare(entry, present, against) {
     checkScram(entry);
-    const roles = rolesOf(entry, against);
+    const named = accessReferences(entry.access, against);
     if (present === undefined) {
       checkPassword(entry, against);
-      return creation(entry, roles, against);
+      return creation(entry, named, against);
     }
-    return update(entry, present, roles, against);
+    return update(entry, present, named, against);
   },
   remove: ({ id, updatedRevision: ifRevision }) => ({
     type: 'RemoveCredential',
@@ -118,9 +128,7 @@ export const credentialsSection = listSection<Entry, Credential>({
 
 function writtenFields(credential: Credential, names: Names) {
   const fields = exportedFields(credential);
-  if (fields.access.kind !== 'roles') return fields;
-  const roles = fields.access.roles.map((id) => names.role(id)?.name ?? id);
-  return { ...fields, access: { ...fields.access, roles } };
+  return { ...fields, access: accessWithNames(fields.access, names) };
 }
 
 function checkScram({ scram, password }: Entry): void {
@@ -138,35 +146,15 @@ function checkPassword(
   checkChosenPassword(ports.passwordPolicy, password, 'credential_invalid');
 }
 
-function rolesOf({ access: sent }: Entry, { references }: ComparedWith): readonly Reference[] {
-  if (sent.kind !== 'roles') return [];
-  const { roles = [] }: { readonly roles?: readonly string[] } = sent; // The schema lets it be left out.
-  return roles.map((name, index) => {
-    const reference = references.to('roles', name);
-    if (reference !== undefined) return reference;
-    throw entryProblem('credential_invalid', `/access/roles/${index}`, 'is the name of no role');
-  });
-}
-
-/** The access with ids of roles in place of their names. */
-function accessWithIds(
-  sent: AccessSpec,
-  roles: readonly Reference[],
-  inputs: CommandInputs,
-): AccessSpec {
-  if (sent.kind !== 'roles') return sent;
-  return { ...sent, roles: roles.map((reference) => reference(inputs)) };
-}
-
 function creation(
   entry: Entry,
-  roles: readonly Reference[],
+  named: AccessReferences,
   { context, own }: EntryComparedWith,
 ): Wanted {
   const { password, ...fields } = entry;
   const bodyOf = (inputs: CommandInputs): CreateBody => ({
     ...entry,
-    access: accessWithIds(entry.access, roles, inputs),
+    access: accessWithIds(entry.access, named, inputs),
     ...{ generateSecret: false, scramOnly: false },
   });
   return {
@@ -194,6 +182,9 @@ function comparedFields(
   const stored = storedFields(sent);
   const fields = { ...stored, validity: validityView(stored.validity) };
   const own = present.access.kind === 'roles' ? present.access.permissions : [];
+  if (sent.access.kind === 'dynsec') {
+    return { ...fields, access: wholeDynsecAccess(sent.access) };
+  }
   if (sent.access.kind !== 'roles') return fields;
   const {
     roles = [],
@@ -213,7 +204,7 @@ function comparedFields(
 async function update(
   entry: Entry,
   present: Credential,
-  roles: readonly Reference[],
+  named: AccessReferences,
   { context, at, own }: EntryComparedWith,
 ): Promise<Wanted | undefined> {
   const { password, scram } = entry;
@@ -227,7 +218,7 @@ async function update(
   const { id, updatedRevision: ifRevision } = present;
   const mechanisms = scram ?? presentMechanisms(present, at);
   const dataOf = (inputs: CommandInputs) => {
-    const sent = { ...wanted, access: accessWithIds(wanted.access, roles, inputs) };
+    const sent = { ...wanted, access: accessWithIds(wanted.access, named, inputs) };
     return { id, changes: storedFields(withWholeAccess(sent, own(inputs))), ifRevision };
   };
   const rehearsal: Wanted['rehearsal'] = (inputs) => {

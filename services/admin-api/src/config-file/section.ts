@@ -51,7 +51,7 @@ export interface ComparedWith {
 }
 
 /** What the file calls objects that others refer to by their ids. */
-export type Names = Pick<DecisionReads, 'credential' | 'role' | 'group'>;
+export type Names = Pick<DecisionReads, 'credential' | 'role' | 'group' | 'dynsecObject'>;
 
 /**
  * One member of the configuration file: the objects of one aggregate. A new aggregate adds one of these to `sections.ts`.

@@ -4,6 +4,7 @@ import { authChainsSection } from './auth-chains-section.ts';
 import { bansSection } from './bans-section.ts';
 import { certificatesSection } from './certificates-section.ts';
 import { credentialsSection } from './credentials-section.ts';
+import { dynsecGroupsSection, dynsecRolesSection } from './dynsec-sections.ts';
 import { groupRulesSection } from './group-rules-section.ts';
 import { groupsSection } from './groups-section.ts';
 import { rolesSection } from './roles-section.ts';
@@ -22,6 +23,8 @@ export const SECTIONS: readonly ConfigSection[] = [
   certificatesSection,
   rolesSection,
   groupsSection,
+  dynsecRolesSection,
+  dynsecGroupsSection,
   authChainsSection,
   credentialsSection,
   groupRulesSection,

@@ -9,6 +9,7 @@ import { configRoutes } from '../routes/config/routes.ts';
 import { banRoutes } from '../routes/bans/routes.ts';
 import { connectionRoutes } from '../routes/connections/routes.ts';
 import { credentialRoutes } from '../routes/credentials/routes.ts';
+import { dynsecRoutes } from '../routes/dynsec/routes.ts';
 import { explainRoutes } from '../routes/explain/routes.ts';
 import { issuedCertificateRoutes } from '../routes/issued-certificates/routes.ts';
 import { importRoutes } from '../routes/imports/routes.ts';
@@ -50,6 +51,7 @@ const resources: readonly Routes[] = [
   configRoutes,
   groupRoutes,
   groupRuleRoutes,
+  dynsecRoutes,
   clientRoutes,
   banRoutes,
   connectionRoutes,

@@ -15,6 +15,7 @@ export const RESOURCES = [
   'roles',
   'config',
   'groups',
+  'dynsec',
   'group-rules',
   'clients',
   'bans',

@@ -172,6 +172,85 @@ describe('a file of everything', () => {
   });
 });
 
+describe('roles and groups of dynamic security', () => {
+  beforeEach(open);
+  afterEach(close);
+
+  const acl = { aclType: 'publishClientSend', topic: 'a/%c', priority: -1, allow: true };
+  const access = {
+    kind: 'dynsec',
+    roles: [{ role: 'sender' }],
+    groups: [{ group: 'pumps', priority: 4 }],
+  };
+  const whole = {
+    dynsecRoles: [{ name: 'sender', acls: [acl], allowWildcardSubs: false }, { name: 'quiet' }],
+    dynsecGroups: [{ name: 'pumps', roles: [{ role: 'quiet', priority: 2 }] }],
+    credentials: [device('desk', { access })],
+  };
+
+  it('are made before what names them, found again by their names, and come back as they were', async () => {
+    const plan = await done('apply', whole);
+    expect(told(plan)).toEqual([
+      'create dynsecRoles sender',
+      'create dynsecRoles quiet',
+      'create dynsecGroups pumps',
+      'create credentials desk',
+    ]);
+    expect(counts(await done('diff?prune=true', whole))).toEqual([0, 0, 0]);
+    const { reads } = world.model;
+    const [desk, quiet] = [
+      reads.credential(reads.credentialIdByName('native', 'desk') ?? ''),
+      reads.dynsecIdByName('role', 'quiet'),
+    ];
+    const group = reads.dynsecIdByName('group', 'pumps') ?? '';
+    expect(desk?.access).toMatchObject({ groups: [{ group, priority: 4 }] });
+    expect(reads.dynsecObject('group', group)).toMatchObject({ roles: [{ role: quiet }] });
+    const file = await exported();
+    expect(file).toMatchObject({
+      dynsecGroups: [{ name: 'pumps', roles: [{ role: 'quiet', priority: 2 }] }],
+      credentials: [{ access: { ...access, roles: [{ role: 'sender', priority: -1 }] } }],
+    });
+    expect(counts(await done('diff?prune=true', file))).toEqual([0, 0, 0]);
+    const changed = { dynsecGroups: [{ name: 'pumps', roles: [{ role: 'sender' }] }] };
+    expect(told(await done('apply', changed))).toEqual(['update dynsecGroups pumps']);
+  });
+
+  it('are refused where they name what is not there, and kept while something names them', async () => {
+    await done('apply', whole);
+    const { dynsecRoles } = whole;
+    for (const [file, said] of [
+      [
+        { dynsecGroups: [{ name: 'g', roles: [{ role: 'nobody' }] }] },
+        '422 dynsec_invalid /dynsecGroups/0/roles/0/role',
+      ],
+      [
+        { credentials: [device('x', { access: { ...access, groups: [{ group: 'nobody' }] } })] },
+        '422 credential_invalid /credentials/0/access/groups/0/group',
+      ],
+      [
+        { dynsecRoles: [{ name: 'x', acls: [{ ...acl, topic: 'a#' }] }] },
+        '422 dynsec_invalid /dynsecRoles/0/acls/0/topic',
+      ],
+      [
+        { dynsecRoles: [dynsecRoles[0], dynsecRoles[0]] },
+        '400 invalid_request /dynsecRoles/1/name',
+      ],
+    ] as const) {
+      expect(await refusal(file)).toBe(said);
+    }
+    const pruned = await refusal({ dynsecRoles: [] }, 'apply?prune=true');
+    expect(pruned).toMatch(/^409 dynsec_in_use/);
+    const none = { dynsecRoles: [], dynsecGroups: [], credentials: [] };
+    const plan = await done('apply?prune=true', none);
+    expect(told(plan)).toEqual([
+      'delete credentials desk',
+      'delete dynsecGroups pumps',
+      'delete dynsecRoles quiet',
+      'delete dynsecRoles sender',
+    ]);
+  });
+});
+
 describe('what refers to others', () => {
   beforeEach(open);
   afterEach(close);

@@ -7,6 +7,6 @@ export const applySchema = Type.Optional(
     description:
       'What changes do to live sessions, unless one is made with `apply`: `live` judges them anew, `kick` disconnects those whose ' +
       'rights are others now, `pinned` leaves them their rights until they connect again. When left out: `pinned` for `patterns`, ' +
-      '`mapping`, `groups` and whatever is in the store `tbmq`, else `live`.',
+      '`mapping`, `groups` and whatever is in the store `tbmq`, `kick` for `dynsec`, else `live`.',
   }),
 );

@@ -28,6 +28,7 @@ import { type TSchema, Type } from 'typebox';
 import { defaulted, instant, instantSchema, pageOf, pageQuery } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
 import { applySchema } from './apply-schema.ts';
+import { dynsecAccessSchema } from './dynsec-access.ts';
 import { rolesAccessSchema } from './roles-access.ts';
 import {
   clientIdsSchema,
@@ -49,7 +50,7 @@ const patterns = (description: string) =>
     description,
   });
 
-export const accessSchemaOf = (rolesAccess: TSchema) =>
+export const accessSchemaOf = (rolesAccess: TSchema, dynsecAccess: TSchema) =>
   Type.Unsafe<AccessSpec>({
     type: 'object',
     required: ['kind'],
@@ -79,6 +80,7 @@ export const accessSchemaOf = (rolesAccess: TSchema) =>
         },
       ),
       rolesAccess,
+      dynsecAccess,
       mappingSchema,
       Type.Object(
         { kind: Type.Literal('groups'), apply: applySchema },
@@ -91,7 +93,7 @@ export const accessSchemaOf = (rolesAccess: TSchema) =>
     ],
   });
 
-export const accessSchema = accessSchemaOf(rolesAccessSchema);
+export const accessSchema = accessSchemaOf(rolesAccessSchema, dynsecAccessSchema);
 
 /** Members of a credential that an administrator decides. */
 const fields = {

@@ -3,6 +3,7 @@ import {
   type AccessSpec,
   type ApplyMode,
   type CredentialMatch,
+  DYNSEC_PRIORITY_DEFAULT,
   type Grant,
   parseFingerprint,
   type Permission,
@@ -83,7 +84,8 @@ export function withWholeAccess<F extends { readonly access?: AccessSpec }>(
   inputs: Pick<CommandInputs, 'id'>,
 ): F {
   const { access } = fields;
-  return access?.kind === 'roles' ? { ...fields, access: wholeAccess(access, inputs) } : fields;
+  if (access?.kind === 'roles') return { ...fields, access: wholeAccess(access, inputs) };
+  return access?.kind === 'dynsec' ? { ...fields, access: wholeDynsecAccess(access) } : fields;
 }
 
 function wholeAccess(
@@ -96,6 +98,24 @@ function wholeAccess(
     roles,
     permissions: withIds(permissions, inputs),
     ...(publishPrefix === '' ? {} : { publishPrefix }),
+    ...(apply === undefined ? {} : { apply }),
+  };
+}
+
+interface SentDynsecAccess {
+  readonly kind: 'dynsec';
+  readonly roles?: readonly { readonly role: string; readonly priority?: number }[];
+  readonly groups?: readonly { readonly group: string; readonly priority?: number }[];
+  readonly apply?: ApplyMode;
+}
+
+/** Access by dynamic security, with what was left out. */
+export function wholeDynsecAccess(sent: Extract<AccessSpec, { kind: 'dynsec' }>): AccessSpec {
+  const { kind, roles = [], groups = [], apply }: SentDynsecAccess = sent; // `dynsecAccessSchema` lets more be left out.
+  return {
+    kind,
+    roles: roles.map(({ role, priority = DYNSEC_PRIORITY_DEFAULT }) => ({ role, priority })),
+    groups: groups.map(({ group, priority = DYNSEC_PRIORITY_DEFAULT }) => ({ group, priority })),
     ...(apply === undefined ? {} : { apply }),
   };
 }

@@ -7,6 +7,10 @@ import {
   type CredentialPart,
   credentialPartRevision,
   type DecisionReads,
+  type DynsecDefaults,
+  type DynsecGroup,
+  dynsecPartRevision,
+  type DynsecRole,
   isLive,
   isValidAt,
   needsSecret,
@@ -16,7 +20,18 @@ import {
 } from '@sallyport/domain';
 import type { EventLog } from '@sallyport/event-log';
 import type { ExplainAnswer } from '@sallyport/policy-client';
-import { aclRuleId, type Action, type Facts, GroupMembership } from '@sallyport/rules';
+import {
+  aclRuleId,
+  type Action,
+  dynsecDefaultFor,
+  dynsecDefaultOf,
+  dynsecObjectsOf,
+  dynsecRuleId,
+  dynsecWildcardRuleId,
+  type Facts,
+  GroupMembership,
+  rankedDynsecRoles,
+} from '@sallyport/rules';
 
 /** The object that a decision comes from. */
 export interface Origin {
@@ -26,6 +41,8 @@ export interface Origin {
     | 'role'
     | 'group'
     | 'group_rules'
+    | 'dynsec_role'
+    | 'dynsec_group'
     | 'acl'
     | 'settings'
     | 'auth_chain'
@@ -47,7 +64,7 @@ export interface Origin {
 
 export type OriginReads = Pick<
   DecisionReads,
-  'role' | 'group' | 'groupRules' | 'aclTable' | 'settings'
+  'role' | 'group' | 'groupRules' | 'dynsecObject' | 'aclTable' | 'settings'
 >;
 
 /** What the search for an origin may look at; all of one revision. */
@@ -68,6 +85,7 @@ const finders: readonly ((sources: OriginSources) => Origin | undefined)[] = [
   ofMapping,
   ofRoles,
   ofGroup,
+  ofDynsec,
   ofAclTable,
   ofDefault,
 ];
@@ -121,6 +139,7 @@ const BUILT_IN: ReadonlySet<string> = new Set([
   'guard',
   'coverage_limit',
   'groups/too-many',
+  'dynsec/too-many',
   /** A session whose end has been decided on. */
   'revoked',
 ]);
@@ -299,6 +318,73 @@ function ofMembership(
   };
 }
 
+/** A row of a role of dynamic security, or what it says of wildcards; or what is usual there. */
+function ofDynsec({ reads, credential, answer: { ruleId } }: OriginSources): Origin | undefined {
+  const { access } = credential;
+  if (access.kind !== 'dynsec') return undefined;
+  const usual = dynsecDefaultOf(ruleId);
+  if (usual !== undefined) return ofSetting(reads, usual);
+  for (const { role: ranked, groupId } of rankedDynsecRoles(
+    access,
+    dynsecObjectsOf(reads, access),
+  )) {
+    const role = reads.dynsecObject('role', ranked.id);
+    const origin = role?.kind === 'role' ? ofDynsecRole(role, ruleId) : undefined;
+    if (origin === undefined) continue;
+    const via =
+      groupId === undefined
+        ? ofDynsecHeld(credential, { role: ranked.id })
+        : ofDynsecGroup(reads.dynsecObject('group', groupId), ranked.id, credential);
+    return { ...origin, ...(via && { via }) };
+  }
+  return undefined;
+}
+
+function ofDynsecRole(role: DynsecRole, ruleId: string): Origin | undefined {
+  const { id, name, acls, allowWildcardSubs, updatedRevision } = role;
+  const origin = (part: number, row: object): Origin => ({
+    ...{ type: 'dynsec_role', id, name, row: { ...row } },
+    ...dated(dynsecPartRevision(role, part), updatedRevision),
+  });
+  if (ruleId === dynsecWildcardRuleId(id)) return origin(0, { allowWildcardSubs });
+  const position = acls.findIndex((_, index) => ruleId === dynsecRuleId(id, index));
+  const row = acls[position];
+  return row && { ...origin(position + 1, row), position };
+}
+
+/** Where a group has a role, and a credential the group. */
+function ofDynsecGroup(
+  group: ReturnType<OriginReads['dynsecObject']>,
+  roleId: string,
+  credential: Credential,
+): Origin | undefined {
+  if (group?.kind !== 'group') return undefined;
+  const { id, name, roles, updatedRevision }: DynsecGroup = group;
+  const position = roles.findIndex(({ role }) => role === roleId);
+  const revision = dynsecPartRevision(group, position);
+  const via = ofDynsecHeld(credential, { group: id });
+  return {
+    ...{ type: 'dynsec_group', id, name, row: { ...roles[position] }, position },
+    ...dated(revision, updatedRevision),
+    ...(via && { via }),
+  };
+}
+
+/** Where a credential names a role or a group of dynamic security. */
+function ofDynsecHeld(
+  credential: Credential,
+  named: { readonly role: string } | { readonly group: string },
+): Origin | undefined {
+  const { access } = credential;
+  if (access.kind !== 'dynsec') return undefined;
+  if ('role' in named) {
+    const held = access.roles.find(({ role }) => role === named.role);
+    return held && ofPart(credential, { kind: 'dynsec_role', held }, { ...held });
+  }
+  const held = access.groups.find(({ group }) => group === named.group);
+  return held && ofPart(credential, { kind: 'dynsec_group', held }, { ...held });
+}
+
 function ofAclTable({
   reads,
   facts,
@@ -325,14 +411,23 @@ function ofAclTable({
 }
 
 /** No rule spoke: a closed credential denies then, or the setting decides. */
-function ofDefault({ reads, credential, answer }: OriginSources): Origin | undefined {
+function ofDefault({ reads, credential, action, answer }: OriginSources): Origin | undefined {
   if (answer.ruleId !== 'default') return undefined;
   // What is not of the tables is the credential's own: its patterns, roles or groups.
   const closed = answer.opinions.some((one) => one.authority !== 'acl' && one.verdict === 'deny');
-  if (closed) return ofPart(credential, { kind: 'access' }, { ...credential.access });
-  const { noMatch, updatedRevision, valueRevisions } = reads.settings();
-  const revision = dated(valueRevisions.noMatch ?? 0, updatedRevision);
-  return { type: 'settings', id: 'settings', row: { noMatch }, ...revision };
+  if (!closed) return ofSetting(reads, 'noMatch');
+  const usual = credential.access.kind === 'dynsec' ? dynsecDefaultFor(action) : undefined;
+  if (usual !== undefined) return ofSetting(reads, usual);
+  return ofPart(credential, { kind: 'access' }, { ...credential.access });
+}
+
+function ofSetting(
+  reads: Pick<OriginReads, 'settings'>,
+  name: 'noMatch' | keyof DynsecDefaults,
+): Origin {
+  const { [name]: value, updatedRevision, valueRevisions } = reads.settings();
+  const revision = dated(valueRevisions[name] ?? 0, updatedRevision);
+  return { type: 'settings', id: 'settings', row: { [name]: value }, ...revision };
 }
 
 /** Who made it so, and when. */

@@ -300,6 +300,72 @@ describe('POST /explain', () => {
     await admin.delete(url);
   });
 
+  it('names the row of a role of dynamic security, what gives the role, and what gives the group that has it', async () => {
+    const acl = { aclType: 'publishClientSend', topic: 'a', priority: -1, allow: true };
+    const role = await admin.post('/api/v1/dynsec/roles', { name: 'dated', acls: [acl] });
+    const roles = [{ role: role.body.id, priority: 3 }];
+    const group = await admin.post('/api/v1/dynsec/groups', { name: 'dated', roles });
+    const groups = [{ group: group.body.id, priority: -1 }];
+    const member = await credential({ access: { kind: 'dynsec', groups } });
+    const url = `/api/v1/dynsec/roles/${role.body.id}`;
+    const acls = [{ ...acl, topic: 'b' }, acl];
+    const replaced = await admin.put(url, { name: 'dated', acls, allowWildcardSubs: false });
+    const ruleId = `dynsec-role:${role.body.id}`;
+    expect((await ask(member.id, {})).body).toMatchObject({
+      ...{ allowed: true, ruleId: `${ruleId}/1` },
+      origin: {
+        ...{ type: 'dynsec_role', id: role.body.id, name: 'dated', position: 1, row: acl },
+        via: {
+          ...{ type: 'dynsec_group', id: group.body.id, position: 0, row: roles[0] },
+          event: { revision: group.body.revision },
+          via: {
+            ...{ type: 'credential', id: member.id, row: groups[0] },
+            event: { revision: member.revision },
+          },
+        },
+      },
+      event: { revision: role.body.revision },
+    });
+    const newest = Number(replaced.headers['sallyport-revision']);
+    const wide = await ask(member.id, { action: 'subscribe', topic: 'a/#' });
+    expect(wide.body).toMatchObject({
+      ...{ allowed: false, ruleId: `${ruleId}/allowWildcardSubs` },
+      origin: { type: 'dynsec_role', row: { allowWildcardSubs: false } },
+      event: { revision: newest },
+    });
+    const access = { kind: 'dynsec', roles };
+    const own = await admin.patch(`/api/v1/credentials/${member.id}`, { access });
+    expect((await ask(member.id, {})).body).toMatchObject({
+      origin: {
+        via: { type: 'credential', row: roles[0], event: { revision: own.body.revision } },
+      },
+    });
+  });
+
+  it('names the setting where no row of dynamic security speaks, and the row that was taken', async () => {
+    const acl = { aclType: 'publishClientSend', topic: 'a', priority: -1, allow: true };
+    const role = await admin.post('/api/v1/dynsec/roles', { name: 'emptied', acls: [acl] });
+    const roles = [{ role: role.body.id, priority: -1 }];
+    const group = await admin.post('/api/v1/dynsec/groups', { name: 'emptied', roles });
+    const groups = [{ group: group.body.id, priority: -1 }];
+    const { id } = await credential({ access: { kind: 'dynsec', groups } });
+    const emptied = await admin.put(`/api/v1/dynsec/roles/${role.body.id}`, { name: 'emptied' });
+    expect((await ask(id, {})).body).toMatchObject({
+      ...{ allowed: false, ruleId: 'default' },
+      origin: { type: 'settings', row: { dynsecPublishClientSend: 'deny' } },
+      taken: {
+        ruleId: `dynsec-role:${role.body.id}/0`,
+        origin: { type: 'dynsec_role', row: acl, via: { type: 'dynsec_group', via: {} } },
+      },
+      event: { revision: emptied.body.revision },
+    });
+    const ofReceive = await ask(id, { action: 'receive', topic: 'b' });
+    expect(ofReceive.body).toMatchObject({
+      ...{ allowed: true, ruleId: 'dynsec/default/dynsecPublishClientReceive' },
+      origin: { type: 'settings', row: { dynsecPublishClientReceive: 'allow' } },
+    });
+  });
+
   it('of what no rule allows tells nothing more where it was never allowed', async () => {
     const { id } = await credential();
     const { body } = await ask(id, { topic: 'never' });

@@ -153,17 +153,26 @@ async function eventsOf(
   origin: Origin | undefined,
   { taken, gained }: Before,
 ) {
-  const via = origin?.via;
-  const [event, assigned] = await Promise.all([
+  const [event, via] = await Promise.all([
     eventView(log, (taken ?? gained)?.revision ?? origin?.revision),
-    eventView(log, via?.revision),
+    viaView(log, origin?.via),
   ]);
   return {
-    ...(origin && { origin: { ...origin, ...(via && { via: { ...via, event: assigned } }) } }),
+    ...(origin && { origin: { ...origin, ...via } }),
     ...(event && { event }),
     ...(taken && { taken }),
     ...(gained && { gained }),
   };
+}
+
+/** What gives an object, each with who made it so. */
+async function viaView(
+  log: AdminApiPorts['log'],
+  via: Origin | undefined,
+): Promise<{ readonly via?: object }> {
+  if (via === undefined) return {};
+  const [event, further] = await Promise.all([eventView(log, via.revision), viaView(log, via.via)]);
+  return { via: { ...via, ...further, ...(event && { event }) } };
 }
 
 /** What made an object as it is since a revision. */

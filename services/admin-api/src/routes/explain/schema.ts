@@ -154,6 +154,8 @@ const originFields = {
     'role',
     'group',
     'group_rules',
+    'dynsec_role',
+    'dynsec_group',
     'acl',
     'settings',
     'auth_chain',
@@ -169,7 +171,8 @@ const originFields = {
 };
 
 const viaText =
-  'What gives the object to the connection: the assignment of a role, or of the rules that give a group the one that does it for longest.';
+  'What gives the object to the connection: the assignment of a role, or of the rules that give a group the one that does it for longest. ' +
+  'Of a group of dynamic security it has a `via` of its own: the assignment of the group.';
 
 /** What said otherwise before. */
 const pastAnswerSchema = (revision: string, description: string) =>
@@ -179,7 +182,12 @@ const pastAnswerSchema = (revision: string, description: string) =>
       origin: Type.Optional(
         Type.Object({
           ...originFields,
-          via: Type.Optional(Type.Object(originFields, { description: viaText })),
+          via: Type.Optional(
+            Type.Object(
+              { ...originFields, via: Type.Optional(Type.Object(originFields)) },
+              { description: viaText },
+            ),
+          ),
         }),
       ),
       revision: Type.Integer({ description: revision }),
@@ -209,7 +217,13 @@ export const explanationSchema = Type.Object({
         ...originFields,
         via: Type.Optional(
           Type.Object(
-            { ...originFields, event: Type.Optional(eventSchema) },
+            {
+              ...originFields,
+              event: Type.Optional(eventSchema),
+              via: Type.Optional(
+                Type.Object({ ...originFields, event: Type.Optional(eventSchema) }),
+              ),
+            },
             { description: viaText },
           ),
         ),

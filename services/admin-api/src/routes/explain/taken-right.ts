@@ -4,6 +4,7 @@ import {
   type Credential,
   credentialTag,
   type DecisionReads,
+  dynsecTagsOf,
   GROUP_RULES_TAG,
   type GroupRules,
   groupTag,
@@ -19,6 +20,7 @@ import {
   type Action,
   assemblePolicy,
   compilePolicy,
+  dynsecObjectsOf,
   explain,
   type Facts,
   GroupMembership,
@@ -59,6 +61,9 @@ export interface PastQuestion {
   readonly at: number;
 }
 
+/** How often the log is folded again for objects that are named by others. */
+const FURTHER_FOLDS_MAX = 2;
+
 /** Whether an answer may be due to a right that was taken: no rule denies, nothing is built in. */
 export const mayBeTaken = (
   action: Action,
@@ -67,7 +72,7 @@ export const mayBeTaken = (
 
 /**
  * The right that a question was last allowed by, by the rules of the credential that it is about; undefined when it never was, or not
- * within the bounds. Whether the credential was enabled, and its secrets live, is not looked at. Folds the log once or twice.
+ * within the bounds. Whether the credential was enabled, and its secrets live, is not looked at. Folds the log up to three times.
  * @throws OperationalError `log_unavailable`
  */
 export async function takenRight(
@@ -97,13 +102,17 @@ export async function liftedDenial(
   );
 }
 
-/** Of the roles and groups that a credential has now. O(group rules) for one whose access is by groups. */
+/** Of the roles and groups that a credential has now, those of dynamic security included. O(group rules) for one whose access is by groups. */
 export function heldTags(
-  reads: Pick<DecisionReads, 'groupRules'>,
+  reads: Pick<DecisionReads, 'groupRules' | 'dynsecObject'>,
   { id, access }: Pick<Credential, 'id' | 'access'>,
   facts: Facts,
 ): readonly string[] {
   const roles = rolesOf(access).map(roleTag);
+  if (access.kind === 'dynsec') {
+    const groups = dynsecObjectsOf(reads, access).filter((one) => one.kind === 'group');
+    return dynsecTagsOf(access, groups);
+  }
   if (access.kind !== 'groups') return roles;
   return new GroupMembership(reads.groupRules()).groupsOf(facts, id).map(groupTag);
 }
@@ -114,8 +123,8 @@ async function momentsOf(
 ): Promise<readonly Moment[]> {
   let tags = baseTags(question);
   let past = await pastOf(log, question, tags);
-  // Roles and groups are known only once those who have them are: they may be older.
-  if (past.tags.some((one) => !tags.has(one))) {
+  // Roles and groups are known only once those who have them are: they may be older. So it is with the roles of groups behind these.
+  for (let more = 0; more < FURTHER_FOLDS_MAX && past.tags.some((one) => !tags.has(one)); more++) {
     tags = new Set([...tags, ...past.tags]);
     past = await pastOf(log, question, tags);
   }
@@ -182,6 +191,8 @@ async function pastOf(
     const sources = policySources(state, credential, facts, () => groupIdsOf(groupRules));
     for (const id of rolesOf(credential.access)) found.add(roleTag(id));
     for (const id of sources.groupIds ?? []) found.add(groupTag(id));
+    const dynsecGroups = sources.dynsec.filter((one) => one.kind === 'group');
+    for (const tag of dynsecTagsOf(credential.access, dynsecGroups)) found.add(tag);
     moments.push({ revision: commit.revision, sources, groupRules });
     if (moments.length > PAST_ANSWERS_MAX) moments.shift();
   });
@@ -204,10 +215,11 @@ function baseTags({ credentialId, facts: { clientId, username } }: PastQuestion)
 
 /** The objects of a moment, as whoever looks for an origin reads them. */
 function readsOf({ sources, groupRules }: Moment): OriginReads {
-  const { tables, roles, groups } = sources;
+  const { tables, roles, groups, dynsec } = sources;
   return {
     role: (id) => roles.find((one) => one.id === id),
     group: (id) => groups.find((one) => one.id === id),
+    dynsecObject: (kind, id) => dynsec.find((one) => one.kind === kind && one.id === id),
     groupRules: () => groupRules,
     aclTable: ({ kind }) => tables[kind],
     settings: () => sources.settings,
