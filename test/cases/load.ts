@@ -10,6 +10,9 @@ import {
   type GroupPermission,
   type GroupRule,
   mapCertificate,
+  type NewDynsecGroup,
+  type NewDynsecObject,
+  type NewDynsecRole,
   type Role,
   type SettingValues,
 } from '@sallyport/domain';
@@ -97,6 +100,16 @@ export interface DecisionCase {
     readonly rows: Readonly<Record<string, readonly GroupPermission[]>>;
     readonly rules: readonly Omit<GroupRule, 'id'>[];
   };
+  /** Roles and groups of dynamic security by their ids, which are their names too; for credentials with that kind of access. */
+  readonly dynsec?: {
+    readonly roles: Readonly<
+      Record<
+        string,
+        Pick<NewDynsecRole, 'acls'> & Partial<Pick<NewDynsecRole, 'allowWildcardSubs'>>
+      >
+    >;
+    readonly groups?: Readonly<Record<string, Pick<NewDynsecGroup, 'roles'>>>;
+  };
   readonly expectations: readonly Expectation[];
 }
 
@@ -104,7 +117,10 @@ export interface DecisionCase {
 export const CASE_CREDENTIAL_ID = 'credential-1';
 
 const keysOf: Readonly<
-  Record<'case' | 'expectation' | 'row' | 'groups' | 'permission' | 'rule', readonly string[]>
+  Record<
+    'case' | 'expectation' | 'row' | 'groups' | 'permission' | 'rule' | 'dynsec' | 'role' | 'acl',
+    readonly string[]
+  >
 > = {
   case: [
     'title',
@@ -114,6 +130,7 @@ const keysOf: Readonly<
     'settings',
     'facts',
     'groups',
+    'dynsec',
     'rulesOnly',
     'grpc',
     'mqtt',
@@ -139,6 +156,9 @@ const keysOf: Readonly<
   groups: ['rows', 'rules'],
   permission: ['permission', 'action', 'topic'],
   rule: ['matchBy', 'value', 'groups'],
+  dynsec: ['roles', 'groups'],
+  role: ['acls', 'allowWildcardSubs'],
+  acl: ['aclType', 'topic', 'priority', 'allow'],
 };
 
 /** A case, with the file that it comes from. */
@@ -185,6 +205,13 @@ function checkKeys(one: DecisionCase, file: string): void {
     }
     for (const rule of one.groups.rules) check('rule', rule);
   }
+  if (one.dynsec !== undefined) {
+    check('dynsec', one.dynsec);
+    for (const role of Object.values(one.dynsec.roles)) {
+      check('role', role);
+      for (const acl of role.acls) check('acl', acl);
+    }
+  }
   if (one.expectations.length === 0) throw new Error(`${file}: ${one.title}: expects nothing`);
 }
 
@@ -216,9 +243,23 @@ export function policySources(one: DecisionCase): PolicySources {
     ...(mapped && { mapped }),
     tables: tablesOf(one),
     ...(one.groups && { groups: groupsOf(one, one.groups) }),
+    dynsec: dynsecObjects(one),
     settings: { ...DEFAULT_SETTINGS, ...one.settings },
     roles: one.roles ?? [],
   };
+}
+
+/** Objects of dynamic security as commands add them: roles before the groups that name them. */
+export function dynsecObjects({ dynsec }: DecisionCase): readonly NewDynsecObject[] {
+  const roles = Object.entries(dynsec?.roles ?? {}).map(([id, role]): NewDynsecObject => ({
+    ...{ kind: 'role', id, name: id, description: '', allowWildcardSubs: true },
+    ...role,
+  }));
+  const groups = Object.entries(dynsec?.groups ?? {}).map(([id, group]): NewDynsecObject => ({
+    ...{ kind: 'group', id, name: id, description: '' },
+    ...group,
+  }));
+  return [...roles, ...groups];
 }
 
 function tablesOf({ facts, tables }: DecisionCase): PolicySources['tables'] {

@@ -6,10 +6,11 @@ import {
   RawMqtt5Client,
   removeTempFolders,
 } from '@sallyport/test-kit';
-import { DEFAULT_SETTINGS, parseFingerprint, type Store } from '@sallyport/domain';
+import { type AccessSpec, DEFAULT_SETTINGS, parseFingerprint, type Store } from '@sallyport/domain';
 import {
   CASE_CREDENTIAL_ID,
   type DecisionCase,
+  dynsecObjects,
   factsOf,
   matchOf,
   type Row,
@@ -187,8 +188,12 @@ export class CaseWorld implements AsyncDisposable {
     return { ...issued, cert: [issued.cert, ...bundle].join('') };
   }
 
-  async #credentialOf({ credential, roles = [] }: DecisionCase): Promise<object> {
+  async #credentialOf(one: DecisionCase): Promise<object> {
+    const { credential, roles = [] } = one;
     const { match: _match, ...said } = credential ?? {};
+    if (said.access?.kind === 'dynsec') {
+      return { ...said, access: await this.#dynsecAccess(one, said.access) };
+    }
     if (said.access?.kind !== 'roles') return said;
     const ids = await this.#addAll(
       '/api/v1/roles',
@@ -196,6 +201,29 @@ export class CaseWorld implements AsyncDisposable {
     );
     const held = said.access.roles.map((id) => ids.get(id) ?? id);
     return { ...said, access: { ...said.access, roles: held } };
+  }
+
+  /** Makes what the case has of dynamic security. Its names are those of the case, and decide the order. */
+  async #dynsecAccess(
+    one: DecisionCase,
+    { roles, groups, ...access }: Extract<AccessSpec, { kind: 'dynsec' }>,
+  ): Promise<object> {
+    const ids = new Map<string, string>();
+    const idOf = (kind: string, name: string): string => ids.get(`${kind}:${name}`) ?? name;
+    const held = <H extends { readonly role: string }>(list: readonly H[]) =>
+      list.map((role) => ({ ...role, role: idOf('role', role.role) }));
+    for (const object of dynsecObjects(one)) {
+      const { kind, id: name, ...fields } = object;
+      const base = `/api/v1/dynsec/${kind}s`;
+      const body = object.kind === 'group' ? { ...fields, roles: held(object.roles) } : fields;
+      const { id } = await this.api.expect<{ id: string }>(201, 'POST', base, body);
+      // A role is removed after the groups that name it.
+      this.#made.unshift(`${base}/${id}`);
+      this.#names.set(id, name);
+      ids.set(`${kind}:${name}`, id);
+    }
+    const named = groups.map((group) => ({ ...group, group: idOf('group', group.group) }));
+    return { ...access, roles: held(roles), groups: named };
   }
 
   async #putGroups({ groups, facts }: DecisionCase): Promise<void> {

@@ -143,6 +143,71 @@ describe.each(PROFILES)('roles on the %s profile', (profile) => {
     publisher.destroy();
   });
 
+  interface DynsecRole {
+    readonly id: string;
+    readonly name: string;
+  }
+
+  const addDynsecRole = (...acls: readonly object[]): Promise<DynsecRole> =>
+    running.api.expect(201, 'POST', '/api/v1/dynsec/roles?wait=enforced', {
+      name: unique('dynsec'),
+      acls: acls.map((acl) => ({ allow: true, ...acl })),
+    });
+
+  it('of dynamic security judge every delivery by the rows about these, and end the sessions that they change', async () => {
+    const own = unique('t');
+    const everything = { aclType: 'subscribePattern', topic: `${own}/#` };
+    const secret = { aclType: 'publishClientReceive', topic: `${own}/secret/#`, allow: false };
+    const role = await addDynsecRole(everything, secret);
+    const wide = await addDynsecRole(everything);
+    const device = await addDevice({ kind: 'dynsec', roles: [{ role: role.id }] });
+    const other = await addDevice({ kind: 'dynsec', roles: [{ role: wide.id }] });
+    const publisher = await open(watcher);
+    const publish = async (what: string, more: object = {}): Promise<void> => {
+      for (const where of ['secret', 'open']) {
+        expect(await deliver(publisher, `${own}/${where}/${what}`, more)).toBeLessThan(0x80);
+      }
+    };
+    const stored = {
+      ...{ clientId: unique('kept'), cleanStart: false },
+      properties: { sessionExpiryInterval: 600 },
+    };
+    await publish('retained', { retain: true });
+    let client = await open(device, stored);
+    const takes = async (what: string): Promise<void> => {
+      expect(await client.take()).toMatchObject({ topicName: `${own}/open/${what}` });
+    };
+    expect(await subscribe(client, `${own}/#`)).toBe(1);
+    await takes('retained');
+    await publish('live');
+    await takes('live');
+    client.destroy();
+    await client.closed;
+    await publish('queued');
+    client = await open(device, stored);
+    await takes('queued');
+    await client.unsubscribe(`${own}/#`);
+
+    const member = await open(other);
+    for (const one of [client, member]) {
+      expect(await subscribe(one, `$share/g/${own}/secret/#`)).toBe(1);
+    }
+    for (const index of [1, 2, 3]) {
+      const topicName = `${own}/secret/shared-${index}`;
+      await deliver(publisher, topicName);
+      expect(await member.take()).toMatchObject({ topicName });
+    }
+    await client.silence(200);
+
+    const url = `/api/v1/dynsec/roles/${role.id}`;
+    await change('PUT', url, { name: role.name, acls: [{ ...everything, allow: false }] });
+    await client.closed;
+    await member.ping();
+    client = await open(device);
+    expect(await subscribe(client, `${own}/open/x`)).toBe(NOT_AUTHORIZED);
+    for (const one of [client, member, publisher]) one.destroy();
+  });
+
   it('that are removed with detach are gone from every session at once', async () => {
     const own = unique('t');
     const role = await addRole({ resource: `${own}/#`, operation: 'write' });

@@ -1,4 +1,4 @@
-import { DEFAULT_SETTINGS } from '@sallyport/domain';
+import { DEFAULT_SETTINGS, type DynsecPlace } from '@sallyport/domain';
 import { decidingFacts } from '@sallyport/policy-client';
 import { GrpcPolicyClient } from '@sallyport/policy-client/grpc';
 import { compilePolicy } from '@sallyport/rules';
@@ -9,6 +9,7 @@ import {
   answerOf,
   CASE_CREDENTIAL_ID,
   type DecisionCase,
+  dynsecObjects,
   factsOf,
   leftOut,
   loadDecisionCases,
@@ -26,6 +27,8 @@ let server: RunningGrpcServer;
 let client: GrpcPolicyClient;
 const roleIds: string[] = [];
 const groupIds: string[] = [];
+/** Those that others name come last. */
+let dynsecMade: readonly DynsecPlace[] = [];
 
 beforeAll(async () => {
   world = await World.open();
@@ -52,6 +55,16 @@ async function setUpRoles({ roles = [] }: DecisionCase): Promise<void> {
   }
 }
 
+/** The same of dynamic security; nobody may name them any more. */
+async function setUpDynsec(one: DecisionCase): Promise<void> {
+  for (const { kind, id } of dynsecMade) {
+    await world.run({ type: 'RemoveDynsecObject', data: { kind, id } });
+  }
+  const objects = dynsecObjects(one);
+  for (const data of objects) await world.run({ type: 'AddDynsecObject', data });
+  dynsecMade = objects.toReversed();
+}
+
 async function setUpGroups({ groups }: DecisionCase): Promise<void> {
   await world.run({ type: 'ReplaceGroupRules', data: { rules: [] } });
   for (const id of groupIds.splice(0)) await world.run({ type: 'RemoveGroup', data: { id } });
@@ -72,6 +85,7 @@ async function setUp(one: DecisionCase): Promise<void> {
     await world.run({ type: 'RemoveCredential', data: { id: CASE_CREDENTIAL_ID } });
   }
   await setUpRoles(one);
+  await setUpDynsec(one);
   await world.addCredential(CASE_CREDENTIAL_ID, undefined, {
     ...(credential.access.kind === 'mapping' && { kind: 'certificate' }),
     match: matchOf(one),
