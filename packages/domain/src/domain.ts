@@ -152,11 +152,8 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
       return decideBan(reads, command, at);
     case 'RehashSecrets':
       return decideRehash(reads, command);
-    case 'StoreImportRows': {
-      const overlay = new Overlay(reads, at);
-      overlay.foresee(addedBy(command.data.rows));
-      return decideImport(overlay, command.data, (one) => decideOn(overlay, one, at));
-    }
+    case 'StoreImportRows':
+      return decideRows(reads, command, at);
     case 'ChangeTogether':
       return decideTogether(new Overlay(reads, at), command.data.commands, at);
     case 'AddGroup':
@@ -185,6 +182,16 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     default:
       return unreachable(command);
   }
+}
+
+function decideRows(
+  reads: DecisionReads,
+  { data }: ImportCommand,
+  at: number,
+): Decided<DomainEvent> {
+  const overlay = new Overlay(reads, at);
+  overlay.foresee(addedBy(data.rows));
+  return decideImport(overlay, data, (one) => decideOn(overlay, one, at));
 }
 
 /** Decides on the overlay and, unless it is refused, puts the events on top of it. */
