@@ -41,12 +41,14 @@ import { decideGroupRules, type GroupRulesCommand, type GroupRulesReads } from '
 import {
   decideIssuedCertificate,
   type IssuedCertificateCommand,
+  type IssuedCertificateEvent,
   type IssuedCertificateReads,
 } from './issued-certificate.ts';
 import { decideOperator, type OperatorCommand, type OperatorReads } from './operator.ts';
 import {
   decideRegistration,
   type RegistrationCommand,
+  type RegistrationEvent,
   type RegistrationReads,
 } from './registration.ts';
 import { decideRole, type Role, type RoleCommand, type RoleReads } from './role.ts';
@@ -169,6 +171,21 @@ export function decide(reads: DecisionReads, command: Command, at: number): Deci
     case 'ReplaceAuthChain':
     case 'RemoveAuthenticatorUsers':
       return decideAuthChain(reads, command);
+    default:
+      return decideRegistering(reads, command, at);
+  }
+}
+
+/** How devices come to what they log in with, and to certificates that are made here. */
+type RegisteringCommand = RegistrationCommand | IssuedCertificateCommand;
+type RegisteringEvent = RegistrationEvent | IssuedCertificateEvent;
+
+function decideRegistering(
+  reads: DecisionReads,
+  command: RegisteringCommand,
+  at: number,
+): Decided<DomainEvent> {
+  switch (command.type) {
     case 'OpenRegistration':
     case 'CloseRegistration':
     case 'RecordRegistrations':
@@ -282,10 +299,6 @@ export function scopeOf(command: Command): readonly string[] {
     case 'AddDynsecObject':
     case 'ReplaceDynsecObject':
       return ['dynsec', dynsecTag(command.data.kind, command.data.id)];
-    case 'OpenRegistration':
-    case 'CloseRegistration':
-    case 'DenyRegistration':
-      return ['registration'];
     // They free what a later command of the same batch may take, or look at credentials that they do not name.
     case 'RemoveCredential':
     case 'RemoveRole':
@@ -294,6 +307,19 @@ export function scopeOf(command: Command): readonly string[] {
     case 'ChangeTogether':
     case 'ReplaceAuthChain':
     case 'RemoveAuthenticatorUsers':
+      return ['*'];
+    default:
+      return registeringScope(command);
+  }
+}
+
+function registeringScope(command: RegisteringCommand): readonly string[] {
+  switch (command.type) {
+    case 'OpenRegistration':
+    case 'CloseRegistration':
+    case 'DenyRegistration':
+      return ['registration'];
+    // They add credentials, or look at some that they do not name.
     case 'RecordRegistrations':
     case 'Register':
     case 'GrantRegistration':
@@ -409,6 +435,13 @@ export function streamOf(event: DomainEvent): StreamId {
     case 'AuthChainReplaced':
     case 'AuthenticatorUsersRemoved':
       return { aggregate: 'auth-chain', key: event.data.scope };
+    default:
+      return registeringStream(event);
+  }
+}
+
+function registeringStream(event: RegisteringEvent): StreamId {
+  switch (event.type) {
     case 'RegistrationOpened':
     case 'RegistrationClosed':
       return { aggregate: 'registration-window', key: 'window' };
@@ -537,6 +570,13 @@ export function affects(event: DomainEvent): readonly string[] {
     case 'AuthenticatorUsersRemoved':
       // Its users opened nothing any more, and each of them has gone by an event of its own.
       return [];
+    default:
+      return affectedByRegistering(event);
+  }
+}
+
+function affectedByRegistering(event: RegisteringEvent): readonly string[] {
+  switch (event.type) {
     case 'RegistrationOpened':
     case 'RegistrationClosed':
     case 'RegistrationRequested':
