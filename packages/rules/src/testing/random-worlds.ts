@@ -22,7 +22,8 @@ const COMMON_NAMES = ['a', 'c1', 'b.', 'b.', '+', 'a/b'];
 const CREDENTIAL_ID = 'credential-1';
 const FINGERPRINTS = ['aa'.repeat(32), 'bb'.repeat(32)];
 const LISTENERS = ['tcp:default', 'ssl:default'];
-const ZONES = ['a', 'b.', 'hall-7'];
+/** And `default`, of a listener that says none: all of them are levels of `WORLD_TOPICS`, because a rule may name its zone. */
+const ZONES = ['a', 'b.', 'c1'];
 const PEERS = ['10.1.2.3:5000', '10.1.9.9:5000', '192.168.3.4:80', '[2001:db8::1]:9', undefined];
 const SOURCES = ['10.1.2.3', '10.1.0.0/16', '10.0.0.0/8', '192.168.3.4/32', '0.0.0.0/0', '::/0'];
 const PLACEHOLDERS = [
@@ -76,7 +77,10 @@ const PATTERNS = new Map(
 );
 
 /** Over every level that random objects of two can tell apart, and one more. */
-export const WORLD_TOPICS = topicsOver(['a', 'b', 'c1', 'b.', '', 'zz', '$s', '__proto__']);
+export const WORLD_TOPICS = topicsOver([
+  ...['a', 'b', 'c1', 'b.', '', 'zz', '$s', '__proto__'],
+  'default',
+]);
 
 const filterOf = (dice: Dice, levels: readonly string[], first: readonly string[]): string =>
   randomFilter(dice, levels, first, 25);
@@ -127,7 +131,7 @@ function connectionConditionsOf(
     ...maybe(dice, 30, 'listener', () => dice.pick(LISTENERS)),
     ...maybe(dice, 15, 'zone', () => dice.pick(ZONES)),
     ...maybe(dice, 15, 'listenerPattern', () => dice.pick(['^tcp', 'default$', 'x'])),
-    ...maybe(dice, 15, 'zonePattern', () => dice.pick(['^h', '[0-9]', 'default'])),
+    ...maybe(dice, 15, 'zonePattern', () => dice.pick(['^b', '[0-9]', 'default'])),
   };
 }
 
@@ -167,7 +171,7 @@ function dynsecAclOf(dice: Dice): DynsecAcl {
   const levels = ['a', 'b', 'c1', '', '+', '+'];
   const topic = aclType.endsWith('Literal')
     ? askedFilter(dice)
-    : filterOf(dice, [...levels, '%c', '%u', 'x%c'], ['$s', '+', 'a']);
+    : filterOf(dice, [...levels, '%c', '%u'], ['$s', '+', 'a']);
   return { aclType, topic, priority: priorityOf(dice), allow: dice.chance(60) };
 }
 
