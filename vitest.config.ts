@@ -42,7 +42,8 @@ export default defineConfig({
           include: ['test/**/*.e2e.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          maxWorkers: 1,
+          // Most of the time they wait for processes to start, and for time to pass.
+          maxWorkers: 2,
         },
       },
     ],

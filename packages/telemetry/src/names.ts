@@ -32,8 +32,8 @@ export const metricFacts = {
     kind: 'counter',
     unit: '{brake}',
     description:
-      'Times that connections were not read for a moment, because very many clients left or came at once; cause is leaving or arriving',
-    labels: ['cause'],
+      'Times that connections were not read for a moment, because very many clients left or came at once; reason is leaving or arriving',
+    labels: ['reason'],
   },
   'sallyport.tls.certificate.valid_until': {
     kind: 'gauge',

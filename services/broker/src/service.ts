@@ -288,7 +288,7 @@ export class BrokerNode {
         connection.speaker = engine.accept(connection.stream, connection);
       },
       onBrake: (cause, { first, ...fields }) => {
-        count('sallyport.connections.storm_brakes', { cause });
+        count('sallyport.connections.storm_brakes', { reason: cause });
         if (!first) return;
         if (cause === 'leaving') engine.readsNobody();
         this.#throttle.warn(`storm brake: ${cause}`, fields, STORM_MESSAGES[cause]);
