@@ -18,7 +18,12 @@ export class Output {
   readonly #flusher: Flusher;
   readonly #bufferBytesMax: number;
   readonly #onRoom: () => void;
-  #pending: Buffer[] = [];
+  /**
+   * What is pending: nothing while `#first` is absent. Nearly always it is one buffer, and then no array is made for it: V8 comes to make
+   * such arrays in its old generation, and whatever they have held stays until that is collected.
+   */
+  #first: Buffer | undefined;
+  #rest: Buffer[] = [];
   #pendingBytes = 0;
   #congested = false;
   /** Bytes that were handed to the stream, and how many of them it has passed on when last looked at. */
@@ -42,8 +47,10 @@ export class Output {
   }
 
   write(bytes: Buffer): void {
-    if (this.#pending.length === 0) this.#flusher.add(this);
-    this.#pending.push(bytes);
+    if (this.#first === undefined) {
+      this.#first = bytes;
+      this.#flusher.add(this);
+    } else this.#rest.push(bytes);
     this.#pendingBytes += bytes.length;
     if (this.#pendingBytes > this.#bufferBytesMax) this.#congested = true;
   }
@@ -56,9 +63,10 @@ export class Output {
   /** Hands on what the stream takes now; the rest follows when it has drained. */
   flush(): void {
     const stream = this.#stream;
-    if (this.#pending.length === 0 || stream.writableNeedDrain) return;
-    this.#hand(this.#pendingBytes <= HAND_BYTES_MAX ? this.#takeAll() : this.#takeSome());
-    if (this.#pending.length > 0 && !stream.writableNeedDrain) this.#flusher.add(this);
+    if (this.#first === undefined || stream.writableNeedDrain) return;
+    if (this.#pendingBytes <= HAND_BYTES_MAX) this.#handAll(this.#first);
+    else this.#hand(this.#takeSome(this.#first));
+    if (this.#pendingBytes > 0 && !stream.writableNeedDrain) this.#flusher.add(this);
     if (this.#congested && this.#pendingBytes <= this.#bufferBytesMax / 2) {
       this.#congested = false;
       this.#onRoom();
@@ -67,7 +75,7 @@ export class Output {
 
   /** Hands on everything: the stream is about to be ended. */
   finish(): void {
-    if (this.#pending.length > 0) this.#hand(this.#takeAll());
+    if (this.#first !== undefined) this.#handAll(this.#first);
   }
 
   /** Whether the client has taken nothing for `limitMs` while something was there for it. */
@@ -84,40 +92,49 @@ export class Output {
     return now - this.#stuckSince > limitMs;
   }
 
-  #hand(buffers: readonly Buffer[]): void {
+  #handAll(first: Buffer): void {
+    const rest = this.#rest;
+    this.#first = undefined;
+    this.#pendingBytes = 0;
+    if (rest.length === 0) this.#handOne(first);
+    else {
+      this.#rest = [];
+      this.#hand([first, ...rest]);
+    }
+  }
+
+  #handOne(buffer: Buffer): void {
     const stream = this.#stream;
     if (stream.destroyed || stream.writableEnded) return;
-    const [only] = buffers;
-    if (buffers.length > 1) this.#handedBytes += writeJoined(stream, buffers);
-    else if (only !== undefined) {
-      this.#handedBytes += only.length;
-      stream.write(only);
-    }
+    this.#handedBytes += buffer.length;
+    stream.write(buffer);
     this.#isWaiting = stream.writableLength > 0;
   }
 
-  #takeAll(): Buffer[] {
-    const pending = this.#pending;
-    this.#pending = [];
-    this.#pendingBytes = 0;
-    return pending;
+  #hand(buffers: readonly Buffer[]): void {
+    const stream = this.#stream;
+    if (stream.destroyed || stream.writableEnded) return;
+    this.#handedBytes += writeJoined(stream, buffers);
+    this.#isWaiting = stream.writableLength > 0;
   }
 
-  #takeSome(): Buffer[] {
+  #takeSome(first: Buffer): Buffer[] {
+    const pending = [first, ...this.#rest];
     const taken: Buffer[] = [];
     let bytes = 0;
     let index = 0;
     for (; bytes < HAND_BYTES_MAX; index++) {
-      const buffer = this.#pending[index];
+      const buffer = pending[index];
       if (buffer === undefined) break;
       const room = HAND_BYTES_MAX - bytes;
       taken.push(buffer.length <= room ? buffer : buffer.subarray(0, room));
       bytes += Math.min(buffer.length, room);
       if (buffer.length <= room) continue;
-      this.#pending[index] = buffer.subarray(room);
+      pending[index] = buffer.subarray(room);
       break;
     }
-    this.#pending = this.#pending.slice(index);
+    this.#first = pending[index];
+    this.#rest = pending.slice(index + 1);
     this.#pendingBytes -= bytes;
     return taken;
   }
@@ -161,17 +178,26 @@ function joined(pending: readonly Buffer[], first: number, end: number, bytes: n
   return all;
 }
 
-/** Flushes, once a turn, every output that has something to say. */
+/** Flushes, once a turn, every output that has something to say. Two lists take turns, and keep their room. */
 export class Flusher {
-  #dirty: Output[] = [];
+  #dirty: (Output | undefined)[] = [];
+  #spare: (Output | undefined)[] = [];
+  #count = 0;
   readonly #flush = (): void => {
     const dirty = this.#dirty;
-    this.#dirty = [];
-    for (const output of dirty) output.flush();
+    const count = this.#count;
+    this.#dirty = this.#spare;
+    this.#spare = dirty;
+    this.#count = 0;
+    for (let index = 0; index < count; index++) {
+      const output = dirty[index];
+      dirty[index] = undefined;
+      output?.flush();
+    }
   };
 
   add(output: Output): void {
-    if (this.#dirty.length === 0) setImmediate(this.#flush);
-    this.#dirty.push(output);
+    if (this.#count === 0) setImmediate(this.#flush);
+    this.#dirty[this.#count++] = output;
   }
 }
