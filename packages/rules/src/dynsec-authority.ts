@@ -9,7 +9,7 @@ import {
   type DynsecRoleHeld,
   isLiteralAcl,
 } from '@sallyport/domain';
-import { CONNECTION_ROWS_MAX } from './groups.ts';
+import { CONNECTION_ROWS_MAX, tooMany } from './groups.ts';
 import type { Action, AuthoritySpec, Matcher, RuleSpec } from './policy-spec.ts';
 
 const NAME = 'dynsec';
@@ -68,7 +68,7 @@ export function dynsecAuthority(
 ): AuthoritySpec {
   const roles = rankedDynsecRoles(access, objects).map(({ role }) => role);
   const rows = roles.reduce((sum, one) => sum + one.acls.length + 1, 0);
-  if (rows > CONNECTION_ROWS_MAX) return tooMany;
+  if (rows > CONNECTION_ROWS_MAX) return tooMany(NAME);
   // What no row grants is denied by the authority itself, except that no default of it is asked for UNSUBSCRIBE.
   const said = EVENTS.filter(
     ([setting, action]) => defaults[setting] === (action === 'unsubscribe' ? 'deny' : 'allow'),
@@ -171,17 +171,3 @@ const withoutWildcards = (roleId: string): RuleSpec => ({
   matcher: { kind: 'any' },
   when: { wildcard: true },
 });
-
-/** To leave out a row that denies would widen what is allowed. */
-const tooMany: AuthoritySpec = {
-  name: NAME,
-  rules: [
-    {
-      ruleId: 'dynsec/too-many',
-      effect: 'deny',
-      actions: ['publish', 'subscribe', 'receive'],
-      matcher: { kind: 'any' },
-    },
-  ],
-  noMatch: 'deny',
-};

@@ -111,7 +111,7 @@ export function groupsAuthority(
   groups: readonly Pick<Group, 'id' | 'permissions'>[],
 ): AuthoritySpec {
   const rows = groups.reduce((sum, one) => sum + one.permissions.length, 0);
-  if (groups.length > CONNECTION_GROUPS_MAX || rows > CONNECTION_ROWS_MAX) return tooMany;
+  if (groups.length > CONNECTION_GROUPS_MAX || rows > CONNECTION_ROWS_MAX) return tooMany(NAME);
   const ordered = [...groups].sort((a, b) => (a.id < b.id ? -1 : 1));
   const rules = ordered.flatMap(({ id, permissions }) =>
     permissions.map(({ permission, action, topic }, index): RuleSpec => ({
@@ -131,15 +131,16 @@ const rowActions = {
   subscribe: ['subscribe', 'receive'],
 } as const satisfies Record<string, readonly Action[]>;
 
-const tooMany: AuthoritySpec = {
-  name: NAME,
+/** Of more rules than there may be: to leave out one that denies would widen what is allowed. */
+export const tooMany = (name: string): AuthoritySpec => ({
+  name,
   rules: [
     {
-      ruleId: 'groups/too-many',
+      ruleId: `${name}/too-many`,
       effect: 'deny',
       actions: ['publish', 'subscribe', 'receive'],
       matcher: { kind: 'any' },
     },
   ],
   noMatch: 'deny',
-};
+});
