@@ -511,7 +511,7 @@ describe.each(EXPULSIONS)('after %s nobody is left (A5):', (_title, access, expe
     const live = await Promise.all(
       [0, 1, 2].map((node) => connect(node, who, `${root}-${node}`, will(`${node}`))),
     );
-    const shared = { topicFilter: `$share/g/${root}/#`, qos: 1 };
+    const shared = { topicFilter: `$share/g/${root}/+`, qos: 1 };
     for (const client of live) await client.subscribe(shared);
     const other = await connect(1, watcher, `${root}-other`);
     const away = await connect(0, who, `${root}-away`, { ...stored, ...will('away', 1) });

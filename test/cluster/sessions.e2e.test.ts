@@ -158,6 +158,43 @@ describe('a share group with members on every node', () => {
     for (const count of counts) expect(count).toBeGreaterThanOrEqual(rounds / 3 - 3);
   });
 
+  it.each([
+    ['a session that is kept', stored()],
+    ['one that is not', {}],
+  ])(
+    'has a new member, of %s, for what a node takes in that has not heard of it yet, once',
+    async (_title, kept) => {
+      const root = `prompt-${Object.keys(kept).length}`;
+      const [, , busy] = cluster.brokers;
+      const { client: bulk } = await connect(0, `${root}-bulk`);
+      const { client: reader } = await connect(2, `${root}-reader`);
+      await reader.subscribe({ topicFilter: `${root}/bulk`, qos: 0 });
+      const { client: publisher } = await connect(2, `${root}-boss`);
+      await publisher.deliver({ topicName: `${root}/warm`, payload: '', qos: 1 });
+      busy?.process.freeze();
+      try {
+        // It has all of this to read before it hears of the member, and the messages of its own client come over another socket.
+        const payload = Buffer.alloc(100_000);
+        for (let count = 0; count < 20; count++) {
+          await bulk.deliver({ topicName: `${root}/bulk`, payload, qos: 1 });
+        }
+        const { client: member } = await connect(1, `${root}-member`, kept);
+        await member.subscribe({ topicFilter: `$share/group/${root}/jobs/+`, qos: 1 });
+        const names = Array.from({ length: 9 }, (_, index) => `${root}/jobs/${index}`);
+        for (const [index, topicName] of names.entries()) {
+          publisher.publish({ topicName, payload: 'x', qos: index % 3 });
+        }
+        busy?.process.thaw();
+        const got = [];
+        for (const _ of names) got.push((await member.take()).topicName);
+        expect(got.sort()).toEqual(names);
+        await member.silence();
+      } finally {
+        busy?.process.thaw();
+      }
+    },
+  );
+
   it('gives what a member left unacknowledged to one on another node', async () => {
     const { client: leaving } = await connect(0, 'leaving');
     await leaving.subscribe({ topicFilter: '$share/left/tasks', qos: 1 });

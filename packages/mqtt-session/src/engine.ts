@@ -73,6 +73,7 @@ interface Claim {
 }
 
 const NOWHERE: readonly string[] = [];
+const NO_TARGETS: readonly SharedTarget[] = [];
 const NOTHING_LEFT = Promise.resolve();
 const NO_ORPHANS: readonly Orphan[] = [];
 
@@ -559,10 +560,10 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Members of share groups that a message, with its targets picked, is to be stored for besides, once every subscription that was
-   * acknowledged before it came is known here.
+   * acknowledged before it came is known here. They are to travel with it as targets.
    */
   lateTargets(message: Message): readonly SharedTarget[] {
-    return this.#sharing.pickLate(message, message.properties?.routing?.targets ?? []);
+    return this.#sharing.pickLate(message, message.properties?.routing?.targets ?? NO_TARGETS);
   }
 
   /** A will that cannot be retained is published all the same. Never rejects. */
@@ -585,24 +586,25 @@ export class Engine implements AsyncDisposable {
   /** A message that reached this node, from any node: each once. */
   receive(message: Message): void {
     const routing = message.properties?.routing;
-    if (routing === undefined) {
-      this.#deliver(new Publication(message));
-      return;
-    }
-    const publication = new Publication(withoutRouting(message));
-    if (routing.targetsOnly !== true) this.#deliver(publication);
-    this.#deliverShared(publication, routing);
+    const publication = new Publication(routing === undefined ? message : withoutRouting(message));
+    if (routing?.targetsOnly !== true) this.#deliver(publication, routing?.targets ?? NO_TARGETS);
+    if (routing !== undefined) this.#deliverShared(publication, routing);
   }
 
-  #deliver(publication: Publication): void {
-    const { topic, clientId } = publication.message;
-    for (const delivery of this.#router.plan(topic).deliveries) {
+  #deliver(publication: Publication, targets: readonly SharedTarget[]): void {
+    const { message } = publication;
+    const { topic, clientId } = message;
+    const { deliveries, groups } = this.#router.plan(topic);
+    for (const delivery of deliveries) {
       const { subscriber } = delivery;
       if (subscriber.clientId !== clientId) subscriber.outbound.deliver(publication, delivery);
       // MQTT-5.0 [MQTT-3.8.3-3]
       else if (!delivery.noLocal) {
         subscriber.outbound.deliver(publication, delivery.own ?? delivery);
       }
+    }
+    if (groups.length > 0 && message.brokerId !== this.#kernel.brokerId) {
+      this.#sharing.pickUnheard(message, groups, targets);
     }
   }
 

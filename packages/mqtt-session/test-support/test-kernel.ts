@@ -84,8 +84,8 @@ export class TestKernel implements MqttKernel {
       return;
     }
     this.#stored(named, incoming).then(
-      () => {
-        this.forward(named);
+      (stored) => {
+        this.forward(stored);
         done(null);
       },
       (error: Error) => done(error),
@@ -95,14 +95,15 @@ export class TestKernel implements MqttKernel {
   async #stored(
     message: Message,
     incoming: { readonly clientId: string; readonly messageId: number } | undefined,
-  ): Promise<void> {
+  ): Promise<Message> {
     await this.beforePublish?.(message);
     const packet: StorePacket = { ...message, cmd: 'publish' };
     if (message.retain) await this.#store.storeRetained(withoutRouting(packet));
-    if (message.qos === 0) return;
+    if (message.qos === 0) return message;
     const subscriptions = await this.#store.subscriptionsByTopic(message.topic);
     const addressed = message.properties?.routing?.targets ?? [];
-    const targets = [...addressed, ...(this.#engine?.lateTargets(message) ?? [])];
+    const late = this.#engine?.lateTargets(message) ?? [];
+    const targets = [...addressed, ...late];
     const picked = this.#store
       .sharedSubscriptionsByTopic(message.topic)
       .filter((one) =>
@@ -110,6 +111,8 @@ export class TestKernel implements MqttKernel {
       );
     const all: RoutedOrClient[] = [...subscriptions, ...picked.filter(({ qos }) => qos > 0)];
     await this.#store.outgoingEnqueueCombi(all, withoutRouting(packet), incoming);
+    if (late.length === 0) return message;
+    return { ...message, properties: { ...message.properties, routing: { targets } } };
   }
 
   forward(message: Message): void {

@@ -48,6 +48,17 @@ export class ShareGroup<S> {
     return this.#remotes.has(clientId);
   }
 
+  /** The node with the lowest id of all that have members; `here` is the id of this one. Undefined when the group is empty. */
+  firstNode(here: string): string | undefined {
+    let first = this.#locals.size > 0 ? here : undefined;
+    for (const at of this.#remotes.values()) {
+      const member = this.#members[at];
+      if (member?.kind !== 'remote') continue;
+      if (first === undefined || member.nodeId < first) first = member.nodeId;
+    }
+    return first;
+  }
+
   /**
    * The next member in turn that `accepts` says yes to; so each gets as many as any other that can take them. A member that is
    * passed over does not lose its turn for good: the turn goes on behind the one that was picked.

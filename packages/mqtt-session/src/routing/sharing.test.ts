@@ -67,6 +67,83 @@ describe('a share group', () => {
     expect(all(back)).toEqual(sent);
   });
 
+  describe('of which the node of the publisher has not heard yet', () => {
+    /** Nodes that never hear of the members of `far` and `farther`, which hear of each other. */
+    async function nodes() {
+      const bus = new TestBus();
+      const store = createMemorySessionStore();
+      const [near, far, farther] = ['near', 'far', 'farther'].map(
+        (nodeId) => new TestNode({ bus, nodeId, store }),
+      );
+      if (near === undefined || far === undefined || farther === undefined) throw new Error('none');
+      await settle();
+      near.engine.signalled = () => undefined;
+      return { near, far, farther };
+    }
+
+    test.each([0, 1, 2] as const)('QoS %s: has one member for each message', async (qos) => {
+      const { near, far, farther } = await nodes();
+      const members = await Promise.all([
+        far.connect('a', { answers: 'all' }),
+        far.connect('b', { answers: 'all' }),
+        farther.connect('c', { answers: 'all' }),
+      ]);
+      for (const member of members) await member.subscribe(SHARED, 2);
+      await settle();
+      const publisher = await near.connect('p', { answers: 'all' });
+      const payloads = await publishMany(publisher, 30, qos);
+      await settle(20);
+      expect(all(...members)).toEqual(payloads);
+      expect(counts(...members)).toEqual([10, 10, 10]);
+    });
+
+    test('passes over members that may not receive it', async () => {
+      const { near, far, farther } = await nodes();
+      for (const node of [far, farther]) {
+        node.hooks.grant = (rights) => {
+          if (rights.clientId === 'blind') rights.noReceive.add('t/x');
+        };
+      }
+      const blind = await far.connect('blind', { answers: 'all' });
+      const seeing = await farther.connect('seeing', { answers: 'all' });
+      for (const member of [blind, seeing]) await member.subscribe(SHARED, 1);
+      await settle();
+      const payloads = await publishMany(await near.connect('p', { answers: 'all' }), 4);
+      await settle(20);
+      expect(all(seeing)).toEqual(payloads);
+      expect(all(blind)).toEqual([]);
+    });
+
+    test('leaves to the group of the publisher\u2019s node what that has picked', async () => {
+      const { near, far } = await nodes();
+      const known = await near.connect('known', { answers: 'all' });
+      const unknown = await far.connect('unknown', { answers: 'all' });
+      for (const member of [known, unknown]) await member.subscribe(SHARED, 1);
+      await settle();
+      const payloads = await publishMany(await near.connect('p', { answers: 'all' }), 4);
+      expect(all(known)).toEqual(payloads);
+      expect(all(unknown)).toEqual([]);
+    });
+
+    test('gives it at once to one with a stored session that is connected, and once', async () => {
+      const { near, far } = await nodes();
+      near.kernel.beforePublish = async () => {
+        near.kernel.beforePublish = undefined;
+        const stored = await far.connect('stored', { answers: 'all', ...persistent });
+        const fleeting = await far.connect('fleeting', { answers: 'all' });
+        for (const member of [stored, fleeting]) await member.subscribe(SHARED, 1);
+        members.push(stored, fleeting);
+        await settle();
+      };
+      const members: TestClient[] = [];
+      const sent = await publishMany(await near.connect('p', { answers: 'all' }), 1);
+      await settle(20);
+      expect(all(...members)).toEqual(sent);
+      const queue = await far.store.readQueue('stored', { after: 0, limit: 10 });
+      expect(queue).toEqual([]);
+    });
+  });
+
   test('does not change what others get, nor members by subscriptions of their own', async () => {
     const node = new TestNode();
     const member = await node.connect('a', { answers: 'all' });

@@ -181,6 +181,24 @@ export class Sharing {
   }
 
   /**
+   * A message of another node, for groups that none of its targets is of though they have members here: that node had not heard of
+   * those yet, whose SUBACK may have come before the message did. One node gives it to a member: the first that has any.
+   * Whoever has a SUBACK has the subscription, on whichever node the next message comes in.
+   */
+  pickUnheard(
+    message: Message,
+    groups: readonly ShareGroup<Session>[],
+    targets: readonly SharedTarget[],
+  ): void {
+    const { brokerId } = this.#options.kernel;
+    for (const group of groups) {
+      const { sharedFilter } = group;
+      if (targets.some(([, served]) => served === sharedFilter)) continue;
+      if (group.firstNode(brokerId) === brokerId) this.handOn([{ message, sharedFilter }]);
+    }
+  }
+
+  /**
    * Gives each message to another member of its group; without one it has no receiver any more.
    * @param except who has just left
    */

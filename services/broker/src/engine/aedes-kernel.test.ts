@@ -135,6 +135,26 @@ describe('the publish pipeline', () => {
     expect(await store.incomingIds('publisher')).toEqual([7]);
   });
 
+  it('sends on whom a message was stored for late, together with who was picked before', async () => {
+    await subscribed('m1', '$share/g/a/#');
+    await subscribed('m2', '$share/h/a/#');
+    await kernel.connect({
+      receive: (one) => received.push(one),
+      signalled: () => undefined,
+      nodeGone: () => undefined,
+      lateTargets: () => [['m1', '$share/g/a/#', '']],
+    });
+    const properties = { routing: { targets: [['m2', '$share/h/a/#', 'n']] as const } };
+    await publish(message({ properties }));
+    expect([await queued('m1'), await queued('m2')]).toEqual([['x'], ['x']]);
+    expect(received.map((one) => one.properties?.routing?.targets)).toEqual([
+      [
+        ['m2', '$share/h/a/#', 'n'],
+        ['m1', '$share/g/a/#', ''],
+      ],
+    ]);
+  });
+
   it('queues for the picked member of a share group, and for no other', async () => {
     const shared = '$share/g/a/#';
     await subscribed('m1', shared);

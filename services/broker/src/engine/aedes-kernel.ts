@@ -236,7 +236,12 @@ export class AedesKernel implements MqttKernel {
       }),
     );
     const all: RoutedOrClient[] = [...subscriptions, ...picked.filter(({ qos }) => qos > 0)];
-    return this.#store.outgoingEnqueueCombi(all, withoutRouting(packet), incoming);
+    const stored = withoutRouting(packet);
+    // What the kernel emits next is this very packet: who is connected elsewhere gets it at once, and no other node picks for them.
+    if (late.length > 0) {
+      Object.assign(packet, { properties: { ...packet.properties, routing: { targets } } });
+    }
+    return this.#store.outgoingEnqueueCombi(all, stored, incoming);
   }
 
   #lookForGone(receiver: KernelReceiver): void {
