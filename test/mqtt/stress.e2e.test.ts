@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { encodeConnect, packetTypes, RawMqttClient, until } from '@sallyport/test-kit';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Api } from '../harness/api.ts';
+import { COLLECTS_GARBAGE, resident, residentWithoutGarbage } from '../harness/resident.ts';
 import { type Standalone, startStandalone } from '../harness/standalone.ts';
 
 const MIB = 1024 * 1024;
@@ -22,6 +22,7 @@ let device: Device;
 
 beforeEach(async () => {
   broker = await startStandalone({
+    ...COLLECTS_GARBAGE,
     SALLYPORT_MQTT__LIMITS__CONNECT_TIMEOUT_MS: String(CONNECT_TIMEOUT_MS),
     SALLYPORT_MQTT__LIMITS__DRAIN_TIMEOUT_MS: String(DRAIN_TIMEOUT_MS),
   });
@@ -38,12 +39,6 @@ async function open(clientId: string): Promise<RawMqttClient> {
   const answer = await client.connect({ clientId, ...device });
   expect(answer.returnCode).toBe(0);
   return client;
-}
-
-/** Resident memory of the broker in MiB. */
-function resident(): number {
-  const status = readFileSync(`/proc/${broker.process.pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? NaN) / 1024;
 }
 
 describe('one frozen subscriber among others (P10)', () => {
@@ -106,12 +101,12 @@ describe('one frozen subscriber among others (P10)', () => {
     }
     const seen = clients.map(counted);
     const publisher = await open('publisher');
-    const before = resident();
+    const before = resident(broker.process);
     const filled = await overfill(publisher);
     await publishAll(publisher);
     await until(() => seen.every(({ count }) => count === MESSAGES), MARGIN_MS);
     expect(seen).toEqual(seen.map(() => ({ count: MESSAGES, outOfOrder: 0 })));
-    expect(resident() - before).toBeLessThan(96);
+    expect(resident(broker.process) - before).toBeLessThan(96);
 
     await delay(DRAIN_TIMEOUT_MS);
     frozen.thaw();
@@ -190,12 +185,12 @@ describe('a packet of 150 MB that comes slowly (P1)', () => {
         socket.write(encodeConnect({ clientId: 'large', ...device }));
         await answered;
       }
-      const before = resident();
+      const before = resident(broker.process);
       const first = kind === 'CONNECT' ? packetTypes.connect << 4 : packetTypes.publish << 4;
       socket.write(Buffer.concat([Buffer.from([first]), remainingLength(LENGTH)]));
       const sent = await pour(socket);
       expect(sent).toBeLessThan(SENT_MAX);
-      expect(resident() - before).toBeLessThan(8);
+      expect(resident(broker.process) - before).toBeLessThan(8);
       socket.destroy();
       (await open('after')).destroy();
     },
@@ -228,14 +223,14 @@ describe('2,000 sockets that send no CONNECT (P2)', () => {
   }
 
   it('are all gone by the deadline of the CONNECT, and so is their memory', async () => {
-    const before = resident();
+    const before = await residentWithoutGarbage(broker.process);
     await wave();
-    const afterFirst = resident();
+    const afterFirst = await residentWithoutGarbage(broker.process);
     await wave();
-    const afterSecond = resident();
-    expect(afterFirst - before).toBeLessThan(64);
+    const afterSecond = await residentWithoutGarbage(broker.process);
+    expect(afterFirst - before).toBeLessThan(16);
     // What the first wave has taken serves the second.
-    expect(afterSecond - afterFirst).toBeLessThan(16);
+    expect(afterSecond - afterFirst).toBeLessThan(8);
     (await open('after')).destroy();
   });
 
