@@ -1,4 +1,10 @@
-import { type Cluster, type RawConnect5, RawMqtt5Client, startCluster } from '@sallyport/test-kit';
+import {
+  type Cluster,
+  type RawConnect5,
+  RawMqtt5Client,
+  startCluster,
+  until,
+} from '@sallyport/test-kit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Api } from '../harness/api.ts';
 import { Groups } from '../harness/groups.ts';
@@ -10,6 +16,7 @@ let cluster: Cluster;
 let api: Api;
 let watcher: { username: string; password: string };
 const clients: RawMqtt5Client[] = [];
+const clientIds = new WeakMap<RawMqtt5Client, string>();
 
 beforeAll(async () => {
   cluster = await startCluster();
@@ -33,6 +40,7 @@ async function connect(
   if (port === undefined) throw new Error(`no broker ${node}`);
   const client = await RawMqtt5Client.open(port);
   clients.push(client);
+  clientIds.set(client, clientId);
   const connack = await client.connect({ clientId, ...who, ...options });
   expect(connack.reasonCode).toBe(0);
   return client;
@@ -40,9 +48,12 @@ async function connect(
 
 const stored = { cleanStart: false, properties: { sessionExpiryInterval: 600 } };
 
+/** Cuts the connection, and waits until its node knows: until then it sends what comes. */
 async function lose(client: RawMqtt5Client): Promise<void> {
   client.destroy();
   await client.closed;
+  const path = `/api/v1/connections/${clientIds.get(client)}`;
+  await until(async () => (await api.send('GET', path)).status === 404, 5_000);
 }
 
 /** A device that may do everything below a topic of its own, until that is taken from it. */
