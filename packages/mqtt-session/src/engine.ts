@@ -126,6 +126,7 @@ export class Engine implements AsyncDisposable {
       sessions: this.#sessions,
       store,
       kernel,
+      hooks,
       observer,
     });
     this.#takeovers = new Takeovers({

@@ -141,6 +141,13 @@ export interface MqttHooks {
    * may not. For a will whose time has come.
    */
   storedWillTopic(record: SessionRecord, will: StoredWill): Promise<string | undefined>;
+  /**
+   * Whether a client that is not connected may receive a topic, as its rights are now. In memory; undefined while that is not known, and
+   * then it is found out. For whom of a share group a message waits; asked again when the client is back.
+   */
+  storedMayReceive?(clientId: string, topic: string): boolean | undefined;
+  /** What is known of the rights of a client that is not connected may be wrong from now on: it was connected. */
+  storedChanged?(clientId: string): void;
 }
 
 /** What the engine asks of the kernel: the publish pipeline, and the bus between nodes. */

@@ -67,6 +67,8 @@ export class TestHooks implements MqttHooks {
   enhanced: MqttHooks['authenticateEnhanced'] = () => undefined;
   storedRights: (record: SessionRecord, topic: string) => Promise<boolean> = () =>
     Promise.resolve(true);
+  /** Of those who are not connected; nothing is known of anybody at first. */
+  storedMayReceive: (clientId: string, topic: string) => boolean | undefined = () => undefined;
   /** What is put in front of topics of those who are not connected. */
   storedPrefix = '';
   readonly storedAsked: { readonly clientId: string; readonly topic: string }[] = [];

@@ -17,6 +17,7 @@ import {
   SECRET_USES_MAX,
   type SecretUse,
   type SessionPlace,
+  type SessionRecord,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -304,6 +305,10 @@ class MemorySessionStore implements SessionStore {
 
   async secretUses(credentialId: string): Promise<ReadonlyMap<string, number>> {
     return new Map(this.#uses.get(credentialId));
+  }
+
+  async sessionRecord(clientId: string): Promise<SessionRecord | undefined> {
+    return this.#sessions.record(clientId);
   }
 
   takePlace(place: SessionPlace, limits: PlaceLimits): boolean {

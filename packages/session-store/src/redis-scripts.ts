@@ -642,6 +642,7 @@ export interface Keys {
   readonly queue: (clientId: string) => string;
   readonly connectionWill: (clientId: string) => string;
   readonly secretUses: (credentialId: string) => string;
+  readonly session: (clientId: string) => string;
   readonly connectionWills: string;
   readonly subscribers: string;
   readonly changes: string;
@@ -657,6 +658,7 @@ export function keysIn(namespace: string): Keys {
     queue: of('queue'),
     connectionWill: of('connwill'),
     secretUses: of('used'),
+    session: of('session'),
     connectionWills: `${namespace}connwills`,
     subscribers: `${namespace}subscribers`,
     changes: `${namespace}changes`,

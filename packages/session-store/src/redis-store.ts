@@ -35,6 +35,7 @@ import {
   SECRET_USES_MAX,
   type SecretUse,
   type SessionPlace,
+  type SessionRecord,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -470,6 +471,22 @@ export class RedisSessionStore implements SessionStore {
       this.#redis.hgetall(this.#keys.secretUses(credentialId)),
       (fields) => new Map(Object.entries(fields).map(([secret, at]) => [secret, Number(at)])),
     );
+  }
+
+  sessionRecord(clientId: string): Promise<SessionRecord | undefined> {
+    const fields = ['owner', 'principal', 'expiry', 'node', 'delay'] as const;
+    return ask(this.#redis.hmget(this.#keys.session(clientId), ...fields), (found) => {
+      const [owner, principal, expiry, nodeId, delay] = found;
+      if (owner == null) return undefined;
+      return {
+        clientId,
+        owner,
+        principal: JSON.parse(principal ?? 'null') as unknown,
+        expirySeconds: Number(expiry),
+        nodeId: nodeId ?? '',
+        ...(delay != null && delay !== '' && { willDelaySeconds: Number(delay) }),
+      };
+    });
   }
 
   takePlace(

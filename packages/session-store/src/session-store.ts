@@ -243,6 +243,9 @@ export interface SessionStore {
    */
   dropSession(client: { readonly clientId: string; readonly epoch?: number }): Promise<void>;
 
+  /** The session of a client, without its will; undefined when it has none. */
+  sessionRecord(clientId: string): Promise<SessionRecord | undefined>;
+
   /** The queue from behind `after` on (0 = the beginning), oldest first, at most `limit`. Expired messages are included. */
   readQueue(
     clientId: string,

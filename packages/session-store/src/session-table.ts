@@ -115,6 +115,13 @@ export class SessionTable {
     return before === undefined ? { present, epoch } : { present, epoch, previousNodeId: before };
   }
 
+  record(clientId: string): SessionRecord | undefined {
+    const known = this.#sessions.get(clientId)?.record;
+    if (known?.will === undefined) return known;
+    const { will: _, ...record } = known;
+    return record;
+  }
+
   close({ clientId, epoch, now, expirySeconds, will }: CloseSession): void {
     const known = this.#sessions.get(clientId);
     if (known === undefined || known.epoch !== epoch || known.endsAt !== undefined) return;

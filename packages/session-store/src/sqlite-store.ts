@@ -459,6 +459,10 @@ export class SqliteSessionStore implements SessionStore {
     return this.#commits.write(() => this.#sessions.drop(client));
   }
 
+  async sessionRecord(clientId: string): Promise<SessionRecord | undefined> {
+    return this.#sessions.record(clientId);
+  }
+
   takePlace(place: SessionPlace, limits: PlaceLimits): boolean {
     return this.#places.take(place, limits);
   }

@@ -1019,6 +1019,28 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
     });
   });
 
+  describe('the record of a session', () => {
+    test('is what it was opened with, also when it is closed, until it ends', async () => {
+      expect(await store.sessionRecord('c')).toBeUndefined();
+      const opened = session('c', { principal: { facts: { clientId: 'c' } } });
+      const { epoch } = await store.openSession(opened);
+      const { cleanStart: _clean, now: _now, ...record } = opened;
+      expect(await store.sessionRecord('c')).toEqual(record);
+      await store.closeSession(closing('c', epoch));
+      expect(await store.sessionRecord('c')).toEqual(record);
+      await store.dropSession({ clientId: 'c' });
+      expect(await store.sessionRecord('c')).toBeUndefined();
+    });
+
+    test('is without its will', async () => {
+      const will = { topic: 't', payload: Buffer.from('p'), qos: 0 as const };
+      await store.openSession(session('c', { will, willDelaySeconds: 5 }));
+      const record = await store.sessionRecord('c');
+      expect(record).toMatchObject({ clientId: 'c', owner: 'credential-1', willDelaySeconds: 5 });
+      expect(record).not.toHaveProperty('will');
+    });
+  });
+
   describe('places of a credential', () => {
     const place = (clientId: string, token = 't', nodeId = 'n1', owner = 'k') => ({
       ...{ owner, clientId, nodeId, token },

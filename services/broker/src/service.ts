@@ -14,6 +14,7 @@ import {
   setGauge,
 } from '@sallyport/telemetry';
 import { type Store, TRUST_TAG } from '@sallyport/domain';
+import { AwayRights } from './access/away-rights.ts';
 import { BanList } from './access/ban-list.ts';
 import type { Doorkeeper } from './access/doorkeeper.ts';
 import { Enforcer } from './access/enforcer.ts';
@@ -163,7 +164,11 @@ export class BrokerNode {
       logger: this.#throttle,
     });
     this.#places = this.#sessionPlaces();
-    const engine = await this.#startEngine(cache, door, this.#uses, this.#places);
+    const away = new AwayRights({
+      ...{ store: this.#ports.sessionStore, policy, cache, bans, logger: this.#throttle },
+    });
+    const access = { cache, door, away, uses: this.#uses, places: this.#places };
+    const engine = await this.#startEngine(access);
     await this.#serveDesk(engine, refused, this.#uses);
     await this.#listen(engine, bans, door);
   }
@@ -204,12 +209,13 @@ export class BrokerNode {
     });
   }
 
-  async #startEngine(
-    cache: PolicyCache,
-    door: Doorkeeper,
-    uses: SecretUses,
-    places: SessionPlaces,
-  ): Promise<Engine> {
+  async #startEngine(access: {
+    readonly cache: PolicyCache;
+    readonly door: Doorkeeper;
+    readonly away: AwayRights;
+    readonly uses: SecretUses;
+    readonly places: SessionPlaces;
+  }): Promise<Engine> {
     const { sessionStore: store, bus, clock, policy } = this.#ports;
     const { nodeId, mqtt } = this.#options;
     const kernel = await AedesKernel.start({
@@ -218,12 +224,9 @@ export class BrokerNode {
       onProblem: (problem) => this.#throttle.warn(problem.code, { err: problem }, 'kernel trouble'),
     });
     const hooks = new BrokerHooks({
-      cache,
+      ...access,
       policy,
       sessions: this.#sessions,
-      door,
-      uses,
-      places,
       partialSubscribe: (listener) => partialSubscribeOf(mqtt, listener),
       announced: () => this.#ports.registry.newestRevision,
       staleness: () => (this.#draining ? 'draining' : this.#enforcer?.staleness),

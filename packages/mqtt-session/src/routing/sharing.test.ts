@@ -341,6 +341,35 @@ describe('members with stored sessions', () => {
     expect(blind.payloads).toEqual([]);
   });
 
+  test('get nothing that they may not receive while they are away, and nobody gets it when none may', async () => {
+    const node = new TestNode();
+    const rights = new Map<string, boolean>();
+    node.hooks.storedMayReceive = (clientId) => rights.get(clientId);
+    for (const name of ['a', 'b', 'c']) {
+      const member = await node.connect(name, persistent);
+      await member.subscribe(SHARED, 1);
+      member.drop();
+    }
+    await settle();
+    const publisher = await node.connect('p', { answers: 'all' });
+    const queued = async (name: string) =>
+      (await node.store.readQueue(name, { after: 0, limit: 100 })).length;
+    const all = async () => Promise.all(['a', 'b', 'c'].map(queued));
+    rights.set('a', false);
+    await publishMany(publisher, 6);
+    // Of the others nothing is known: they take turns as ever.
+    expect(await all()).toEqual([0, 3, 3]);
+    rights.set('b', true);
+    await publishMany(publisher, 4);
+    expect(await all()).toEqual([0, 7, 3]);
+    rights.set('b', false).set('c', false);
+    await publishMany(publisher, 4);
+    expect(await all()).toEqual([0, 7, 3]);
+    rights.set('a', true);
+    await publishMany(publisher, 2);
+    expect(await all()).toEqual([2, 7, 3]);
+  });
+
   test('that go keep what was theirs until they are back', async () => {
     const node = new TestNode();
     const member = await node.connect('a', {

@@ -4,7 +4,7 @@ import type {
   StoredSubscription,
 } from '@sallyport/session-store';
 import { parseSubscription } from '@sallyport/topic';
-import type { EngineObserver, MqttKernel, SessionRights } from '../hooks.ts';
+import type { EngineObserver, MqttHooks, MqttKernel, SessionRights } from '../hooks.ts';
 import type { Message, SharedTarget } from '../message.ts';
 import type { DeliveryTerms } from '../session/outbound.ts';
 import type { Session } from '../session/session.ts';
@@ -45,6 +45,7 @@ export interface SharingOptions {
   readonly sessions: ReadonlyMap<string, Session>;
   readonly store: SessionStore;
   readonly kernel: MqttKernel;
+  readonly hooks: Pick<MqttHooks, 'storedMayReceive' | 'storedChanged'>;
   readonly observer: EngineObserver;
 }
 
@@ -63,7 +64,7 @@ export interface SharedDelivery {
 /**
  * Shared subscriptions. The node that a message comes in at picks one member of each group, on any node: in turn, passing over
  * those whose window or socket is full; if all are, one of them all the same; if nobody is connected, a stored session of the
- * group. The message carries its targets along.
+ * group that may receive it, as far as that is known. The message carries its targets along.
  */
 export class Sharing {
   readonly #options: SharingOptions;
@@ -90,7 +91,7 @@ export class Sharing {
       served.add(group.sharedFilter);
       targets.push(this.#targetOf(member, group.sharedFilter));
     }
-    for (const { topic, clientId } of this.#pickStored(stored, served)) {
+    for (const { topic, clientId } of this.#pickStored(stored, served, message.topic)) {
       targets.push([clientId, topic, '']);
     }
     return targets;
@@ -104,7 +105,8 @@ export class Sharing {
     const stored = this.#storedFor(message, undefined);
     if (stored.length === 0) return NOBODY;
     const served = new Set(targets.map(([, sharedFilter]) => sharedFilter));
-    return this.#pickStored(stored, served).map(({ topic, clientId }) => [clientId, topic, '']);
+    const picked = this.#pickStored(stored, served, message.topic);
+    return picked.map(({ topic, clientId }) => [clientId, topic, '']);
   }
 
   #storedFor({ topic, qos }: Message, except: string | undefined): readonly RoutedSubscription[] {
@@ -123,6 +125,7 @@ export class Sharing {
   #pickStored(
     stored: readonly RoutedSubscription[],
     served: ReadonlySet<string>,
+    topicName: string,
   ): RoutedSubscription[] {
     if (stored.length === 0) return [];
     const byGroup = new Map<string, RoutedSubscription[]>();
@@ -136,10 +139,30 @@ export class Sharing {
     }
     return [...byGroup].flatMap(([sharedFilter, members]) => {
       const turn = this.#offlineTurns.get(sharedFilter) ?? 0;
+      const picked = this.#nextAway(members, turn, topicName);
+      if (picked === undefined) return [];
       if (this.#offlineTurns.size >= OFFLINE_TURNS_MAX) this.#offlineTurns.clear();
-      this.#offlineTurns.set(sharedFilter, turn + 1);
-      return members[turn % members.length] ?? [];
+      this.#offlineTurns.set(sharedFilter, picked.turn + 1);
+      return picked.member;
     });
+  }
+
+  /** From its turn on the first member that may receive the topic; if of none that is known, the first of which nothing is. */
+  #nextAway(
+    members: readonly RoutedSubscription[],
+    turn: number,
+    topicName: string,
+  ): { readonly member: RoutedSubscription; readonly turn: number } | undefined {
+    const { hooks } = this.#options;
+    let unknown: { readonly member: RoutedSubscription; readonly turn: number } | undefined;
+    for (let step = 0; step < members.length; step++) {
+      const member = members[(turn + step) % members.length];
+      if (member === undefined) continue;
+      const may = hooks.storedMayReceive?.(member.clientId, topicName);
+      if (may === true) return { member, turn: turn + step };
+      if (may === undefined) unknown ??= { member, turn: turn + step };
+    }
+    return unknown;
   }
 
   /**
@@ -256,7 +279,7 @@ export class Sharing {
     const stored = this.#storedFor(message, by).filter(
       ({ topic, clientId }) => topic === sharedFilter && group?.hasRemote(clientId) !== true,
     );
-    const [picked] = this.#pickStored(stored, NO_FILTERS);
+    const [picked] = this.#pickStored(stored, NO_FILTERS, message.topic);
     return picked && [picked.clientId, sharedFilter, ''];
   }
 
@@ -317,6 +340,7 @@ export class Sharing {
 
   leave(session: Session, sharedFilter: string): void {
     this.#options.groups.leave(session, sharedFilter);
+    this.#options.hooks.storedChanged?.(session.clientId);
     this.#tell({ left: [[session.clientId, sharedFilter]] });
   }
 
@@ -348,7 +372,7 @@ export class Sharing {
     if (brokerId === this.#options.kernel.brokerId) return;
     if (topic === HELLO_TOPIC) this.announce();
     if (topic !== SHARE_TOPIC) return;
-    const { groups } = this.#options;
+    const { groups, hooks } = this.#options;
     // Written by `#tell` of a node of this cluster.
     const { all, joined, left } = JSON.parse(payload) as Announcement;
     if (all === true) groups.removeNode(brokerId);
@@ -357,6 +381,7 @@ export class Sharing {
     }
     for (const [clientId, sharedFilter] of left ?? []) {
       groups.leaveRemote(sharedFilter, clientId, brokerId);
+      hooks.storedChanged?.(clientId);
     }
   }
 

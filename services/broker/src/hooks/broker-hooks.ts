@@ -21,6 +21,7 @@ import {
   refusalOf,
 } from './authenticate.ts';
 import { withSpan } from '@sallyport/telemetry';
+import type { AwayRights } from '../access/away-rights.ts';
 import type { DecidedBy } from '../access/doorkeeper.ts';
 import { KICKED, type LiveSession } from '../access/live-sessions.ts';
 import type { PublishRates } from '../access/publish-rates.ts';
@@ -42,6 +43,8 @@ export interface BrokerHooksOptions extends AuthenticateContext {
   /** What becomes of a denied publish on this listener; undefined: what the policy says. */
   readonly deniedPublish: (listener: string) => SessionRights['deniedPublish'] | undefined;
   readonly publishRates: Pick<PublishRates, 'of'>;
+  /** Of clients that are not connected; nothing is known of them when absent. */
+  readonly away?: Pick<AwayRights, 'mayReceive' | 'forget'>;
 }
 
 /** The answers of the access model to what the engine asks. */
@@ -151,6 +154,14 @@ export class BrokerHooks implements MqttHooks {
       }
     }
     return undefined;
+  }
+
+  storedMayReceive(clientId: string, topic: string): boolean | undefined {
+    return this.#options.away?.mayReceive(clientId, topic);
+  }
+
+  storedChanged(clientId: string): void {
+    this.#options.away?.forget(clientId);
   }
 
   #willDenied({ facts }: Principal, { topic, qos, retain }: StoredWill, by: DecidedBy): undefined {
