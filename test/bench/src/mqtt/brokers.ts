@@ -3,15 +3,16 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { findProgram, freePort, ServerProcess } from '@sallyport/test-kit';
 import { Api } from '../../../harness/api.ts';
 import { startStandalone } from '../../../harness/standalone.ts';
 import { pinBroker } from './pinned.ts';
 import { ownTopics, type User } from './users.ts';
 
-/** One of the two sides. */
+/** One of the two sides, or the least that a broker on Node does: see `load/relay.ts`. */
 export interface Broker extends AsyncDisposable {
-  readonly name: 'mosquitto' | 'sallyport';
+  readonly name: 'mosquitto' | 'sallyport' | 'relay';
   readonly port: number;
   /** The process that was started last. */
   readonly pid: number;
@@ -98,14 +99,24 @@ export async function startMosquitto(folder: string, users: readonly User[]): Pr
     `user ${userInfo().username}`,
   ];
   writeFileSync(config, `${lines.join('\n')}\n`);
-  const server = new ServerProcess({
-    name: 'mosquitto',
-    command: findProgram('mosquitto'),
-    args: ['-c', config],
-    ready: () => accepts(port),
-  });
+  return brokerOf('mosquitto', port, [findProgram('mosquitto'), '-c', config]);
+}
+
+const RELAY = fileURLToPath(new URL('../load/relay.js', import.meta.url));
+
+export async function startRelay(): Promise<Broker> {
+  const port = await freePort();
+  return brokerOf('relay', port, [process.execPath, RELAY, String(port)]);
+}
+
+function brokerOf(
+  name: Broker['name'],
+  port: number,
+  [command, ...args]: readonly [string, ...string[]],
+): Broker {
+  const server = new ServerProcess({ name, command, args, ready: () => accepts(port) });
   return {
-    name: 'mosquitto',
+    name,
     port,
     get pid() {
       return server.pid ?? 0;

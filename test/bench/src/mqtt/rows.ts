@@ -23,6 +23,8 @@ export interface Row {
   readonly name: string;
   readonly unit: string;
   readonly target?: Target;
+  /** Measured for the relay too. */
+  readonly least?: boolean;
   measure(context: Context): Promise<Measured>;
 }
 
@@ -199,6 +201,7 @@ export const rows: readonly Row[] = [
     name: 'p99 at 5,000 messages/s, 1 to 1',
     unit: 'µs',
     target: { of: 'ratio', bound: '≤', value: 1 },
+    least: true,
     measure: latency({ ...ONE, ...STEADY, rate: 5000 }),
   },
   {
