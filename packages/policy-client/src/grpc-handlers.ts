@@ -1,20 +1,20 @@
 import { timingSafeEqual } from 'node:crypto';
 import {
   type handleUnaryCall,
-  Metadata,
+  type Metadata,
   type sendUnaryData,
   type ServerUnaryCall,
-  type StatusObject,
 } from '@grpc/grpc-js';
-import { errorFacts, OperationalError } from '@sallyport/errors';
+import { type ErrorCode, errorFacts, OperationalError } from '@sallyport/errors';
 import { type SpanName, withSpan } from '@sallyport/telemetry';
 import {
   AUTHORIZATION_KEY,
-  ERROR_CODE_KEY,
-  grpcStatus,
   type PolicyServiceServer,
   TRACEPARENT_KEY,
+  type WireAuthenticateRequest,
+  type WireAuthenticateResponse,
 } from '@sallyport/wire';
+import { DecideStreams } from './decide-streams.ts';
 import { bansAnswerToWire } from './grpc-bans.ts';
 import {
   authenticateAnswerToWire,
@@ -28,6 +28,7 @@ import {
   scramFirstAnswerToWire,
   scramFirstRequestFromWire,
 } from './grpc-convert.ts';
+import { statusOf } from './grpc-failure.ts';
 import { loginAnswerToWire, loginRequestFromWire } from './grpc-login.ts';
 import type { LoginExplainer, PolicyClient } from './policy-client.ts';
 import { trustAnswerToWire } from './trust-convert.ts';
@@ -39,20 +40,35 @@ export interface HandlerOptions {
   readonly onError: (error: unknown) => void;
 }
 
+export interface PolicyHandlers {
+  /** For `policyServiceDefinition`. */
+  readonly implementation: PolicyServiceServer;
+  /** Answers what was asked on streams, and ends them: they would be open for as long as their callers live. */
+  drain(): void;
+}
+
 /** The gRPC service in front of a policy service: decode, ask, encode. */
 export function policyHandlers(
   policy: PolicyClient & LoginExplainer,
   options: HandlerOptions,
-): PolicyServiceServer {
+): PolicyHandlers {
   const unary =
     <Q, A>(name: SpanName, ask: (request: Q) => Promise<A>): handleUnaryCall<Q, A> =>
     (call, callback) => {
       void answer(call, callback, name, ask, options);
     };
-  return {
-    authenticate: unary('policy.authenticate', async (wire) =>
-      authenticateAnswerToWire(await policy.authenticate(authenticateRequestFromWire(wire))),
-    ),
+  const authenticate = async (wire: WireAuthenticateRequest): Promise<WireAuthenticateResponse> =>
+    authenticateAnswerToWire(await policy.authenticate(authenticateRequestFromWire(wire)));
+  const streams = new DecideStreams({
+    authenticate,
+    admit: ({ metadata }) => {
+      if (options.token !== undefined) checkToken(metadata, options.token);
+    },
+    codeOf: (error) => codeOf(error, options),
+  });
+  const implementation: PolicyServiceServer = {
+    authenticate: unary('policy.authenticate', authenticate),
+    decide: (call) => streams.serve(call),
     scramFirst: unary('policy.scram_first', async (wire) =>
       scramFirstAnswerToWire(await policy.scramFirst(scramFirstRequestFromWire(wire))),
     ),
@@ -76,6 +92,7 @@ export function policyHandlers(
       bansAnswerToWire(await policy.bans(minRevision)),
     ),
   };
+  return { implementation, drain: () => streams.drain() };
 }
 
 async function answer<Q, A>(
@@ -91,10 +108,15 @@ async function answer<Q, A>(
     const reply = await withSpan(name, { kind: 'server', parent }, () => ask(call.request));
     callback(null, reply);
   } catch (error) {
-    const known = error instanceof OperationalError ? error : undefined;
-    if (known === undefined || errorFacts[known.code].http >= 500) options.onError(error);
-    callback(statusOf(known));
+    callback(statusOf(codeOf(error, options)));
   }
+}
+
+/** What the caller is told of it; whoever looks after the service, more. */
+function codeOf(error: unknown, { onError }: HandlerOptions): ErrorCode {
+  const known = error instanceof OperationalError ? error : undefined;
+  if (known === undefined || errorFacts[known.code].http >= 500) onError(error);
+  return known?.code ?? 'internal';
 }
 
 function checkToken(metadata: Metadata, token: string): void {
@@ -108,12 +130,4 @@ function checkToken(metadata: Metadata, token: string): void {
 function textOf(metadata: Metadata, key: string): string | undefined {
   const [value] = metadata.get(key);
   return typeof value === 'string' ? value : undefined;
-}
-
-/** What the caller is told: our code and its title, never the text of an error. */
-function statusOf(error: OperationalError | undefined): Partial<StatusObject> {
-  const code = error?.code ?? 'internal';
-  const metadata = new Metadata();
-  metadata.set(ERROR_CODE_KEY, code);
-  return { code: grpcStatus(errorFacts[code].grpc), details: errorFacts[code].title, metadata };
 }

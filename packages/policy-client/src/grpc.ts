@@ -7,13 +7,8 @@ import {
 import type { Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { currentTraceparent, observe } from '@sallyport/telemetry';
-import {
-  AUTHORIZATION_KEY,
-  ERROR_CODE_KEY,
-  knownErrorCode,
-  PolicyServiceClient,
-  TRACEPARENT_KEY,
-} from '@sallyport/wire';
+import { AUTHORIZATION_KEY, PolicyServiceClient, TRACEPARENT_KEY } from '@sallyport/wire';
+import { CALL_TIMEOUT_MS } from './decision-stream.ts';
 import { bansAnswerFromWire } from './grpc-bans.ts';
 import {
   authenticateAnswerFromWire,
@@ -27,6 +22,7 @@ import {
   scramFirstAnswerFromWire,
   scramFirstRequestToWire,
 } from './grpc-convert.ts';
+import { failureOf } from './grpc-failure.ts';
 import { loginAnswerFromWire, loginRequestToWire } from './grpc-login.ts';
 import type {
   AuthenticateAnswer,
@@ -47,19 +43,20 @@ import type {
   ScramFirstAnswer,
   ScramFirstRequest,
 } from './policy-client.ts';
+import { Replica } from './replica.ts';
 import { trustAnswerFromWire } from './trust-convert.ts';
 import { TurnPace } from './turn-pace.ts';
 
-export { type HandlerOptions, policyHandlers } from './grpc-handlers.ts';
-
-/** Longest time for one attempt at one replica, in milliseconds; the service itself waits shorter for a revision. */
-export const CALL_TIMEOUT_MS = 3_000;
+export { type HandlerOptions, type PolicyHandlers, policyHandlers } from './grpc-handlers.ts';
 
 /** Answers that are followed up in one turn of the event loop: a CONNECT each, and hundreds may come in one packet. */
 export const ANSWERS_A_TURN = 32;
 
 /** Largest answer, in bytes: a full batch of principals with policies of their own. */
 export const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Bytes of answers that may be on their way: all decisions share one stream, and each may bring a policy. */
+const FLOW_CONTROL_WINDOW_BYTES = 1024 * 1024;
 
 export interface GrpcPolicyClientOptions {
   /** `host:port` of each replica. The first that works is used until it fails. */
@@ -78,7 +75,7 @@ type Call<A> = (
 
 /** The policy service over gRPC. A replica that fails is left for the next one within the same call. */
 export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
-  readonly #clients: readonly PolicyServiceClient[];
+  readonly #replicas: readonly Replica[];
   readonly #token: string | undefined;
   #preferred = 0;
   readonly #pace = new TurnPace(ANSWERS_A_TURN);
@@ -89,24 +86,31 @@ export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
     }
     const credentials = credentialsOf(options.tls);
     this.#token = options.token;
-    this.#clients = options.endpoints.map(
-      (endpoint) =>
-        new PolicyServiceClient(endpoint, credentials, {
-          'grpc.keepalive_time_ms': 10_000,
-          'grpc.keepalive_timeout_ms': 2_000,
-          'grpc.initial_reconnect_backoff_ms': 100,
-          'grpc.max_reconnect_backoff_ms': 1_000,
-          'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
-          'grpc.use_local_subchannel_pool': 1,
-          'grpc.enable_channelz': 0,
-        }),
-    );
+    this.#replicas = options.endpoints.map((endpoint) => {
+      const client = new PolicyServiceClient(endpoint, credentials, {
+        'grpc.keepalive_time_ms': 10_000,
+        'grpc.keepalive_timeout_ms': 2_000,
+        'grpc.initial_reconnect_backoff_ms': 100,
+        'grpc.max_reconnect_backoff_ms': 1_000,
+        'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
+        'grpc.use_local_subchannel_pool': 1,
+        'grpc.enable_channelz': 0,
+        'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
+      });
+      const metadata = (): Metadata => this.#metadata();
+      return new Replica({ client, metadata, pace: this.#pace, clock: () => performance.now() });
+    });
   }
 
+  /** As a message on a stream, unlike the rest: each client that connects and is not known asks for it. */
   async authenticate(request: AuthenticateRequest): Promise<AuthenticateAnswer> {
     const wire = authenticateRequestToWire(request);
     return authenticateAnswerFromWire(
-      await this.#ask('authenticate', (client, ...rest) => client.authenticate(wire, ...rest)),
+      await this.#measured('authenticate', (replica) =>
+        replica.decide(wire, () =>
+          this.#once(replica, (client, ...rest) => client.authenticate(wire, ...rest)),
+        ),
+      ),
     );
   }
 
@@ -163,11 +167,15 @@ export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
     );
   }
 
-  async #ask<A>(method: string, call: Call<A>): Promise<A> {
+  #ask<A>(method: string, call: Call<A>): Promise<A> {
+    return this.#measured(method, (replica) => this.#once(replica, call));
+  }
+
+  async #measured<A>(method: string, ask: (replica: Replica) => Promise<A>): Promise<A> {
     const started = performance.now();
     let outcome = 'ok';
     try {
-      return await this.#tryReplicas(call);
+      return await this.#tryReplicas(ask);
     } catch (error) {
       outcome = error instanceof OperationalError ? error.code : 'internal';
       throw error;
@@ -177,28 +185,33 @@ export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
     }
   }
 
-  async #tryReplicas<A>(call: Call<A>): Promise<A> {
+  async #tryReplicas<A>(ask: (replica: Replica) => Promise<A>): Promise<A> {
     let failure: OperationalError | undefined;
-    for (let attempt = 0; attempt < this.#clients.length; attempt++) {
+    for (let attempt = 0; attempt < this.#replicas.length; attempt++) {
       const index = this.#preferred;
-      const client = this.#clients[index];
-      if (client === undefined) break;
+      const replica = this.#replicas[index];
+      if (replica === undefined) break;
       try {
-        return await this.#once(client, call);
+        return await ask(replica);
       } catch (error) {
         failure = failureOf(error);
         // Another replica may know the revision, have free places, or just be there.
         if (!failure.retryable) throw failure;
         // Unless somebody else has moved on already.
-        if (this.#preferred === index) this.#preferred = (index + 1) % this.#clients.length;
+        if (this.#preferred === index) this.#preferred = (index + 1) % this.#replicas.length;
       }
     }
     throw failure ?? new OperationalError('policy_not_ready', 'there is no policy replica');
   }
 
-  #once<A>(client: PolicyServiceClient, call: Call<A>): Promise<A> {
+  #metadata(): Metadata {
     const metadata = new Metadata();
     if (this.#token !== undefined) metadata.set(AUTHORIZATION_KEY, `Bearer ${this.#token}`);
+    return metadata;
+  }
+
+  #once<A>({ client }: Replica, call: Call<A>): Promise<A> {
+    const metadata = this.#metadata();
     const traceparent = currentTraceparent();
     if (traceparent !== undefined) metadata.set(TRACEPARENT_KEY, traceparent);
     return new Promise((resolve, reject) => {
@@ -209,7 +222,7 @@ export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const client of this.#clients) client.close();
+    for (const replica of this.#replicas) replica.close();
     await Promise.resolve();
   }
 }
@@ -217,13 +230,4 @@ export class GrpcPolicyClient implements PolicyClient, LoginExplainer {
 function credentialsOf(tls: GrpcPolicyClientOptions['tls']): ChannelCredentials {
   if (tls === undefined) return channelCredentials.createInsecure();
   return channelCredentials.createSsl(tls.ca, tls.key ?? null, tls.cert ?? null);
-}
-
-/** Every failure of the transport means: no answer, so nothing is allowed. */
-function failureOf(error: unknown): OperationalError {
-  if (error instanceof OperationalError) return error;
-  const { metadata, details } = error as Partial<ServiceError>; // grpc-js rejects with a ServiceError.
-  const [text] = metadata?.get(ERROR_CODE_KEY) ?? [];
-  const code = knownErrorCode(typeof text === 'string' ? text : undefined) ?? 'policy_not_ready';
-  return new OperationalError(code, `policy service: ${details ?? 'no answer'}`, { cause: error });
 }

@@ -1,10 +1,18 @@
+import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net';
+import { credentials, Metadata } from '@grpc/grpc-js';
 import { loadConfig } from '@sallyport/config';
 import type { ScramMechanism } from '@sallyport/domain';
 import { GrpcPolicyClient } from '@sallyport/policy-client/grpc';
 import { silentLogger } from '@sallyport/telemetry';
 import { ScramClient } from '@sallyport/test-kit';
+import {
+  AUTHORIZATION_KEY,
+  PolicyServiceClient,
+  type WireAuthenticateRequest,
+} from '@sallyport/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkPolicyConfig, policyConfigSchema } from '../config.ts';
+import { MIN_REVISION_WAIT_MS } from '../service.ts';
 import { bytes, facts, World } from '../testing/world.ts';
 import { type RunningGrpcServer, startGrpcServer } from './server.ts';
 
@@ -50,6 +58,22 @@ function connect(ports: readonly number[], token?: string): GrpcPolicyClient {
   const client = new GrpcPolicyClient({ endpoints, ...(token !== undefined && { token }) });
   clients.push(client);
   return client;
+}
+
+/** To a replica, until it is cut. */
+async function openWay(to: number): Promise<{ readonly port: number; cut(): void }> {
+  const sockets = new Set<Socket>();
+  const way = createServer((near) => {
+    const far = createConnection(to, '127.0.0.1');
+    for (const socket of [near, far]) sockets.add(socket.on('error', () => undefined));
+    near.pipe(far).pipe(near);
+  });
+  await new Promise<void>((resolve) => way.listen(0, '127.0.0.1', resolve));
+  const cut = (): void => {
+    way.close();
+    for (const socket of sockets) socket.destroy();
+  };
+  return { port: (way.address() as AddressInfo).port, cut }; // It listens on a port.
 }
 
 describe('the gRPC service', () => {
@@ -212,6 +236,100 @@ describe('the gRPC service', () => {
       code: 'policy_not_ready',
       message: 'policy service: The policy is not known at this revision yet',
     });
+  });
+
+  it('answers a decision by a call too, as older brokers ask for it', async () => {
+    await world.addCredential('u', 'p');
+    const { port } = await serve();
+    const older = new PolicyServiceClient(`127.0.0.1:${port}`, credentials.createInsecure());
+    const metadata = new Metadata();
+    metadata.set(AUTHORIZATION_KEY, `Bearer ${TOKEN}`);
+    const wire: WireAuthenticateRequest = {
+      facts: {
+        clientId: 'c',
+        username: 'u',
+        listener: 'l',
+        methods: [],
+        attributes: {},
+        open: false,
+      },
+      password: Buffer.from('p'),
+      minRevision: 0,
+      stores: [],
+    };
+    const answer = await new Promise((resolve, reject) => {
+      older.authenticate(wire, metadata, (error, value) =>
+        error === null ? resolve(value) : reject(error),
+      );
+    });
+    older.close();
+    expect(answer).toMatchObject({ outcome: { $case: 'admission' } });
+  });
+
+  it('fails one decision, and none of those beside it', async () => {
+    await world.addCredential('u', 'p');
+    const { port } = await serve();
+    const client = connect([port], TOKEN);
+    const ask = (more: object) =>
+      client.authenticate({
+        facts: facts('c', 'u'),
+        password: bytes('p'),
+        minRevision: 0,
+        ...more,
+      });
+    const settled = await Promise.allSettled([
+      ask({}),
+      ask({ stores: ['ldap'] }),
+      ask({ facts: facts('c', 'nobody') }),
+      ask({ minRevision: 0.5 }),
+      ask({}),
+    ]);
+    const failed = (code: string) => ({ status: 'rejected', reason: { code } });
+    expect(settled).toMatchObject([
+      { value: { ok: true } },
+      failed('invalid_request'),
+      { value: { ok: false, reason: 'unknown_client' } },
+      failed('invalid_request'),
+      { value: { ok: true } },
+    ]);
+  });
+
+  it('is cut off in the middle of decisions: the next replica answers them, without one nobody', async () => {
+    await world.addCredential('u', 'p');
+    const [first, second] = [await openWay((await serve()).port), await serve()];
+    const [one, both] = [connect([first.port], TOKEN), connect([first.port, second.port], TOKEN)];
+    const ahead = { facts: facts('c', 'u'), password: bytes('p'), minRevision: 2 };
+    const ask = (client: GrpcPolicyClient) => client.authenticate(ahead);
+    // They wait for a revision that comes when the first replica is gone.
+    const alone = Promise.allSettled([ask(one), ask(one)]);
+    const many = Promise.all(Array.from({ length: 10 }, () => ask(both)));
+    await Promise.all([one.status(), both.status()]);
+    const cut = performance.now();
+    first.cut();
+    expect(await alone).toMatchObject([
+      { status: 'rejected', reason: { code: 'policy_not_ready' } },
+      { status: 'rejected', reason: { code: 'policy_not_ready' } },
+    ]);
+    expect(performance.now() - cut).toBeLessThan(MIN_REVISION_WAIT_MS / 2);
+    await world.addCredential('v', 'p');
+    expect((await many).every(({ ok, revision }) => ok && revision >= 2)).toBe(true);
+  });
+
+  it('answers what it was asked before it stops, and does not wait for streams that are idle', async () => {
+    await world.addCredential('u', 'p');
+    const server = await serve();
+    const [idle, asking] = [connect([server.port], TOKEN), connect([server.port], TOKEN)];
+    const request = { facts: facts('c', 'u'), password: bytes('p'), minRevision: 0 };
+    await Promise.all([idle.authenticate(request), asking.authenticate(request)]);
+    const waits = asking.authenticate({ ...request, minRevision: 2 });
+    // Behind it on the same connection, so it has been read.
+    await asking.status();
+    const asked = performance.now();
+    const closed = server.close(30_000).then(() => performance.now() - asked);
+    await world.addCredential('v', 'p');
+    expect(await waits).toMatchObject({ ok: true, revision: 2 });
+    expect(await closed).toBeLessThan(5_000);
+    await expect(idle.authenticate(request)).rejects.toMatchObject({ code: 'policy_not_ready' });
   });
 
   it('goes to the next replica within one call, and stays there', async () => {

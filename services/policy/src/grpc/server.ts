@@ -4,7 +4,7 @@ import { OperationalError } from '@sallyport/errors';
 import type { LoginExplainer, PolicyClient } from '@sallyport/policy-client';
 import { MESSAGE_BYTES_MAX, policyHandlers } from '@sallyport/policy-client/grpc';
 import type { Logger } from '@sallyport/telemetry';
-import { PolicyServiceService } from '@sallyport/wire';
+import { policyServiceDefinition } from '@sallyport/wire';
 import type { PolicyConfig } from '../config.ts';
 
 export interface RunningGrpcServer {
@@ -29,7 +29,7 @@ export async function startGrpcServer(
     token: config.token,
     onError: (error) => logger.error({ err: error }, 'a policy call failed'),
   });
-  server.addService(PolicyServiceService, handlers);
+  server.addService(policyServiceDefinition, handlers.implementation);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(config.listen, credentialsOf(config), (cause, bound) => {
       if (cause === null) resolve(bound);
@@ -39,7 +39,13 @@ export async function startGrpcServer(
       }
     });
   });
-  return { port, close: (graceMs) => shutDown(server, graceMs) };
+  return {
+    port,
+    close: (graceMs) => {
+      handlers.drain();
+      return shutDown(server, graceMs);
+    },
+  };
 }
 
 function credentialsOf(config: PolicyConfig['grpc']): ServerCredentials {
