@@ -6,7 +6,9 @@ export {
   SALT_POSITIONS,
   SIMPLE_DIGESTS,
 } from '@sallyport/domain';
+export { ARGON2ID } from './argon2id.ts';
 export { BCRYPT_PASSWORD_BYTES_MAX } from './chosen-hash.ts';
+export { decoyOf, DEFAULT_WORK, type HashWork, workOf } from './hash-work.ts';
 export {
   BCRYPT_COST_MAX,
   BCRYPT_COST_MIN,
@@ -37,7 +39,6 @@ export {
   SecretBox,
 } from './secret-box.ts';
 export {
-  ARGON2ID,
   HASH_QUEUE_MAX,
   MACHINE_SECRET_BYTES,
   SECRET_BYTES_MAX,

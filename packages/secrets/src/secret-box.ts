@@ -18,7 +18,12 @@ const FORMAT = 's1';
 
 /** What others may have a key of their own for. */
 export type KeyPurpose =
-  'operator-token' | 'machine-secret' | 'scram-salt' | 'scram-exchange' | 'registration-salt';
+  | 'operator-token'
+  | 'machine-secret'
+  | 'scram-salt'
+  | 'scram-exchange'
+  | 'registration-salt'
+  | 'refusal-work';
 
 type Purpose = KeyPurpose | 'sealing' | 'fingerprint';
 

@@ -1,8 +1,9 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { hash, verify } from '@node-rs/argon2';
+import { hash } from '@node-rs/argon2';
 import { DEFAULT_HASH, type HashAlgorithm, type ScramMechanism } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
+import { ARGON2ID, parseArgon2id, verifyArgon2id } from './argon2id.ts';
 import { chosenHash } from './chosen-hash.ts';
 import { importedCost, verifyImportedFast, verifyImportedSlow } from './imported-hash.ts';
 import { RandomPool } from './random-pool.ts';
@@ -17,9 +18,6 @@ export const HASH_QUEUE_MAX = 64;
 
 /** Longest secret that is looked at, in bytes. */
 export const SECRET_BYTES_MAX = 4096;
-
-/** argon2id as for secrets chosen by people. */
-export const ARGON2ID = { memoryKiB: 19 * 1024, iterations: 2, parallelism: 1 } as const;
 
 /** RFC 9106 §3.1 recommends 16. */
 const ARGON2ID_SALT_BYTES = 16;
@@ -139,8 +137,8 @@ export class SecretHasher {
     if (importedCost(verifier) === 'slow') {
       return this.#pooled(() => verifyImportedSlow(verifier, secret));
     }
-    if (!verifier.startsWith('$argon2id$')) return false;
-    return this.#pooled(() => verify(verifier, secret));
+    const parsed = parseArgon2id(verifier);
+    return parsed !== undefined && this.#pooled(() => verifyArgon2id(parsed, secret));
   }
 
   /** The same for a verifier of cost `fast`, at once. */

@@ -2,14 +2,20 @@ import {
   chainInForce,
   type Credential,
   isLive,
-  LIVE_SECRETS_MAX,
   liveTokens,
+  loginKey,
   type Store,
 } from '@sallyport/domain';
-import { OperationalError } from '@sallyport/errors';
 import type { RefusalReason } from '@sallyport/policy-client';
 import type { Facts, ProofMethod } from '@sallyport/rules';
-import { type SecretBox, type SecretHasher, sealingContext } from '@sallyport/secrets';
+import {
+  decoyOf,
+  type HashWork,
+  type SecretBox,
+  type SecretHasher,
+  sealingContext,
+  workOf,
+} from '@sallyport/secrets';
 import { withSpan } from '@sallyport/telemetry';
 import {
   admitted,
@@ -23,13 +29,8 @@ import {
 } from './candidates.ts';
 import { entryOf, type SecretMethod } from './entry.ts';
 import { worseReason } from './login.ts';
+import { RefusalWork } from './refusal-work.ts';
 import type { ImportedSecrets } from './rehash/imported-secrets.ts';
-
-/**
- * Slow hashes that every refusal of a password costs, whoever was found: as many as a credential can have. A name that has several
- * credentials may cost more.
- */
-export const SLOW_CHECKS_OF_REFUSAL = LIVE_SECRETS_MAX;
 
 /** A CONNECT that is being judged. */
 interface Attempt {
@@ -37,7 +38,7 @@ interface Attempt {
   readonly password: Uint8Array | undefined;
   readonly at: number;
   /** Slow hashes that were computed for it. */
-  slow: number;
+  readonly done: HashWork[];
 }
 
 type Judged =
@@ -66,7 +67,8 @@ export class Authenticator {
   readonly #box: SecretBox;
   readonly #hasher: SecretHasher;
   readonly #imported: ImportedSecrets | undefined;
-  #dummyVerifier: Promise<string> | undefined;
+  readonly #work: RefusalWork;
+  #foundKey: string | undefined;
 
   constructor(options: {
     readonly lookup: CredentialLookup;
@@ -79,6 +81,7 @@ export class Authenticator {
     this.#box = options.box;
     this.#hasher = options.hasher;
     this.#imported = options.imported;
+    this.#work = new RefusalWork(options.box);
   }
 
   /**
@@ -90,8 +93,8 @@ export class Authenticator {
     at: number,
     stores?: readonly Store[],
   ): Promise<Verified> {
-    const candidates = findCandidates(this.#lookup, { facts, stores }, 'password');
-    const attempt: Attempt = { facts, password, at, slow: 0 };
+    const candidates = this.#candidates(facts, stores);
+    const attempt: Attempt = { facts, password, at, done: [] };
     const unbound = unboundCredential(candidates, facts, stores);
     if (unbound !== undefined) {
       return admitted(candidates, unbound, facts, { methods: ['certificate'] });
@@ -103,13 +106,25 @@ export class Authenticator {
     };
     for (const credential of candidates.credentials) {
       const judged = await this.#judge(credential, attempt);
-      if (judged.ok) return admitted(candidates, credential, facts, judged);
+      if (judged.ok) {
+        this.#work.learn(facts, candidates.credentials, at);
+        return admitted(candidates, credential, facts, judged);
+      }
       const reason = worseReason(refusal.reason, judged.reason);
       if (reason === refusal.reason) continue;
       refusal = { ok: false, reason, ruleId: `credential:${credential.id}` };
     }
-    await this.#pad(attempt);
+    await this.#pad(attempt, candidates.credentials);
     return refusal;
+  }
+
+  #candidates(facts: Facts, stores: readonly Store[] | undefined): Candidates {
+    const candidates = findCandidates(this.#lookup, { facts, stores }, 'password');
+    const [found] = candidates.credentials;
+    if (found !== undefined) this.#foundKey = loginKey(found.match);
+    // Reading a credential takes a few microseconds more than finding none, so one is read in any case.
+    else if (this.#foundKey !== undefined) this.#lookup.credentialsByLogin(this.#foundKey);
+    return candidates;
   }
 
   async #judge(credential: Credential, attempt: Attempt): Promise<Judged> {
@@ -141,7 +156,8 @@ export class Authenticator {
     for (const secret of credential.secrets.filter((one) => isLive(one, at))) {
       if (secret.verifier === undefined) continue;
       const verifier = this.#box.open(secret.verifier, context);
-      if (this.#hasher.costOf(verifier) === 'slow') attempt.slow++;
+      const work = workOf(verifier);
+      if (work !== undefined) attempt.done.push(work);
       if (!(await this.#check(verifier, password))) continue;
       if (secret.imported !== undefined) {
         this.#imported?.proven({ id: credential.id, secretId: secret.secretId }, password);
@@ -157,24 +173,16 @@ export class Authenticator {
     );
   }
 
-  /** No refusal may answer faster than another: neither a name that nobody has, nor a secret that is cheap to check. */
-  async #pad(attempt: Attempt): Promise<void> {
-    if (attempt.password === undefined) return;
-    for (; attempt.slow < SLOW_CHECKS_OF_REFUSAL; attempt.slow++) {
-      await this.#dummy(attempt.password);
-    }
-  }
-
-  async #dummy(password: Uint8Array): Promise<void> {
-    this.#dummyVerifier ??= this.#hasher.hashPassword('no credential has this');
-    try {
-      await this.#check(await this.#dummyVerifier, password);
-    } catch (error) {
-      this.#dummyVerifier = undefined;
-      if (error instanceof OperationalError) throw error;
-      throw new OperationalError('hash_pool_full', 'the dummy secret could not be hashed', {
-        cause: error,
-      });
+  /** No refusal may answer faster than another: neither a name that nobody has, nor a secret that is cheap to check or not asked for. */
+  async #pad(
+    { facts, password, at, done }: Attempt,
+    credentials: readonly Credential[],
+  ): Promise<void> {
+    if (password === undefined) return;
+    for (const work of this.#work.of(facts, credentials, at)) {
+      const index = done.indexOf(work);
+      if (index >= 0) done.splice(index, 1);
+      else await this.#check(decoyOf(work), password);
     }
   }
 }

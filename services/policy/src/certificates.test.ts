@@ -8,7 +8,7 @@ import {
 import type { AuthenticateAnswer } from '@sallyport/policy-client';
 import { check, compilePolicy, type Facts } from '@sallyport/rules';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { SLOW_CHECKS_OF_REFUSAL } from './authenticator.ts';
+import { SLOW_CHECKS_OF_REFUSAL } from './refusal-work.ts';
 import { bytes, facts, World } from './testing/world.ts';
 
 let world: World;

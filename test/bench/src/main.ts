@@ -4,6 +4,7 @@ import { benchCluster } from './cluster.ts';
 import { benchFold, benchVerdicts } from './decisions.ts';
 import { benchLog } from './log.ts';
 import { benchMqtt } from './mqtt.ts';
+import { benchRefusals } from './refusals.ts';
 import { allBoundFigures, allComparisons, allDetails, allFigures } from './report.ts';
 import { benchRules } from './rules.ts';
 import { benchScale, MILLION_OPTION } from './scale.ts';
@@ -16,6 +17,7 @@ const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   cluster: benchCluster,
   mqtt: benchMqtt,
   storm: benchStorm,
+  refusals: benchRefusals,
   rules: () => benchRules(args),
   scale: () => benchScale({ million: wanted.includes('scale') || args.includes(MILLION_OPTION) }),
 };
