@@ -1,3 +1,4 @@
+import { isAscii } from 'node:buffer';
 import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/nats-core';
 import type { Revision } from '@sallyport/domain';
@@ -37,23 +38,37 @@ interface Answer {
   readonly message?: { readonly data?: string };
 }
 
+/** In JSON only a key reads like that: quotes within a text are escaped. It is the record's, which only one object has. */
+const DATA_KEY = Buffer.from('"data":"');
+const QUOTE = 0x22;
+
 /**
- * What the client's `getMessage` does, but for how it reads base64: character by character, four times the cost, for each
- * process that follows the log.
+ * What the client's `getMessage` does, but for how it reads base64, character by character, and for how often it copies a record:
+ * each process that follows the log reads every one of them. Here its base64 is taken out of the answer before that is parsed.
  */
 async function textOf(
   { connection, jsm, streamName }: RecordSource,
   seq: Revision,
 ): Promise<string | undefined> {
   const { apiPrefix = '$JS.API', timeout } = jsm.getOptions();
-  const reply = await connection.request(
+  const { data } = await connection.request(
     `${apiPrefix}.STREAM.MSG.GET.${streamName}`,
     JSON.stringify({ seq }),
     timeout === undefined ? undefined : { timeout },
   );
-  const { error, message } = reply.json<Answer>();
+  const reply = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  const key = reply.indexOf(DATA_KEY);
+  const start = key === -1 ? reply.length : key + DATA_KEY.length;
+  const end = key === -1 ? reply.length : reply.indexOf(QUOTE, start);
+  const { error, message } = JSON.parse(
+    reply.toString('utf8', 0, start) + reply.toString('utf8', end),
+  ) as Answer; // The server's, with an empty record.
   if (error?.err_code === JetStreamApiCodes.NoMessageFound) return undefined;
   if (error !== undefined) throw new JetStreamApiError(error);
   if (message === undefined) throw new TypeError('the answer has no message');
-  return Buffer.from(message.data ?? '', 'base64').toString();
+  return utf8Of(Buffer.from(reply.toString('latin1', start, end), 'base64'));
 }
+
+/** As `toString` does, which is slower where all are ASCII, as they mostly are. */
+const utf8Of = (bytes: Buffer): string =>
+  isAscii(bytes) ? bytes.toString('latin1') : bytes.toString();
