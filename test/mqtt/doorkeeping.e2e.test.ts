@@ -235,6 +235,25 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
     expect((await connect5(2, 'few-4', {}, few)).reasonCode).toBe(0);
   });
 
+  it('a credential that may have fewer clients now keeps the oldest, on whatever nodes', async () => {
+    const { api } = running;
+    const fewer = await api.addDevice('fewer', []);
+    const path = `/api/v1/credentials/${fewer.id}?wait=enforced`;
+    await api.expect(200, 'PATCH', path, { sessionsMax: 9 });
+    const all: Awaited<ReturnType<typeof connect5>>[] = [];
+    for (const node of [0, 1, 2, 0]) {
+      all.push(await connect5(node, `fewer-${all.length}`, {}, fewer));
+      await pause(20);
+    }
+    await api.expect(200, 'PATCH', path, { sessionsMax: 2 });
+    for (const { client } of all.slice(2)) {
+      const packets = await client.ending();
+      expect(packets).toMatchObject([{ type: 'disconnect', reasonCode: QUOTA_EXCEEDED }]);
+    }
+    for (const { client } of all.slice(0, 2)) await client.subscribe('nothing');
+    expect((await connect5(1, 'fewer-9', {}, fewer)).reasonCode).toBe(QUOTA_EXCEEDED);
+  });
+
   it('who publishes too fast is slowed down and loses nothing', async () => {
     const receiver = await connect5(0, 'receiver');
     await receiver.client.subscribe('fast/#');

@@ -15,6 +15,7 @@ export {
   SECRET_USES_KEPT_SECONDS,
   SECRET_USES_MAX,
   type SecretUse,
+  PLACES_OF_STEP_MAX,
   type SessionPlace,
   type SessionRecord,
   type SessionStore,

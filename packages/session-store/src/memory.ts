@@ -315,6 +315,10 @@ class MemorySessionStore implements SessionStore {
     return this.#places.take(place, limits);
   }
 
+  limitPlaces(own: readonly SessionPlace[], limits: PlaceLimits): readonly SessionPlace[] {
+    return this.#places.limit(own, limits);
+  }
+
   leavePlace(place: SessionPlace): Promise<void> {
     this.#places.leave(place);
     return DONE;

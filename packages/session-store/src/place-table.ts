@@ -1,34 +1,76 @@
 import type { PlaceLimits, SessionPlace } from './session-store.ts';
 
+type Held = Pick<SessionPlace, 'token' | 'since'>;
+type Nodes = Map<string, Map<string, Held>>;
+
 /** The places of a store that one process owns: connections end with it, so they are in memory. */
 export class PlaceTable {
-  /** Tokens by client id, by node, by credential. */
-  readonly #owners = new Map<string, Map<string, Map<string, string>>>();
+  /** By client id, by node, by credential. */
+  readonly #owners = new Map<string, Nodes>();
 
-  take({ owner, clientId, nodeId, token }: SessionPlace, { most, nodeIds }: PlaceLimits): boolean {
-    const nodes = this.#owners.get(owner) ?? new Map<string, Map<string, string>>();
+  take(place: SessionPlace, { most, nodeIds }: PlaceLimits): boolean {
+    const { owner, clientId } = place;
+    const nodes = this.#owners.get(owner);
     let others = 0;
     for (const one of nodeIds) {
-      const places = nodes.get(one);
+      const places = nodes?.get(one);
       if (places !== undefined) others += places.size - (places.has(clientId) ? 1 : 0);
     }
     if (others >= most) return false;
-    const places = nodes.get(nodeId) ?? new Map<string, string>();
-    places.set(clientId, token);
-    nodes.set(nodeId, places);
-    this.#owners.set(owner, nodes);
+    this.#set(place);
     return true;
   }
 
   leave({ owner, clientId, nodeId, token }: SessionPlace): void {
     const places = this.#owners.get(owner)?.get(nodeId);
-    if (places?.get(clientId) !== token) return;
+    if (places?.get(clientId)?.token !== token) return;
     places.delete(clientId);
     if (places.size === 0) this.#forget(owner, nodeId);
   }
 
+  limit(own: readonly SessionPlace[], { most, nodeIds }: PlaceLimits): readonly SessionPlace[] {
+    const held = this.#sinceOf(own[0]?.owner ?? '', nodeIds);
+    const byAge = [...held].sort(([a, one], [b, other]) => one - other || (a < b ? -1 : 1));
+    const beyond = new Set(byAge.slice(most).map(([clientId]) => clientId));
+    let free = most - held.size;
+    return own.filter((place) => {
+      const { owner, clientId, nodeId, token } = place;
+      if (this.#owners.get(owner)?.get(nodeId)?.get(clientId)?.token === token) {
+        if (!beyond.has(clientId)) return false;
+        this.leave(place);
+        return true;
+      }
+      // The client id has a newer connection.
+      if (held.has(clientId)) return false;
+      if (free <= 0) return true;
+      free -= 1;
+      this.#set(place);
+      held.set(clientId, place.since);
+      return false;
+    });
+  }
+
   leaveNode(nodeId: string): void {
     for (const owner of [...this.#owners.keys()]) this.#forget(owner, nodeId);
+  }
+
+  /** Client ids that have a place, and since when; of two connections of one the newer counts. */
+  #sinceOf(owner: string, nodeIds: readonly string[]): Map<string, number> {
+    const found = new Map<string, number>();
+    for (const nodeId of nodeIds) {
+      for (const [clientId, { since }] of this.#owners.get(owner)?.get(nodeId) ?? []) {
+        found.set(clientId, Math.max(since, found.get(clientId) ?? since));
+      }
+    }
+    return found;
+  }
+
+  #set({ owner, clientId, nodeId, token, since }: SessionPlace): void {
+    const nodes: Nodes = this.#owners.get(owner) ?? new Map<string, Map<string, Held>>();
+    const places = nodes.get(nodeId) ?? new Map<string, Held>();
+    places.set(clientId, { token, since });
+    nodes.set(nodeId, places);
+    this.#owners.set(owner, nodes);
   }
 
   #forget(owner: string, nodeId: string): void {

@@ -20,7 +20,7 @@ import type { Redis } from 'ioredis';
  * | `changes` | stream | whose subscriptions have changed (`c`), and on which node (`n`); the last ones |
  * | `retained`, `retained:names`, `retained:due` | hash, zsets | retained messages, their topics in byte order, and by expiry |
  * | `used:{k}` | hash | ids of secrets of credential `k` → when they were last used |
- * | `places:{k}:<node>` | hash | client ids that are connected to the node with credential `k` → tokens of their connections |
+ * | `places:{k}:<node>` | hash | client ids that are connected to the node with credential `k` → `<since> <token>` of their connections |
  * | `placed:<node>` | set | credentials that have places on the node |
  * | `claim:<token>` | list | the answer of a claim, for its repetition |
  *
@@ -552,7 +552,7 @@ const PLACES = `
 local function placesOf(owner, node) return of('places', owner) .. ':' .. node end
 `;
 
-/** Credential, client, node, token, most; then the nodes that are alive. Answers whether there was a place. */
+/** Credential, client, node, what it holds, most; then the nodes that are alive. Answers whether there was a place. */
 const TAKE_PLACE = `${BASE}${PLACES}
 local owner, client, node = ARGV[1], ARGV[2], ARGV[3]
 local others = 0
@@ -566,7 +566,7 @@ call('SADD', NS .. 'placed:' .. node, owner)
 return 1
 `;
 
-/** Credential, client, node, token. */
+/** Credential, client, node, what it holds. */
 const LEAVE_PLACE = `${BASE}${PLACES}
 local owner, client, node = ARGV[1], ARGV[2], ARGV[3]
 local key = placesOf(owner, node)
@@ -574,6 +574,57 @@ if call('HGET', key, client) ~= ARGV[4] then return 0 end
 call('HDEL', key, client)
 if call('EXISTS', key) == 0 then call('SREM', NS .. 'placed:' .. node, owner) end
 return 1
+`;
+
+/**
+ * Credential, node, most, count; then that many pairs of client and what it holds, and the nodes that are alive. Answers which of the
+ * pairs, from 1, have no place. A place that says no time is of a node of an older version, and counts as old.
+ */
+const LIMIT_PLACES = `${BASE}${PLACES}
+local owner, node, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local nodes = 5 + 2 * tonumber(ARGV[4])
+local mine = placesOf(owner, node)
+local since, count = {}, 0
+for at = nodes, #ARGV do
+  local held = call('HGETALL', placesOf(owner, ARGV[at]))
+  for entry = 1, #held, 2 do
+    local client = held[entry]
+    local began = tonumber(string.match(held[entry + 1], '^(%d+) ')) or 0
+    if since[client] == nil then count = count + 1 end
+    if since[client] == nil or since[client] < began then since[client] = began end
+  end
+end
+local beyond = {}
+if count > most then
+  local order = {}
+  for client in pairs(since) do order[#order + 1] = client end
+  table.sort(order, function(one, other)
+    if since[one] == since[other] then return one < other end
+    return since[one] < since[other]
+  end)
+  for at = most + 1, count do beyond[order[at]] = true end
+end
+local lost = {}
+for at = 5, nodes - 1, 2 do
+  local client = ARGV[at]
+  if call('HGET', mine, client) == ARGV[at + 1] then
+    if beyond[client] then
+      call('HDEL', mine, client)
+      lost[#lost + 1] = (at - 3) / 2
+    end
+  elseif since[client] == nil then
+    if count < most then
+      count = count + 1
+      since[client] = 0
+      call('HSET', mine, client, ARGV[at + 1])
+    else
+      lost[#lost + 1] = (at - 3) / 2
+    end
+  end
+end
+local change = call('EXISTS', mine) == 1 and 'SADD' or 'SREM'
+call(change, NS .. 'placed:' .. node, owner)
+return lost
 `;
 
 /** Node, most of one call. Answers how many credentials it has looked at. */
@@ -609,6 +660,7 @@ const SCRIPTS = {
   spNoteUses: NOTE_USES,
   spTakePlace: TAKE_PLACE,
   spLeavePlace: LEAVE_PLACE,
+  spLimitPlaces: LIMIT_PLACES,
   spLeaveNode: LEAVE_NODE,
 } as const;
 

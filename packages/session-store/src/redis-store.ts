@@ -28,6 +28,7 @@ import {
   type OpenedSession,
   type OpenSession,
   type PlaceLimits,
+  PLACES_OF_STEP_MAX,
   type QueueEntry,
   type RoutedOrClient,
   type RoutedSubscription,
@@ -115,6 +116,9 @@ function inBatches<T>(
 }
 
 const ignore = (): void => undefined;
+
+/** What a connection's place holds. */
+const heldBy = ({ since, token }: SessionPlace): string => `${since} ${token}`;
 
 /** The store of a cluster: everything is in Redis, so that a session resumes on any node exactly where it was. */
 export class RedisSessionStore implements SessionStore {
@@ -489,16 +493,33 @@ export class RedisSessionStore implements SessionStore {
     });
   }
 
-  takePlace(
-    { owner, clientId, nodeId, token }: SessionPlace,
-    { most, nodeIds }: PlaceLimits,
-  ): Promise<boolean> {
-    const taking = this.#redis.spTakePlaceBuffer(owner, clientId, nodeId, token, most, ...nodeIds);
+  takePlace(place: SessionPlace, { most, nodeIds }: PlaceLimits): Promise<boolean> {
+    const { owner, clientId, nodeId } = place;
+    const held = heldBy(place);
+    const taking = this.#redis.spTakePlaceBuffer(owner, clientId, nodeId, held, most, ...nodeIds);
     return ask(taking, (taken) => taken === 1);
   }
 
-  leavePlace({ owner, clientId, nodeId, token }: SessionPlace): Promise<void> {
-    return ask(this.#redis.spLeavePlaceBuffer(owner, clientId, nodeId, token), ignore);
+  leavePlace(place: SessionPlace): Promise<void> {
+    const { owner, clientId, nodeId } = place;
+    return ask(this.#redis.spLeavePlaceBuffer(owner, clientId, nodeId, heldBy(place)), ignore);
+  }
+
+  async limitPlaces(
+    own: readonly SessionPlace[],
+    { most, nodeIds }: PlaceLimits,
+  ): Promise<readonly SessionPlace[]> {
+    const lost: SessionPlace[] = [];
+    for (let from = 0; from < own.length; from += PLACES_OF_STEP_MAX) {
+      const step = own.slice(from, from + PLACES_OF_STEP_MAX);
+      const [{ owner, nodeId }] = step as [SessionPlace]; // There is one at `from`.
+      const args = step.flatMap((one) => [one.clientId, heldBy(one)]);
+      const fixed = [owner, nodeId, most, step.length];
+      const asking = this.#redis.spLimitPlacesBuffer(...fixed, ...args, ...nodeIds);
+      const indexes = await ask(asking, (answer) => (answer as readonly Answer[]).map(Number)); // A list of numbers.
+      lost.push(...indexes.flatMap((index) => step[index - 1] ?? []));
+    }
+    return lost;
   }
 
   /** A write that may change subscriptions. */

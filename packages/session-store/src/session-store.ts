@@ -286,6 +286,16 @@ export interface SessionStore {
   takePlace(place: SessionPlace, limits: PlaceLimits): boolean | Promise<boolean>;
   /** Gives the place back, unless a newer connection of the client id has it. Places of a node that died `recoverSessions` gives back. */
   leavePlace(place: SessionPlace): Promise<void>;
+  /**
+   * A limit is lower now, or there was none: answers those of `own` that have no place any more. `own`: connections of one credential to
+   * one node that are to have a place, from the oldest on, whether they have it already or not. Of all that have one, over all nodes that
+   * are alive, the `most` oldest keep it; what is free goes to those that had none. Nothing is taken of other nodes, which ask for
+   * themselves. One atomic step for each `PLACES_OF_STEP_MAX`, O(places of the credential).
+   */
+  limitPlaces(
+    own: readonly SessionPlace[],
+    limits: PlaceLimits,
+  ): readonly SessionPlace[] | Promise<readonly SessionPlace[]>;
 }
 
 /** A place that a connection takes of those that its credential has. */
@@ -296,7 +306,12 @@ export interface SessionPlace {
   readonly nodeId: string;
   /** Of the connection; no two of them share one. */
   readonly token: string;
+  /** When it began, in milliseconds since 1970. */
+  readonly since: number;
 }
+
+/** Connections that `limitPlaces` looks at in one atomic step. */
+export const PLACES_OF_STEP_MAX = 500;
 
 export interface PlaceLimits {
   /** Client ids that may have a place at once. */

@@ -467,6 +467,10 @@ export class SqliteSessionStore implements SessionStore {
     return this.#places.take(place, limits);
   }
 
+  limitPlaces(own: readonly SessionPlace[], limits: PlaceLimits): readonly SessionPlace[] {
+    return this.#places.limit(own, limits);
+  }
+
   async leavePlace(place: SessionPlace): Promise<void> {
     this.#places.leave(place);
   }

@@ -4,6 +4,7 @@ import {
   defaultStoreLimits,
   DUE_LEASE_MS,
   type OpenSession,
+  PLACES_OF_STEP_MAX,
   type RoutedOrClient,
   SECRET_USES_MAX,
   type SessionStore,
@@ -1042,8 +1043,8 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
   });
 
   describe('places of a credential', () => {
-    const place = (clientId: string, token = 't', nodeId = 'n1', owner = 'k') => ({
-      ...{ owner, clientId, nodeId, token },
+    const place = (clientId: string, token = 't', nodeId = 'n1', owner = 'k', since = NOW) => ({
+      ...{ owner, clientId, nodeId, token, since },
     });
     const limits = (most: number, nodeIds: readonly string[] = ['n1', 'n2']) => ({ most, nodeIds });
 
@@ -1098,6 +1099,68 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
         expect(await store.takePlace(place('b', 't', 'n2', owner), limits(1))).toBe(true);
       }
       expect(await store.takePlace(place('b', 't', 'n1', 'other'), limits(1))).toBe(false);
+    });
+
+    describe('that are fewer now', () => {
+      const began = (clientId: string, seconds: number, nodeId = 'n1', token = 't') =>
+        place(clientId, token, nodeId, 'k', NOW + 1000 * seconds);
+      const take = async (...places: readonly ReturnType<typeof began>[]): Promise<void> => {
+        for (const one of places) expect(await store.takePlace(one, limits(99))).toBe(true);
+      };
+
+      test('are those of the oldest, over all nodes, and each node is told of its own once', async () => {
+        const own = [began('a', 5), began('b', 7), began('c', 3)];
+        const far = [began('x', 4, 'n2'), began('y', 6, 'n2')];
+        await take(...own, ...far);
+        expect(await store.limitPlaces(own, limits(5))).toEqual([]);
+        expect(await store.limitPlaces(own, limits(2))).toEqual([own[0], own[1]]);
+        expect(await store.limitPlaces(own, limits(2))).toEqual([own[0], own[1]]);
+        expect(await store.limitPlaces(far, limits(2))).toEqual([far[1]]);
+        expect(await store.takePlace(began('z', 9), limits(2))).toBe(false);
+        await store.leavePlace(far[0] ?? began('', 0));
+        expect(await store.takePlace(began('z', 9), limits(2))).toBe(true);
+      });
+
+      test('are the free ones for whoever had none, from the first on', async () => {
+        await take(began('x', 1, 'n2'));
+        const own = [began('a', 5), began('b', 7), began('c', 8)];
+        expect(await store.limitPlaces(own, limits(3))).toEqual([own[2]]);
+        expect(await store.takePlace(began('z', 9), limits(3))).toBe(false);
+        expect(await store.limitPlaces(own.slice(0, 2), limits(3))).toEqual([]);
+        await store.leavePlace(began('a', 5));
+        expect(await store.takePlace(began('z', 9), limits(3))).toBe(true);
+      });
+
+      test('by two that began at once are told by their names', async () => {
+        const own = [began('b', 1), began('a', 1)];
+        await take(...own);
+        expect(await store.limitPlaces(own, limits(1))).toEqual([own[0]]);
+      });
+
+      test('are not counted twice for a client id that goes to another node, nor on one that is gone', async () => {
+        const own = [began('a', 1), began('b', 3)];
+        const far = [began('a', 2, 'n2', 't2'), began('x', 0, 'n2')];
+        await take(...own, ...far);
+        expect(await store.limitPlaces(own, limits(3))).toEqual([]);
+        expect(await store.limitPlaces(own, limits(2, ['n1']))).toEqual([]);
+        // Its newer connection has the place.
+        const older = began('b', 2, 'n1', 'older');
+        expect(await store.limitPlaces([older], limits(3))).toEqual([]);
+      });
+
+      test('may be very many, and names that are only names', async () => {
+        const many = Array.from({ length: 2 * PLACES_OF_STEP_MAX + 1 }, (_, index) =>
+          began(`c${index}`, index),
+        );
+        expect(await store.limitPlaces(many, limits(PLACES_OF_STEP_MAX + 1))).toEqual(
+          many.slice(PLACES_OF_STEP_MAX + 1),
+        );
+        for (const name of HOSTILE_NAMES) {
+          const own = [place(name, name, 'n1', name), place(`${name}-`, name, 'n1', name)];
+          expect(await store.limitPlaces(own, limits(1))).toEqual([own[1]]);
+          expect(await store.limitPlaces(own.slice(0, 1), limits(1))).toEqual([]);
+        }
+      });
     });
 
     test('are kept apart by names that are only names', async () => {

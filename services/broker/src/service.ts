@@ -124,6 +124,8 @@ export class BrokerNode {
     const { mqtt } = this.#options;
     const stores = (listener: string) => storesOf(mqtt, listener);
     const cache = new PolicyCache({ client: policy, log, revision: start.revision, clock, stores });
+    const places = this.#sessionPlaces();
+    this.#places = places;
     const caughtUp = new Promise<void>((resolve) => {
       const enforcer = new Enforcer({
         log,
@@ -131,6 +133,7 @@ export class BrokerNode {
         cache,
         sessions: this.#sessions,
         bans,
+        places,
         start,
         maxStalenessMs: enforcement.maxStalenessSeconds * 1000,
         stalenessAlarmMs: enforcement.stalenessAlarmSeconds * 1000,
@@ -163,11 +166,10 @@ export class BrokerNode {
       clock,
       logger: this.#throttle,
     });
-    this.#places = this.#sessionPlaces();
     const away = new AwayRights({
       ...{ store: this.#ports.sessionStore, policy, cache, bans, logger: this.#throttle },
     });
-    const access = { cache, door, away, uses: this.#uses, places: this.#places };
+    const access = { cache, door, away, uses: this.#uses, places };
     const engine = await this.#startEngine(access);
     await this.#serveDesk(engine, refused, this.#uses);
     await this.#listen(engine, bans, door);

@@ -18,7 +18,7 @@ export const placesOf = (options: Partial<SessionPlacesOptions> = {}): SessionPl
   });
 
 /** A store that answers later, as one that is elsewhere; until it is told to, it fails. */
-export class FarStore implements Pick<SessionStore, 'takePlace' | 'leavePlace'> {
+export class FarStore implements Pick<SessionStore, 'takePlace' | 'leavePlace' | 'limitPlaces'> {
   readonly #near = createMemorySessionStore();
   failure: Error | undefined;
   asked = 0;
@@ -28,6 +28,15 @@ export class FarStore implements Pick<SessionStore, 'takePlace' | 'leavePlace'> 
     await Promise.resolve();
     if (this.failure !== undefined) throw this.failure;
     return this.#near.takePlace(place, limits);
+  }
+
+  async limitPlaces(
+    own: readonly SessionPlace[],
+    limits: PlaceLimits,
+  ): Promise<readonly SessionPlace[]> {
+    await Promise.resolve();
+    if (this.failure !== undefined) throw this.failure;
+    return this.#near.limitPlaces(own, limits);
   }
 
   async leavePlace(place: SessionPlace): Promise<void> {

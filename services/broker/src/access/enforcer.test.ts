@@ -13,9 +13,11 @@ import { compilePolicy, type PolicySpec } from '@sallyport/rules';
 import { type Logger, silentLogger } from '@sallyport/telemetry';
 import { parseTopicFilter } from '@sallyport/topic';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FarStore, placesOf } from '../../test-support/session-places.ts';
 import { BanList } from './ban-list.ts';
 import { type EnforcedState, Enforcer } from './enforcer.ts';
 import { LiveSession, LiveSessions, VERDICTS_MAX } from './live-sessions.ts';
+import type { SessionPlaces } from './session-places.ts';
 
 const policyOf = (policyId: string, noMatch: 'allow' | 'deny'): PolicySpec => ({
   policyId,
@@ -58,6 +60,7 @@ const changed = (commitId: string, ...ids: string[]): NewCommit => ({
 class Policy implements PolicyClient {
   readonly requests: ResolveRequest[] = [];
   answer: (principal: Principal) => PolicySpec | undefined = () => ALLOW;
+  sessionsMax: number | undefined;
   failures = 0;
   held: Promise<void> | undefined;
 
@@ -72,7 +75,11 @@ class Policy implements PolicyClient {
         const policyId = policies[index]?.policyId;
         return policyId === undefined
           ? undefined
-          : { policyId, tags: [credentialTag(principal.credentialId)] };
+          : {
+              policyId,
+              tags: [credentialTag(principal.credentialId)],
+              ...(this.sessionsMax !== undefined && { sessionsMax: this.sessionsMax }),
+            };
       }),
       policies: [ALLOW, DENY],
     };
@@ -98,7 +105,11 @@ let enforcer: Enforcer;
 function startEnforcer(
   maxStalenessMs = 60_000,
   whenStale: 'drop' | 'keep' = 'drop',
-  { stalenessAlarmMs = 5_000, logger = silentLogger() } = {},
+  {
+    stalenessAlarmMs = 5_000,
+    logger = silentLogger(),
+    places,
+  }: { stalenessAlarmMs?: number; logger?: Logger; places?: SessionPlaces } = {},
 ): void {
   const clock = (): number => now;
   enforcer = new Enforcer({
@@ -107,6 +118,7 @@ function startEnforcer(
     cache: new PolicyCache({ client: policy, log, revision: 0, clock }),
     sessions,
     bans: new BanList({ revision: 0, bans: [] }, clock),
+    ...(places && { places }),
     start: { revision: 0, hash: '' },
     maxStalenessMs,
     stalenessAlarmMs,
@@ -128,9 +140,11 @@ beforeEach(() => {
 
 afterEach(() => enforcer[Symbol.asyncDispose]());
 
-function connect(id: string, secretExpiresAt?: number) {
+function connect(id: string, secretExpiresAt?: number, clientId = id) {
   const closed: string[] = [];
-  const session = new LiveSession(admitted(id, secretExpiresAt), (reason) => closed.push(reason));
+  const { principal, ...rest } = admitted(id, secretExpiresAt);
+  const who = { ...principal, facts: { ...principal.facts, clientId } };
+  const session = new LiveSession({ ...rest, principal: who }, (reason) => closed.push(reason));
   sessions.add(session);
   return { session, closed };
 }
@@ -141,6 +155,46 @@ async function append(...commits: NewCommit[]): Promise<void> {
 
 const reached = (revision: number) =>
   vi.waitFor(() => expect(enforced.at(-1)?.revision).toBe(revision), 5_000);
+
+describe('a limit of sessions', () => {
+  it('that is lower has ended those beyond before its revision is said to be enforced, once the store answers', async () => {
+    const store = new FarStore();
+    startEnforcer(60_000, 'drop', { places: placesOf({ store }) });
+    // More than are re-evaluated at once, of one credential, and one of another.
+    const all = Array.from({ length: 250 }, (_, index) => connect('k', undefined, `c${index}`));
+    const other = connect('other');
+    policy.sessionsMax = 249;
+    store.failure = new OperationalError('session_store_unavailable', 'away');
+    await append(changed('1', 'k', 'other'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(enforced).toEqual([]);
+    store.failure = undefined;
+    await reached(1);
+    const ended = [...all, other].filter(({ closed }) => closed.length > 0);
+    expect(ended).toEqual([all.at(-1)]);
+    expect(ended[0]?.closed).toEqual(['credential_sessions']);
+    // It has done nothing wrong: its will still goes out.
+    expect(ended[0]?.session.mayPublish('t', 0, false).allowed).toBe(true);
+  });
+
+  it('that is higher, or gone, ends nobody and asks nothing', async () => {
+    const places = placesOf();
+    const limit = vi.spyOn(places, 'limit');
+    startEnforcer(60_000, 'drop', { places });
+    const { closed } = connect('k');
+    await append(changed('1', 'k'));
+    await reached(1);
+    expect(limit).not.toHaveBeenCalled();
+    policy.sessionsMax = 1;
+    await append(changed('2', 'k'));
+    await reached(2);
+    policy.sessionsMax = 2;
+    await append(changed('3', 'k'));
+    await reached(3);
+    expect(limit).toHaveBeenCalledTimes(1);
+    expect(closed).toEqual([]);
+  });
+});
 
 describe('a ban', () => {
   const ban = (commitId: string, value: string): NewCommit => ({

@@ -1,10 +1,18 @@
 import { OperationalError } from '@sallyport/errors';
-import { affects, type ApplyMode, isProofTag } from '@sallyport/domain';
+import {
+  affects,
+  type ApplyMode,
+  credentialTag,
+  isProofTag,
+  type Revision,
+} from '@sallyport/domain';
 import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
-import type { PolicyCache, PolicyClient, PolicyStatus } from '@sallyport/policy-client';
+import type { PolicyCache, PolicyClient, PolicyStatus, Resolved } from '@sallyport/policy-client';
+import type { CompiledPolicy } from '@sallyport/rules';
 import { attributes as keys, count, type Logger, setGauge, withSpan } from '@sallyport/telemetry';
 import type { BanList } from './ban-list.ts';
 import { KICKED, type LiveSession, type LiveSessions } from './live-sessions.ts';
+import type { SessionPlaces } from './session-places.ts';
 
 /** Pause before a re-evaluation that failed is tried again. */
 export const RETRY_DELAY_MS = 100;
@@ -29,6 +37,8 @@ export interface EnforcerOptions {
   readonly cache: PolicyCache;
   readonly sessions: LiveSessions;
   readonly bans: BanList;
+  /** Of sessions that share a credential; there are no limits when absent. */
+  readonly places?: Pick<SessionPlaces, 'mostOf' | 'limit'>;
   /** Where the log is taken up: the state that the policy service was in. */
   readonly start: PolicyStatus;
   /** After this long without a word from the log, or with a change that cannot be enforced, the node fails closed. */
@@ -100,6 +110,8 @@ export class Enforcer implements AsyncDisposable {
   #queue: Change[] = [];
   /** A ban has come since the live sessions were looked through. */
   #someBanned = false;
+  /** Credentials that may have fewer sessions than before, and whose sessions were not counted since. */
+  readonly #limited = new Set<string>();
   #working: Promise<void> | undefined;
   #enforced: EnforcedState;
   #behindSince: number | undefined;
@@ -202,11 +214,12 @@ export class Enforcer implements AsyncDisposable {
   async #reevaluate(changes: readonly Change[], revision: number): Promise<void> {
     const affected = [...concernedBy(changes, this.#options.sessions)];
     let done = 0;
-    while (done < affected.length && !this.#closed) {
+    while (done < affected.length + this.#limited.size && !this.#closed) {
       const batch = affected.slice(done, done + REEVALUATED_SESSIONS_MAX);
       try {
-        await this.#resolve(batch, revision);
+        if (batch.length > 0) await this.#resolve(batch, revision);
         done += batch.length;
+        if (done === affected.length) await this.#limitSessions();
         // In one process nothing above has waited for anything.
         if (done < affected.length) await new Promise((resolve) => setImmediate(resolve));
       } catch (error) {
@@ -220,8 +233,18 @@ export class Enforcer implements AsyncDisposable {
     }
   }
 
+  /** Once all of them know the limit. Pinned ones keep the one that they came in with, and their places. */
+  async #limitSessions(): Promise<void> {
+    for (const credentialId of this.#limited) {
+      const found = this.#options.sessions.withTags(new Set([credentialTag(credentialId)]));
+      const own = [...found].filter((one) => one.principal.credentialId === credentialId);
+      await this.#options.places?.limit(own);
+      this.#limited.delete(credentialId);
+    }
+  }
+
   async #resolve(batch: readonly Concerned[], minRevision: number): Promise<void> {
-    const { client, cache, sessions } = this.#options;
+    const { client, cache } = this.#options;
     const principals = batch.map(([session]) => session.principal);
     const answer = await client.resolve({ principals, minRevision });
     const policies = new Map(answer.policies.map((spec) => [spec.policyId, cache.compiled(spec)]));
@@ -238,9 +261,17 @@ export class Enforcer implements AsyncDisposable {
         continue;
       }
       const changed = session.policyId !== resolved.policyId;
-      sessions.adopt(session, resolved, policy, answer.revision);
+      this.#adopt(session, resolved, policy, answer.revision);
       if (how === 'kick' && changed) session.kick();
     }
+  }
+
+  #adopt(session: LiveSession, ...news: [Resolved, CompiledPolicy, Revision]): void {
+    const { sessions, places } = this.#options;
+    const before = places?.mostOf(session) ?? Infinity;
+    sessions.adopt(session, ...news);
+    const most = places?.mostOf(session) ?? Infinity;
+    if (most < before) this.#limited.add(session.principal.credentialId);
   }
 
   /** For how long the log has been silent, or a change waits to be enforced. */

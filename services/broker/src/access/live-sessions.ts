@@ -31,6 +31,9 @@ export const VERDICTS_MAX = 128;
 /** Why a session ends that a change disconnects, whatever its rights are now. */
 export const KICKED = 'kicked';
 
+/** Why a session ends whose credential has as many older ones as it may have now. */
+export const OUTNUMBERED = 'credential_sessions';
+
 const REVOKED: Decision = { allowed: false, ruleId: 'revoked' };
 
 /** One connection's rights. Every decision is synchronous and in memory. */
@@ -142,6 +145,11 @@ export class LiveSession {
   /** The connection is closed; until it is, and for its will, the rights are what they are. */
   kick(): void {
     if (!this.#revoked) this.#close(KICKED);
+  }
+
+  /** There are as many older ones as there may be. It has done nothing wrong: as for `kick`. */
+  outnumber(): void {
+    if (!this.#revoked) this.#close(OUTNUMBERED);
   }
 
   /** Nothing is allowed from this moment on, the will included, and the connection is closed. */

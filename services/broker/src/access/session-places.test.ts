@@ -14,11 +14,16 @@ const policy = compilePolicy({
   ...{ noMatch: 'deny', denyAction: 'ignore' },
 });
 
-function session(clientId: string, sessionsMax?: number, credentialId = 'k'): LiveSession {
+function session(
+  clientId: string,
+  sessionsMax?: number,
+  credentialId = 'k',
+  close: (reason: string) => void = () => undefined,
+): LiveSession {
   const facts = { clientId, listener: 'l', peer: '192.0.2.1:1' };
   const principal = { credentialId, store: 'native', facts } as const;
   const resolved = { policyId: 'p', tags: [], ...(sessionsMax !== undefined && { sessionsMax }) };
-  return new LiveSession({ principal, resolved, policy, revision: 1 }, () => undefined);
+  return new LiveSession({ principal, resolved, policy, revision: 1 }, close);
 }
 
 const away = new OperationalError('session_store_unavailable', 'away');
@@ -84,6 +89,89 @@ describe('the places of a credential', () => {
     other.leave(renewed);
     await vi.advanceTimersByTimeAsync(0);
     expect(await one.take(session('b', 1))).toBe(true);
+  });
+
+  describe('that are fewer now', () => {
+    const closed: string[] = [];
+    const closing = (clientId: string, sessionsMax?: number, credentialId?: string): LiveSession =>
+      session(clientId, sessionsMax, credentialId, (reason) =>
+        closed.push(`${clientId} ${reason}`),
+      );
+    beforeEach(() => void closed.splice(0));
+
+    /** As many, each a second older than the next one, and without a limit so far. */
+    function gathered(...names: readonly string[]): LiveSession[] {
+      return names.map((name) => {
+        vi.advanceTimersByTime(1000);
+        return closing(name);
+      });
+    }
+
+    const lowered = (all: readonly LiveSession[], sessionsMax: number): readonly LiveSession[] => {
+      for (const one of all) {
+        one.adopt({ policyId: 'p', tags: [], sessionsMax }, policy, 2);
+      }
+      return all;
+    };
+
+    it('end the youngest of the node, each once, and leave their rights until then', async () => {
+      const places = placesOf();
+      const all = gathered('a', 'b', 'c', 'd');
+      for (const one of all) expect(places.take(one)).toBe(true);
+      await places.limit(lowered(all, 4));
+      expect(closed).toEqual([]);
+      await places.limit(lowered(all, 2).toReversed());
+      expect(closed).toEqual(['c credential_sessions', 'd credential_sessions']);
+      expect(places.take(closing('e', 2))).toBe(false);
+      for (const one of all.slice(1)) places.leave(one);
+      expect(places.take(closing('e', 2))).toBe(true);
+      expect(places.take(closing('f', 2))).toBe(false);
+    });
+
+    it('are those of the oldest over all nodes, whichever asks first', async () => {
+      const nodes = () => ['n1', 'n2'];
+      for (const order of [
+        [0, 1],
+        [1, 0],
+      ]) {
+        const store = new FarStore();
+        const both = [
+          placesOf({ store, otherNodes: nodes }),
+          placesOf({ store, nodeId: 'n2', otherNodes: nodes }),
+        ];
+        const all = gathered('a', 'b', 'c', 'd');
+        // They had a limit before.
+        for (const [index, one] of lowered(all, 9).entries()) {
+          expect(await both[index % 2]?.take(one)).toBe(true);
+        }
+        lowered(all, 3);
+        for (const node of order) {
+          await both[node]?.limit(all.filter((_, index) => index % 2 === node));
+        }
+        expect(closed.splice(0)).toEqual(['d credential_sessions']);
+      }
+    });
+
+    it('are asked for again when the store was away, and end nobody who went meanwhile', async () => {
+      const store = new FarStore();
+      const places = placesOf({ store });
+      const all = lowered(gathered('a', 'b', 'c'), 1);
+      store.failure = away;
+      await expect(places.limit(all)).rejects.toBe(away);
+      expect(closed).toEqual([]);
+      store.failure = undefined;
+      const limited = places.limit(all);
+      for (const one of all.slice(2)) places.leave(one);
+      await limited;
+      expect(closed).toEqual(['b credential_sessions']);
+      await places.limit([]);
+    });
+
+    it('are no fewer for those that have no credential', async () => {
+      const places = placesOf({ sessionsMax: 1 });
+      await places.limit([closing('a', 1, ANONYMOUS_ID), closing('b', 1, ANONYMOUS_ID)]);
+      expect(closed).toEqual([]);
+    });
   });
 
   it('are given back until it works, also one that perhaps was taken', async () => {

@@ -9,7 +9,7 @@ import type { LiveSession } from './live-sessions.ts';
 export const LEAVE_RETRY_MS = 1000;
 
 export interface SessionPlacesOptions {
-  readonly store: Pick<SessionStore, 'takePlace' | 'leavePlace'>;
+  readonly store: Pick<SessionStore, 'takePlace' | 'leavePlace' | 'limitPlaces'>;
   readonly nodeId: string;
   /** Other nodes that are alive. */
   readonly otherNodes: () => readonly string[];
@@ -40,16 +40,10 @@ export class SessionPlaces implements Disposable {
    * @throws OperationalError `session_store_unavailable`, in the promise; then it was left already
    */
   take(session: LiveSession): boolean | Promise<boolean> {
-    const { store, nodeId, otherNodes } = this.#options;
-    const { credentialId: owner, facts } = session.principal;
-    const most = session.sessionsMax ?? this.#options.sessionsMax;
-    // Those that have no credential do not share one.
-    if (most === 0 || owner === ANONYMOUS_ID) return true;
-    const token = `${this.#run} ${++this.#places}`;
-    const place = { owner, clientId: facts.clientId, nodeId, token };
-    this.#taken.set(session, place);
-    const nodeIds = [nodeId, ...otherNodes().filter((one) => one !== nodeId)];
-    const taken = store.takePlace(place, { most, nodeIds });
+    const most = this.mostOf(session);
+    if (most === Infinity) return true;
+    const place = this.#placeOf(session);
+    const taken = this.#options.store.takePlace(place, { most, nodeIds: this.#nodeIds });
     if (!(taken instanceof Promise)) return this.#answered(session, taken);
     return taken.then(
       (answer) => this.#answered(session, answer),
@@ -58,6 +52,52 @@ export class SessionPlaces implements Disposable {
         throw error;
       },
     );
+  }
+
+  /** Clients that may be connected with its credential at once. */
+  mostOf(session: LiveSession): number {
+    // Those that have no credential do not share one.
+    if (session.principal.credentialId === ANONYMOUS_ID) return Infinity;
+    return (session.sessionsMax ?? this.#options.sessionsMax) || Infinity;
+  }
+
+  /**
+   * The limit of their credential is lower now, or there was none: ends those that have no place any more. `sessions`: all of one
+   * credential that are live on this node. Over all nodes the oldest of those that had a place keep it; where there was no limit, and so
+   * no places, what is free goes to those of the node that hears of it first. @throws OperationalError `session_store_unavailable`, in
+   * the promise: to be done again
+   */
+  async limit(sessions: readonly LiveSession[]): Promise<void> {
+    const byAge = sessions.toSorted((one, other) => one.beganAt - other.beganAt);
+    const [first] = byAge;
+    const most = first === undefined ? Infinity : this.mostOf(first);
+    if (most === Infinity) return;
+    const own = new Map(byAge.map((one) => [this.#taken.get(one) ?? this.#placeOf(one), one]));
+    const limits = { most, nodeIds: this.#nodeIds };
+    for (const place of await this.#options.store.limitPlaces([...own.keys()], limits)) {
+      const session = own.get(place);
+      // It may have gone meanwhile.
+      if (session === undefined || this.#taken.get(session) !== place) continue;
+      this.#taken.delete(session);
+      session.outnumber();
+    }
+  }
+
+  get #nodeIds(): readonly string[] {
+    const { nodeId, otherNodes } = this.#options;
+    return [nodeId, ...otherNodes().filter((one) => one !== nodeId)];
+  }
+
+  /** A new one, to be left whether it is taken or not. */
+  #placeOf(session: LiveSession): SessionPlace {
+    const { credentialId: owner, facts } = session.principal;
+    const place = {
+      ...{ owner, clientId: facts.clientId, nodeId: this.#options.nodeId },
+      token: `${this.#run} ${++this.#places}`,
+      since: Math.round(performance.timeOrigin + session.beganAt),
+    };
+    this.#taken.set(session, place);
+    return place;
   }
 
   #answered(session: LiveSession, taken: boolean): boolean {

@@ -23,7 +23,7 @@ import {
 import { withSpan } from '@sallyport/telemetry';
 import type { AwayRights } from '../access/away-rights.ts';
 import type { DecidedBy } from '../access/doorkeeper.ts';
-import { KICKED, type LiveSession } from '../access/live-sessions.ts';
+import { KICKED, type LiveSession, OUTNUMBERED } from '../access/live-sessions.ts';
 import type { PublishRates } from '../access/publish-rates.ts';
 import { ClientRights, deniedAttributes } from './client-rights.ts';
 import { certificateOf, EnhancedLogin } from './enhanced-login.ts';
@@ -36,6 +36,7 @@ const STORED_RIGHTS_RETRY_MS = 1000;
 const endReasons: ReadonlyMap<string, ReasonCode> = new Map([
   ['banned', reasonCode.administrativeAction],
   [KICKED, reasonCode.administrativeAction],
+  [OUTNUMBERED, reasonCode.quotaExceeded],
 ]);
 
 export interface BrokerHooksOptions extends AuthenticateContext {

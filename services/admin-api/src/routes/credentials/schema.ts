@@ -129,7 +129,7 @@ const fields = {
       default: 0,
       description:
         'Clients that may be connected with it at once, over all nodes; one more is refused at CONNECT with 0x97, whatever it shows. A ' +
-        'client id that takes its own place counts once. 0: as `mqtt.sessionsPerCredentialMax` says.',
+        'client id that takes its own place counts once. Set lower, those that have been there for longest stay. 0: as `mqtt.sessionsPerCredentialMax` says.',
     }),
   ),
 };
