@@ -105,7 +105,7 @@ class Connection implements AcceptedConnection, Brakeable, Gated, Shaking {
     this.#brakes?.arriving.done();
   }
 
-  /** A step of those before the CONNECT is done, or the CONNECT was read. */
+  /** A step of those before the CONNECT is done, a handshake has begun, or the CONNECT was read. */
   comesNearer(): void {
     this.#brakes?.arriving.seen();
   }
@@ -173,6 +173,7 @@ class Listener implements RunningListener {
     this.#onConnection = onConnection;
     if (options.tls !== undefined) {
       this.#tls = new TlsAcceptor(options.tls, {
+        onBegun: (connection) => connection.comesNearer(),
         onSecure: (connection, socket, certificate) =>
           this.#secured(connection, socket, certificate),
         onFailure: (connection, reason, detail) => connection.refuse(reason, detail),

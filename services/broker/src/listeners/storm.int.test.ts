@@ -1,11 +1,14 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { CertificateAuthority, removeTempFolders } from '@sallyport/test-kit';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { openGate } from '../../test-support/gate.ts';
 import type { AcceptedConnection, RunningListener } from './listener.ts';
 import { readAgain, stopReading } from './socket-reading.ts';
 import { startListener } from './start-listener.ts';
 import { ARRIVING_SLICES, LEAVING_SLICES, StormBrake, type StormLimits } from './storm-brake.ts';
+import { TlsCredentials } from './tls-credentials.ts';
 
 const CLIENTS = 1200;
 /** Fewer than may wait to be accepted. */
@@ -21,6 +24,8 @@ afterEach(async () => {
     else await one[Symbol.asyncDispose]();
   }
 });
+
+afterAll(removeTempFolders);
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -153,6 +158,62 @@ describe('many clients that come at once', () => {
     const portOf = ({ peer }: AcceptedConnection): number => Number(peer.split(':').at(-1));
     expect(unreadAtBrake.filter((one) => ports.has(portOf(one)))).toEqual([]);
     expect(accepted.filter(({ unread }) => unread)).toEqual([]);
+  });
+});
+
+describe('many TLS handshakes that begin at once', () => {
+  const HANDSHAKES = 400;
+
+  /** Idle sockets at a TLS listener, which then all begin. Resolves to how many were answered, turn by turn, when all are done. */
+  async function shake(limits: StormLimits): Promise<number[]> {
+    const authority = await CertificateAuthority.create('/CN=Servers');
+    const issued = await authority.issue({ subject: '/CN=localhost', use: 'server' });
+    const tls = await TlsCredentials.open({
+      ...{ certFile: issued.certFile, keyFile: issued.keyFile },
+      ...{ clientCertificate: 'none', reloadMs: 60_000, onProblem: () => undefined },
+    });
+    const options = { name: 'tls:default', host: '127.0.0.1', port: 0, gate: openGate(), tls };
+    const brakes = {
+      leaving: new StormBrake({ limits: NEVER, slices: LEAVING_SLICES }),
+      arriving: new StormBrake({ limits, slices: ARRIVING_SLICES }),
+    };
+    const listener = await startListener({ ...options, brakes }, ({ stream }) => {
+      stream.on('data', (chunk: Buffer) => stream.write(chunk));
+    });
+    open.push(listener);
+    const sockets: Socket[] = [];
+    while (sockets.length < HANDSHAKES) {
+      const some = Array.from({ length: DIALLED_AT_ONCE }, () => dial(listener.address.port));
+      sockets.push(...(await Promise.all(some)));
+    }
+    await expect.poll(() => listener.connections).toBe(HANDSHAKES);
+    const turns: number[] = [];
+    let answered = 0;
+    const look = (): void => {
+      const now = sockets.filter((one) => one.bytesRead > 0).length;
+      turns.push(now - answered);
+      answered = now;
+      if (answered < HANDSHAKES && open.length > 0) setImmediate(look);
+    };
+    const echoes = sockets.map(async (socket): Promise<void> => {
+      const client: TLSSocket = connectTls({ socket, ca: authority.cert, host: 'localhost' });
+      client.write('hello');
+      const [echo] = (await once(client, 'data')) as [Buffer];
+      expect(echo.toString()).toBe('hello');
+    });
+    setImmediate(look);
+    await Promise.all(echoes);
+    return turns;
+  }
+
+  test('without a brake most are answered before the event loop turns', async () => {
+    expect(most(await shake(NEVER))).toBeGreaterThan(HANDSHAKES / 2);
+  });
+
+  test('with a brake the event loop turns in between, and all are done', async () => {
+    const turns = await shake({ clientsMin: 8, turnMsMax: 1 });
+    expect(most(turns)).toBeLessThan(HANDSHAKES / 4);
+    expect(turns.reduce((sum, count) => sum + count, 0)).toBe(HANDSHAKES);
   });
 });
 

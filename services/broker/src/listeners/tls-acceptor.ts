@@ -4,6 +4,8 @@ import { type ClientCertificate, readClientCertificate } from './client-certific
 import type { TlsCredentials, TlsUser } from './tls-credentials.ts';
 
 export interface TlsHandlers<Connection> {
+  /** The first bytes of a handshake were dealt with: a millisecond or two, most of it for the signature. */
+  onBegun(connection: Connection): void;
   /** The handshake is done, and the certificate, if one was asked for, is as it must be. */
   onSecure(
     connection: Connection,
@@ -40,12 +42,18 @@ export class TlsAcceptor<Connection extends Shaking> implements TlsUser {
   #server: Server;
   #asks: boolean;
   readonly #shaking = new Map<string, Connection>();
+  /** One for all sockets. */
+  readonly #onReadable: (this: Socket) => void;
 
   constructor(credentials: TlsCredentials, handlers: TlsHandlers<Connection>) {
     this.#credentials = credentials;
     this.#handlers = handlers;
     this.#asks = credentials.clientCertificate !== 'none';
     this.#server = this.#newServer();
+    const begin = (socket: Socket): void => this.#begin(socket);
+    this.#onReadable = function onReadable() {
+      begin(this);
+    };
     credentials.attach(this);
   }
 
@@ -76,7 +84,10 @@ export class TlsAcceptor<Connection extends Shaking> implements TlsUser {
     this.#server.setTicketKeys(keys);
   }
 
-  /** Nothing of `socket` has been read but what was put back. */
+  /**
+   * Nothing of `socket` has been read but what was put back. Its handshake begins with its first bytes, and not before: so a storm of
+   * them can be seen, and the rest of it left in the sockets, while the first are dealt with.
+   */
   accept(connection: Connection, socket: Socket): void {
     const key = keyOf(socket);
     if (key === undefined) {
@@ -90,7 +101,22 @@ export class TlsAcceptor<Connection extends Shaking> implements TlsUser {
     }
     connection.shakingKey = key;
     this.#shaking.set(key, connection);
+    socket.on('readable', this.#onReadable);
+  }
+
+  #begin(socket: Socket): void {
+    if (socket.readableLength === 0) {
+      socket.read(); // Its end comes out, and closes it.
+      return;
+    }
+    socket.off('readable', this.#onReadable);
+    const connection = this.#shaking.get(keyOf(socket) ?? '');
+    if (connection === undefined) {
+      socket.destroy(); // Gone in the same moment.
+      return;
+    }
     this.#server.emit('connection', socket);
+    this.#handlers.onBegun(connection);
   }
 
   /** The socket of a connection has closed. */

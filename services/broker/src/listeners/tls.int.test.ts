@@ -466,6 +466,7 @@ describe.each(TRANSPORTS)('the handshake over %s', (transport) => {
     });
     const failures: string[] = [];
     const acceptor = new TlsAcceptor<{ shakingKey: string | undefined }>(credentials, {
+      onBegun: () => undefined,
       onSecure: (_connection, socket) => void socket.destroy(),
       onFailure: (_connection, reason) => void failures.push(reason),
     });
