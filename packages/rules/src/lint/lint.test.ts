@@ -101,8 +101,20 @@ describe('what is left alone', () => {
     // A literal with wildcards is a text that is subscribed to, not its topics.
     ["allow 'a/#'", 'deny a/b'],
     ["allow 'a/${clientid}'", 'allow a/${clientid}'],
+    [
+      ["allow 'a/#'", { actions: ['subscribe'] }],
+      ["deny 'b/#'", { actions: ['subscribe'] }],
+    ],
+    // Beyond the longest of them there are more topics.
+    ['allow a', 'allow a/+', 'deny a/#'],
+    // Of one level, or of no level that begins with `$`.
+    ['allow +', 'allow ~x'],
+    ['allow #', ['deny ~.*', { actions: READ }]],
     // What is said in between is said otherwise.
     ['allow a/b', 'deny a/+', 'allow a/#'],
+    ['allow a/b', 'deny a/#', 'allow #'],
+    [['allow a/#', { when: { qos: [0] } }], 'deny a/b', 'allow #'],
+    ['allow a/b', 'deny ~a/.*', 'allow a/#'],
   ])('%j', (...rows) => {
     expect(found(rows)).toEqual([]);
   });
@@ -122,6 +134,18 @@ describe('what never decides', () => {
     ['1 shadowed 0', ['allow #', { actions: ['publish'] }], ['deny *', { actions: ['publish'] }]],
     ['1 duplicate 0', 'allow ~a/.*', 'allow ~a/.*'],
     ['1 shadowed 0', 'deny ~a', 'allow ~a'],
+    ['1 shadowed 0', 'allow /+/#', 'deny /#'],
+    ['1 shadowed 0', 'allow a', ['allow a', { when: { qos: [1] } }]],
+    [
+      '1 shadowed 0',
+      ["allow 'a/#'", { actions: ['receive'] }],
+      ['deny a/b', { actions: ['receive'] }],
+    ],
+    [
+      '1 shadowed 0',
+      ['allow a', { actions: ['unsubscribe'], when: { qos: [0] } }],
+      ['deny a', { actions: ['unsubscribe'], when: { qos: [1] } }],
+    ],
     ['1 shadowed 0', 'allow $s/#', ['deny $s/+', { actions: READ }]],
     ['1 shadowed 0', 'deny a/${clientid}', 'allow a/${clientid}'],
     ['1 shadowed 0', 'allow a/+', 'deny a/${clientid}'],
@@ -185,11 +209,43 @@ describe('what decides and could as well not', () => {
       ['allow a/+', { actions: READ }],
       'deny a/#',
     ],
+    // Both that are reserved, and others that are not.
+    [
+      '0 redundant 2',
+      ['deny +/b', { actions: READ }],
+      ['allow $s/#', { actions: READ }],
+      ['deny +/#', { actions: READ }],
+    ],
+    [
+      '0 redundant 2',
+      ['allow $s/b', { actions: READ }],
+      ['deny +/#', { actions: READ }],
+      ['allow $s/#', { actions: READ }],
+    ],
+    ['0 redundant 2', 'allow a/b', 'deny a/b/c', 'allow a/#'],
+    [
+      '0 redundant 2',
+      ["allow 'a/+'", { actions: ['subscribe'] }],
+      ["deny 'a/#'", { actions: ['subscribe'] }],
+      ['allow a/#', { actions: ['subscribe'] }],
+    ],
+    [
+      '0 redundant 2',
+      ['allow a/b', { when: { qos: [0] } }],
+      ['deny a/+', { when: { qos: [1] } }],
+      ['allow a/#', { when: { qos: [0] } }],
+    ],
+    // The last goes, and does not stand in for what it needs.
+    ['2 shadowed 0 1', 'allow a', 'allow a/+/#', 'allow a/#'],
   ])('%s', (finding, ...rows) => {
     expect(found(rows)).toEqual([finding]);
   });
 
   test('a deny rule of a list that allows nothing of it anyway', () => {
+    expect(found(['deny a', 'deny a'], { noMatch: 'deny' })).toEqual([
+      '0 needless',
+      '1 duplicate 0',
+    ]);
     const rows = ['deny a/#', 'deny b/c', 'allow b/+'];
     expect(found(rows, { noMatch: 'deny' })).toEqual(['0 needless']);
     expect(found(rows)).toEqual([]);
@@ -210,6 +266,9 @@ describe('what counts although it never decides', () => {
       '1 in_part? 0',
     ]);
     expect(found(['allow a/b', 'deny a/+', 'allow a/+'], containment)).toEqual(['2 in_part? 1']);
+    expect(found(['allow a/c', 'deny a/#', 'allow a/+'], containment)).toEqual(['2 in_part? 1']);
+    const text: Written = ["allow 'a/+'", { actions: ['subscribe'] }];
+    expect(found(['deny a/+', text], containment)).toEqual(['1 shadowed 0']);
     expect(found(['deny a/+', 'allow a/+', 'allow #'], containment)).toEqual(['1 shadowed 0']);
     expect(found(['deny $s/#', ['allow $s/b', { actions: READ }]], containment)).toEqual([
       '1 in_part? 0',
@@ -227,7 +286,8 @@ describe('what matches nothing, or less than it says', () => {
       ]),
     ).toEqual(['0 guarded', '1 guarded']);
     expect(found(['allow $SYS/#'])).toEqual(['0 guarded?']);
-    expect(found(['deny $SYS/#'])).toEqual([]);
+    expect(found(['deny $SYS/#', 'deny ${$}SYS/#', 'deny ~\\$x/.*'])).toEqual([]);
+    expect(found(['allow ~\\$?a', 'allow ~\\$b|a'])).toEqual([]);
     expect(found(['allow ${$}SYS/#', 'allow ~\\$SYS/.*', 'allow ~\\$?a|b'])).toEqual([
       '0 guarded',
       '1 guarded',
@@ -271,6 +331,13 @@ describe('limits', () => {
     });
   });
 
+  test('a deny rule is needed where not all that may allow it is looked at', () => {
+    const rows = ['deny a', ...Array.from({ length: LINT_ROWS_MAX - 1 }, () => 'allow b')];
+    const first = (list: readonly Written[]) => found(list, { noMatch: 'deny' })[0];
+    expect(first(rows)).toBe('0 needless');
+    expect(first([...rows, 'allow a'])).toBe('2 duplicate 1');
+  });
+
   test('a rule that cannot be understood is an error', () => {
     expect(() => lintRules(listOf(['allow a#']))).toThrow('rule 0');
   });
@@ -295,6 +362,10 @@ describe('objects', () => {
       [{ listener: 'a' }, { effect: deny, listener: 'b' }],
       [{ source: '10.0.0.0/8' }, { effect: deny, source: '0.0.0.0/0' }],
       [{ source: '10.0.0.0/8' }, { source: '::/0' }],
+      [{ source: '::/0' }, { source: '10.0.0.0/8' }],
+      [{ source: '10.0.0.0/16' }, { source: '10.0.0.0/8' }],
+      [{ source: '10.0.0.0/8' }, { source: '11.1.0.0/16' }],
+      [{ source: '10.0.0.0/8' }, {}],
       // Of an address that is not known the one holds and the other does not.
       [{ source: '10.0.0.0/8' }, { effect: deny, source: '10.1.0.0/16' }],
       [{ clientIdPattern: '^a' }, { clientIdPattern: '^ab' }],
