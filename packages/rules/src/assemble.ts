@@ -20,7 +20,7 @@ import { rolesAuthority, type RoleSource } from './roles-authority.ts';
 /** What a rule about all topics speaks of; UNSUBSCRIBE is spoken of only by name. */
 const ALL_ACTIONS: readonly Action[] = ['publish', 'subscribe', 'receive'];
 const EVERY_ACTION: readonly Action[] = [...ALL_ACTIONS, 'unsubscribe'];
-const READ_ACTIONS: readonly Action[] = ['subscribe', 'receive'];
+export const READ_ACTIONS: readonly Action[] = ['subscribe', 'receive'];
 
 /** Everything that the rules of one connection are made from. */
 export interface PolicySources {
@@ -128,19 +128,26 @@ function mappedRules(credentialId: string, mapped: MappedPatterns | undefined): 
     direction: 'publish' | 'subscribe',
     actions: readonly Action[],
     { place, pattern }: MappedPattern,
-  ): RuleSpec => {
-    const [entry = '', index = ''] = place.split('/');
-    return {
-      ruleId: `credential:${credentialId}/entries/${entry}/${direction}/${index}`,
-      effect: 'allow',
-      actions,
-      matcher: { kind: 'pattern', pattern },
-    };
-  };
+  ): RuleSpec => ({
+    ruleId: mappedRuleId(credentialId, direction, place),
+    effect: 'allow',
+    actions,
+    matcher: { kind: 'pattern', pattern },
+  });
   return [
     ...(mapped?.publish ?? []).map((one) => rule('publish', ['publish'], one)),
     ...(mapped?.subscribe ?? []).map((one) => rule('subscribe', READ_ACTIONS, one)),
   ];
+}
+
+/** What a decision calls a pattern of a mapping; its place is as in `MappedPattern`. */
+export function mappedRuleId(
+  credentialId: string,
+  direction: 'publish' | 'subscribe',
+  place: string,
+): string {
+  const [entry = '', index = ''] = place.split('/');
+  return `credential:${credentialId}/entries/${entry}/${direction}/${index}`;
 }
 
 /** One list, first match: the rows for the client id, then for the username, then for everyone. Switched off it has no opinion. */

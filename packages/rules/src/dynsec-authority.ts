@@ -19,7 +19,8 @@ export type DynsecSource =
   | Pick<DynsecRole, 'kind' | 'id' | 'name' | 'acls' | 'allowWildcardSubs'>
   | Pick<DynsecGroup, 'kind' | 'id' | 'name' | 'roles'>;
 
-type RoleSource = Extract<DynsecSource, { kind: 'role' }>;
+/** A role among them. */
+export type DynsecRoleSource = Extract<DynsecSource, { kind: 'role' }>;
 
 const actionOf: Readonly<Record<DynsecAclType, Action>> = {
   publishClientSend: 'publish',
@@ -48,13 +49,21 @@ export const dynsecDefaultOf = (ruleId: string): keyof DynsecDefaults | undefine
 export const dynsecDefaultFor = (action: string): keyof DynsecDefaults | undefined =>
   EVENTS.find(([, asked]) => asked === action)?.[0];
 
+const ROLE_PREFIX = 'dynsec-role:';
+const WILDCARDS = '/allowWildcardSubs';
+
 /** What a decision calls the row at `index` of a role. */
 export const dynsecRuleId = (roleId: string, index: number): string =>
-  `dynsec-role:${roleId}/${index}`;
+  `${ROLE_PREFIX}${roleId}/${index}`;
 
 /** What it calls a role that allows no wildcards. */
 export const dynsecWildcardRuleId = (roleId: string): string =>
-  `dynsec-role:${roleId}/allowWildcardSubs`;
+  `${ROLE_PREFIX}${roleId}${WILDCARDS}`;
+
+/** Whether a rule of this id stands for a setting, or for what a role says of all wildcards, and is no row. */
+export const isDynsecSetting = (ruleId: string): boolean =>
+  dynsecDefaultOf(ruleId) !== undefined ||
+  (ruleId.startsWith(ROLE_PREFIX) && ruleId.endsWith(WILDCARDS));
 
 /**
  * What the roles of a credential say, and those of its groups behind them; else the defaults. First match: a role that is met again
@@ -74,7 +83,7 @@ export function dynsecAuthority(
     ([setting, action]) => defaults[setting] === (action === 'unsubscribe' ? 'deny' : 'allow'),
   );
   const rules = [
-    ...roles.flatMap(rulesOf),
+    ...roles.flatMap(dynsecRoleRules),
     ...said.map(([setting, action]): RuleSpec => ({
       ruleId: DEFAULT_PREFIX + setting,
       effect: defaults[setting],
@@ -87,7 +96,7 @@ export function dynsecAuthority(
 
 /** A role of a credential, and what gives it: nothing but the credential, or one of its groups. */
 export interface RankedDynsecRole {
-  readonly role: RoleSource;
+  readonly role: DynsecRoleSource;
   readonly groupId?: string;
 }
 
@@ -111,12 +120,12 @@ export function rankedDynsecRoles(
 }
 
 interface Found {
-  readonly roles: ReadonlyMap<string, RoleSource>;
+  readonly roles: ReadonlyMap<string, DynsecRoleSource>;
   readonly groups: ReadonlyMap<string, Extract<DynsecSource, { kind: 'group' }>>;
 }
 
 function objectsById(objects: readonly DynsecSource[]): Found {
-  const roles: [string, RoleSource][] = [];
+  const roles: [string, DynsecRoleSource][] = [];
   const groups: [string, Extract<DynsecSource, { kind: 'group' }>][] = [];
   for (const one of objects) {
     if (one.kind === 'role') roles.push([one.id, one]);
@@ -125,7 +134,7 @@ function objectsById(objects: readonly DynsecSource[]): Found {
   return { roles: new Map(roles), groups: new Map(groups) };
 }
 
-function heldRoles(held: readonly DynsecRoleHeld[], { roles }: Found): readonly RoleSource[] {
+function heldRoles(held: readonly DynsecRoleHeld[], { roles }: Found): readonly DynsecRoleSource[] {
   const there = held.flatMap(({ role, priority }) => {
     const object = roles.get(role);
     return object === undefined ? [] : [{ object, priority }];
@@ -142,7 +151,11 @@ const byRank = (one: Ranked, other: Ranked): number =>
   other.priority - one.priority || (one.object.name < other.object.name ? -1 : 1);
 
 /** Rows of different actions never meet, so that one list for all of them ranks each. */
-function rulesOf({ id, acls, allowWildcardSubs }: RoleSource): readonly RuleSpec[] {
+export function dynsecRoleRules({
+  id,
+  acls,
+  allowWildcardSubs,
+}: DynsecRoleSource): readonly RuleSpec[] {
   const rows = acls.map((acl, index) => ({ acl, index, literal: isLiteralAcl(acl.aclType) }));
   rows.sort(
     (one, other) =>

@@ -8,6 +8,7 @@ export {
   dynsecDefaultFor,
   dynsecDefaultOf,
   dynsecRuleId,
+  type DynsecRoleSource,
   type DynsecSource,
   dynsecWildcardRuleId,
   rankedDynsecRoles,
@@ -22,7 +23,16 @@ export {
   type LintReport,
   lintRules,
 } from './lint/lint.ts';
-export { lintAclTable, lintGroup, lintPolicy, lintRole } from './lint/lists.ts';
+export type { LintAuthority, LintPolicy } from './lint/authorities.ts';
+export {
+  followingRows,
+  lintAclTable,
+  lintDynsecRole,
+  lintGroup,
+  lintPolicy,
+  lintRole,
+} from './lint/lists.ts';
+export { mappingRules } from './lint/mapping.ts';
 export type { KnownFacts, LintRule } from './lint/rows.ts';
 export { checkRequest, grantingPermission, type HttpRequest } from './may-request.ts';
 export {

@@ -9,6 +9,7 @@ export {
   type RandomWorld,
 } from './testing/world-oracle.ts';
 export {
+  compareRandomConnectionLint,
   compareRandomLint,
   compareRandomWorldLint,
   type LintDifference,

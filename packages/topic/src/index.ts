@@ -19,6 +19,8 @@ export {
   parseTopicPattern,
   type ParsedPattern,
   PATTERN_LENGTH_MAX,
+  plainCovers,
+  type PlainPattern,
   type TopicPattern,
 } from './pattern.ts';
 export {

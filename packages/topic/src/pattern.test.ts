@@ -1,7 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PATTERN_REPEATS_MAX, PATTERN_STATES_MAX } from './java-pattern.ts';
-import { parseTopicPattern, PATTERN_LENGTH_MAX, type TopicPattern } from './pattern.ts';
+import {
+  parseTopicPattern,
+  PATTERN_LENGTH_MAX,
+  plainCovers,
+  type TopicPattern,
+} from './pattern.ts';
 
 function pattern(source: string): TopicPattern {
   const parsed = parseTopicPattern(source);
@@ -311,5 +316,42 @@ describe('properties', () => {
       }),
       { numRuns: 3000 },
     );
+  });
+});
+
+describe('patterns that match one text, or all behind one', () => {
+  test.each([
+    ['a/b', { text: 'a/b', open: false }],
+    ['\\Qa.b\\E', { text: 'a.b', open: false }],
+    ['a/\\n.*', { text: 'a/\n', open: true }],
+    ['.*', { text: '', open: true }],
+    ['a.*b', undefined],
+    ['a.', undefined],
+    ['a.*?', { text: 'a', open: true }],
+    ['[ab]', undefined],
+    ['^a', undefined],
+    ['(a)', undefined],
+    ['(?i)a', undefined],
+    ['(?s).*', undefined],
+  ])('%s', (source, expected) => {
+    expect(pattern(source).plain).toEqual(expected);
+  });
+
+  test('one covers another where it matches all that the other does', () => {
+    const covers = (one: string, other: string): boolean => {
+      const [wide, narrow] = [pattern(one).plain, pattern(other).plain];
+      return wide !== undefined && narrow !== undefined && plainCovers(wide, narrow);
+    };
+    expect(covers('a', 'a.*')).toBe(false);
+    expect(covers('a', 'b')).toBe(false);
+    expect(covers('ab.*', 'a.*')).toBe(false);
+    expect(covers('a.*', 'b')).toBe(false);
+    for (const end of ['\\n', '\\r', '\\x85', '\\u2028', '\\u2029']) {
+      expect(covers('a.*', `a${end}`), end).toBe(false);
+      expect(covers(`a${end}.*`, `a${end}b.*`), end).toBe(true);
+    }
+    expect(covers('a', 'a')).toBe(true);
+    expect(covers('a.*', 'a')).toBe(true);
+    expect(covers('.*', 'a/b.*')).toBe(true);
   });
 });

@@ -5,6 +5,12 @@ import { PatternRefusal, readJavaPattern, type Token } from './java-pattern.ts';
 /** Longest pattern, in UTF-16 units. */
 export const PATTERN_LENGTH_MAX = 1024;
 
+/** One text, or if `open` all that begin with it and have no line terminator behind it. */
+export interface PlainPattern {
+  readonly text: string;
+  readonly open: boolean;
+}
+
 /** A whole-match regular expression over topics, in linear time. */
 export interface TopicPattern {
   readonly source: string;
@@ -14,6 +20,8 @@ export interface TopicPattern {
   readonly mentionsWildcards: boolean;
   /** Whether a filter whose text the pattern matches would match this topic name; false unless `mentionsWildcards`. */
   admits(topicName: string): boolean;
+  /** What the pattern matches, where that is so simple. */
+  readonly plain: PlainPattern | undefined;
 }
 
 export type ParsedPattern =
@@ -34,13 +42,15 @@ export function parseTopicPattern(source: string): ParsedPattern {
     const tokens = readJavaPattern(source);
     if (!endsOnlyAtEnd(tokens)) return { ok: false, problem: 'must use $ and \\Z only at its end' };
     const admitted = admittedTopics(tokens);
+    const plain = plainPattern(tokens);
     return {
       ok: true,
       value: {
         source,
-        matches: matcherOf(tokens),
+        matches: matcherOf(tokens, plain),
         mentionsWildcards: admitted !== undefined,
         admits: admitted === undefined ? () => false : compiled(admitted),
+        plain,
       },
     };
   } catch (error) {
@@ -57,17 +67,27 @@ function compiled(expression: string): Matcher {
   return (text) => program.matches(text);
 }
 
-/** Most patterns are a text, a prefix or everything: these need no engine. */
-function matcherOf(tokens: readonly Token[]): Matcher {
+function plainPattern(tokens: readonly Token[]): PlainPattern | undefined {
   const tail = tokens.at(-1);
   const open = tail?.kind === 'repeat' && tail.text === '*' && tokens.at(-2)?.kind === 'any';
   const head = open ? tokens.slice(0, -2) : tokens;
-  if (!head.every((one) => one.kind === 'literal')) {
-    return compiled(tokens.map((one) => one.text).join(''));
-  }
-  const prefix = head.map((one) => literalText(one.text)).join('');
-  if (!open) return (text) => text === prefix;
-  return (text) => text.startsWith(prefix) && !hasLineTerminator(text, prefix.length);
+  if (!head.every((one) => one.kind === 'literal')) return undefined;
+  return { text: head.map((one) => literalText(one.text)).join(''), open };
+}
+
+/** Most patterns are a text, a prefix or everything: these need no engine. */
+function matcherOf(tokens: readonly Token[], plain: PlainPattern | undefined): Matcher {
+  if (plain === undefined) return compiled(tokens.map((one) => one.text).join(''));
+  const { text: prefix, open } = plain;
+  return open ? (text) => isBehind(prefix, text) : (text) => text === prefix;
+}
+
+const isBehind = (prefix: string, text: string): boolean =>
+  text.startsWith(prefix) && !hasLineTerminator(text, prefix.length);
+
+/** Whether the one matches all that the other does. */
+export function plainCovers(one: PlainPattern, other: PlainPattern): boolean {
+  return one.open ? isBehind(one.text, other.text) : !other.open && other.text === one.text;
 }
 
 const literalText = (text: string): string =>

@@ -6,9 +6,10 @@ import {
   startOf,
 } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
+import { parseTopicPattern, plainCovers, type PlainPattern } from '@sallyport/topic';
 import type { FilterLevel } from '../compile.ts';
 import type { Action } from '../policy-spec.ts';
-import type { Form, Row, Side } from './rows.ts';
+import type { EntryCondition, Form, Row, Side } from './rows.ts';
 
 /** Numbers of levels, both ends included. */
 export interface Lengths {
@@ -60,19 +61,26 @@ const ALL: Lengths = { from: 0, to: Infinity };
 const holdsEverything = ({ levels, open }: LevelsForm): boolean =>
   open && (levels.length === 0 || (levels.length === 1 && levels[0] === '+'));
 
-/** Patterns are compared as texts. */
+/** Patterns are compared as texts, and where they match one text, or all behind one, by that. */
 function coversByPattern(
-  { source }: Extract<Form, { kind: 'pattern' }>,
+  { source, plain }: Extract<Form, { kind: 'pattern' }>,
   wide: Side,
   { form, effect }: Side,
   action: Action,
 ): Lengths | undefined {
-  if (form.kind !== 'pattern' || form.source !== source) return undefined;
+  if (form.kind !== 'pattern') return undefined;
   // Only deny patterns match `$…`, and only allow patterns match what their filters would.
   const reserved = wide.effect === 'deny' || effect === 'allow' || action === 'publish';
   const widened = action === 'receive' && effect === 'allow' && form.mentionsWildcards;
-  return reserved && (wide.effect === 'allow' || !widened) ? ALL : undefined;
+  const covered =
+    form.source === source
+      ? wide.effect === 'allow' || !widened
+      : !widened && plainlyCovers(plain, form.plain);
+  return reserved && covered ? ALL : undefined;
 }
+
+const plainlyCovers = (one: PlainPattern | undefined, other: PlainPattern | undefined): boolean =>
+  one !== undefined && other !== undefined && plainCovers(one, other);
 
 function coversLevels(
   wide: LevelsForm,
@@ -154,6 +162,7 @@ const mayReachReserved = (side: Side): boolean => reachesReserved(side, 'subscri
 
 /** Whether every connection that one of the rules is for is one that the other is for. */
 export function coversConnections(wide: Row, narrow: Row): boolean {
+  if (!coversEntry(wide.rule.entry, narrow.rule.entry)) return false;
   const asked = wide.rule.connection;
   if (asked === undefined) return true;
   const given = narrow.rule.connection ?? {};
@@ -166,6 +175,23 @@ export function coversConnections(wide: Row, narrow: Row): boolean {
   if (!holdsSource(source, given.source)) return false;
   // Of an address that is not known an allow row does not hold and a deny row does.
   return wide.effect === 'deny' || narrow.effect === 'allow';
+}
+
+/** A plain text is found in whatever a text is found in that holds it. */
+function coversEntry(
+  wide: EntryCondition | undefined,
+  narrow: EntryCondition | undefined,
+): boolean {
+  if (wide === undefined || wide.index === narrow?.index) return true;
+  if (wide.key === null || narrow === undefined || narrow.key === null) return false;
+  const [found, given] = [searched(wide.key), searched(narrow.key)];
+  return found !== undefined && given !== undefined && given.includes(found);
+}
+
+/** The text that is looked for by a key that is no more than one. */
+function searched(key: string): string | undefined {
+  const parsed = parseTopicPattern(key);
+  return parsed.ok ? parsed.value.plain?.text : undefined;
 }
 
 function holdsSource(wide: string, narrow: ConnectionCondition['source']): boolean {

@@ -1,13 +1,27 @@
-import type { AclRule, AclTarget } from '@sallyport/domain';
+import type { AclRule, AclTarget, DynsecAcl, DynsecAclType } from '@sallyport/domain';
 import { DEFAULT_SETTINGS } from '@sallyport/domain';
 import { describe, expect, test } from 'vitest';
 import type { Action, Matcher, RuleSpec } from '../policy-spec.ts';
-import { compareRandomLint, compareRandomWorldLint } from '../testing/compare-lint.ts';
-import { LINT_NAMES_MAX, LINT_ROWS_MAX, type LintList, lintRules } from './lint.ts';
-import { lintAclTable, lintGroup, lintRole } from './lists.ts';
+import { dynsecAuthority } from '../dynsec-authority.ts';
+import {
+  compareRandomConnectionLint,
+  compareRandomLint,
+  compareRandomWorldLint,
+} from '../testing/compare-lint.ts';
+import type { LintAuthority } from './authorities.ts';
+import { LINT_NAMES_MAX, LINT_ROWS_MAX, type LintCode, type LintList, lintRules } from './lint.ts';
+import {
+  followingRows,
+  lintAclTable,
+  lintDynsecRole,
+  lintGroup,
+  lintPolicy,
+  lintRole,
+} from './lists.ts';
+import { mappingRules } from './mapping.ts';
 import type { KnownFacts } from './rows.ts';
 
-/** `npm run bench -- rules --random 100000` asks other things of as many. */
+/** `npm run bench -- rules --random 100000` asks as many. */
 const RANDOM_POLICIES = 2000;
 const RANDOM_WORLDS = 700;
 
@@ -71,7 +85,7 @@ describe('what is left alone', () => {
     ['allow a/${clientid}', 'allow a/b'],
     // Patterns are compared as texts.
     ['allow ~.*', 'allow a/b'],
-    ['allow ~a/.*', 'allow ~a/b'],
+    ['allow ~a/.*', 'allow ~a/[b]'],
     ['allow a/#', 'allow ~a/b'],
     ['deny ~a/#', ['allow ~a/#', { actions: ['receive'] }]],
     ['allow ~a', 'deny ~a'],
@@ -115,6 +129,11 @@ describe('what is left alone', () => {
     ['allow a/b', 'deny a/#', 'allow #'],
     [['allow a/#', { when: { qos: [0] } }], 'deny a/b', 'allow #'],
     ['allow a/b', 'deny ~a/.*', 'allow a/#'],
+    // A line may end in one of them.
+    ['allow ~a/.*', 'allow ~a/\\n.*'],
+    ['deny ~a/.*', ['allow ~a/#', { actions: ['receive'] }]],
+    ['allow ~a/.*', ['allow ~a/#', { actions: ['receive'] }]],
+    ['allow ~a/.*', 'allow ~[ab]'],
   ])('%j', (...rows) => {
     expect(found(rows)).toEqual([]);
   });
@@ -134,6 +153,9 @@ describe('what never decides', () => {
     ['1 shadowed 0', ['allow #', { actions: ['publish'] }], ['deny *', { actions: ['publish'] }]],
     ['1 duplicate 0', 'allow ~a/.*', 'allow ~a/.*'],
     ['1 shadowed 0', 'deny ~a', 'allow ~a'],
+    ['1 shadowed 0', 'allow ~a/.*', 'allow ~a/b'],
+    ['1 shadowed 0', 'allow ~a/.*', 'allow ~a/b/.*'],
+    ['1 shadowed 0', 'allow ~.*', 'allow ~\\Qa.b\\E'],
     ['1 shadowed 0', 'allow /+/#', 'deny /#'],
     ['1 shadowed 0', 'allow a', ['allow a', { when: { qos: [1] } }]],
     [
@@ -209,6 +231,7 @@ describe('what decides and could as well not', () => {
       ['allow a/+', { actions: READ }],
       'deny a/#',
     ],
+    ['0 redundant 1', 'allow ~a/b', 'allow ~a/b.*'],
     // Both that are reserved, and others that are not.
     [
       '0 redundant 2',
@@ -414,6 +437,33 @@ describe('objects', () => {
     expect(tableFindings(everyone, rows)).toEqual(['acl:everyone/r1 shadowed acl:everyone/r0']);
   });
 
+  test('rows of a username are followed by those for everyone, and by nothing else', () => {
+    const behind = (target: AclTarget, own: readonly Partial<AclRule>[]) => {
+      const table = { target: everyone, rules: EVERYONE.map(row) };
+      const settings = { aclSubscribeMatch: 'text' } as const;
+      const { findings, rules, examined } = lintAclTable(
+        { target, rules: own.map(row) },
+        settings,
+        followingRows(table),
+      );
+      expect([rules, examined]).toEqual([own.length, own.length]);
+      return findings.map(({ position, code, by }) => [position, code, ...by].join(' '));
+    };
+    const EVERYONE: readonly Partial<AclRule>[] = [
+      { topicFilter: 'a/#' },
+      { topicFilter: 'b/c', effect: 'deny' },
+      { topicFilter: 'b/#' },
+    ];
+    const user = { kind: 'username', name: 'u' } as const;
+    const rows = [{ topicFilter: 'a/b' }, { topicFilter: 'b/+' }, { topicFilter: 'b/d' }];
+    expect(behind(user, rows)).toEqual([
+      '0 redundant acl:everyone/r0',
+      '2 shadowed acl:username:u/r1',
+    ]);
+    // Between a table of a client id and that for everyone there may be one of a username.
+    expect(behind({ kind: 'client', name: 'c' }, rows)).toEqual(['2 shadowed acl:client:c/r1']);
+  });
+
   test('of a group deny rows come first, and of a role everything grants', () => {
     const group = {
       id: 'g',
@@ -440,15 +490,231 @@ describe('objects', () => {
   });
 });
 
-test('rules of which one decides about a whole subscription are not looked at', () => {
-  const list = listOf(['allow a', 'allow a'], { subscribeByRule: true });
-  expect(lintRules(list)).toEqual({ findings: [], rules: 2, examined: 0 });
+describe('where one rule decides about a whole subscription', () => {
+  const byRule = {
+    subscribeByText: undefined,
+    subscribeByRule: true,
+  } as unknown as Partial<LintList>;
+  const subscribe = { actions: ['subscribe'] } as const;
+
+  test('several rules are not in the way together, and nothing is granted in part', () => {
+    const pieces = ['allow a', 'allow a/+/#', 'deny a/#'];
+    const asking = (actions: Partial<RuleSpec>, rows: readonly string[]): readonly Written[] =>
+      rows.map((text) => [text, actions]);
+    expect(found(pieces, byRule)).toEqual([]);
+    expect(found(asking({ actions: ['publish'] }, pieces), byRule)).toEqual(['2 shadowed 0 1']);
+    const same = asking(subscribe, ['allow a', 'allow a/+/#', 'allow a/#']);
+    expect(found(same, byRule)).toEqual(['0 redundant 2', '1 redundant 2']);
+    expect(found(['deny a/+', 'allow a/b', 'allow #'], byRule)).toEqual(['1 shadowed 0']);
+    expect(found(['deny a', 'allow a', 'allow a/+/#'], byRule)).toEqual(['1 shadowed 0']);
+  });
+
+  test('rows of a role of dynamic security, by what is looked at first', () => {
+    const acl = (aclType: DynsecAclType, topic: string, allow = true, priority = 0): DynsecAcl => ({
+      ...{ aclType, topic, allow, priority },
+    });
+    const told = (acls: readonly DynsecAcl[], allowWildcardSubs = true) => {
+      const report = lintDynsecRole({ kind: 'role', id: 'd', name: 'd', acls, allowWildcardSubs });
+      expect([report.rules, report.examined]).toEqual([acls.length, acls.length]);
+      return report.findings.map(({ position, code, topic, by }) =>
+        [position, code, topic, ...by].join(' '),
+      );
+    };
+    expect(
+      told([
+        acl('publishClientSend', 'a/%c'),
+        acl('publishClientSend', 'a/+', false, 5),
+        acl('publishClientReceive', 'a/+'),
+      ]),
+    ).toEqual(['0 shadowed a/%c dynsec-role:d/1']);
+    // Literals come first, whatever their priority; each event has its own rows.
+    const literal = acl('subscribeLiteral', 'a/#', false);
+    expect(told([acl('subscribePattern', 'a/#', true, 9), literal])).toEqual([]);
+    expect(told([acl('subscribePattern', 'a/#'), acl('unsubscribePattern', 'a/#')])).toEqual([]);
+    // What the role says of wildcards is in the way of rows, and is none itself.
+    expect(told([acl('subscribePattern', '#', false)], false)).toEqual([]);
+    expect(told([acl('subscribeLiteral', 'a/#'), acl('subscribeLiteral', 'a/b')], false)).toEqual([
+      '0 shadowed a/# dynsec-role:d/allowWildcardSubs',
+    ]);
+    expect(told([acl('subscribeLiteral', 'a/#')])).toEqual([]);
+  });
+
+  test('defaults of dynamic security are in the way of rows, and are none', () => {
+    const role = { kind: 'role', id: 'd', name: 'd', allowWildcardSubs: false } as const;
+    const send = { aclType: 'publishClientSend', topic: 'a', priority: 0, allow: true } as const;
+    const access = { kind: 'dynsec', roles: [{ role: 'd', priority: 0 }], groups: [] } as const;
+    const defaults = { ...DEFAULT_SETTINGS, dynsecPublishClientSend: 'allow' } as const;
+    const authority = (acls: readonly DynsecAcl[]) => ({
+      superuser: false,
+      authorities: [dynsecAuthority(access, [{ ...role, acls }], defaults)],
+    });
+    const told = (acls: readonly DynsecAcl[]) =>
+      lintPolicy(authority(acls), {}).findings.map(({ ruleId, code, by }) =>
+        [ruleId, code, ...by].join(' '),
+      );
+    expect(told([send])).toEqual([
+      'dynsec-role:d/0 redundant dynsec/default/dynsecPublishClientSend',
+    ]);
+    expect(told([{ ...send, topic: '#', allow: false }])).toEqual([]);
+  });
+});
+
+describe('a mapping', () => {
+  const told = (
+    entries: readonly (readonly [key: string, ...subscribe: string[]])[],
+    keywordPattern?: string,
+  ) => {
+    const rules = mappingRules('c', {
+      ...(keywordPattern !== undefined && { keywordPattern }),
+      entries: entries.map(([key, ...subscribe]) => ({ key, publish: ['p'], subscribe })),
+    });
+    return lintRules({ rules, noMatch: 'deny' })
+      .findings.filter(({ actions }) => actions.includes('subscribe'))
+      .map(({ ruleId, code, topic }) =>
+        [ruleId.replace('credential:c/entries/', ''), code, topic].join(' '),
+      );
+  };
+
+  test('patterns of an entry, as they are written', () => {
+    expect(told([['x', 'a/.*', 'a/b', '${cn}/.*', '${cn}/.*', 'x/.*', '${clientId}/.*']])).toEqual([
+      '0/subscribe/1 shadowed a/b',
+      '0/subscribe/3 duplicate ${cn}/.*',
+    ]);
+    // A name may hold the end of a line, and what stands for it may be too long for the wider one.
+    expect(told([['x', '.*', '${cn}']])).toEqual([]);
+    expect(told([['x', '${cn}/.*', '${cn}/a']])).toEqual([]);
+  });
+
+  test('of two entries where one is found wherever the other is', () => {
+    expect(
+      told([
+        ['ab', 'a/b'],
+        ['b', 'a/.*'],
+      ]),
+    ).toEqual(['0/subscribe/0 redundant a/b']);
+    expect(
+      told([
+        ['b', 'a/b'],
+        ['ab', 'a/.*'],
+      ]),
+    ).toEqual([]);
+    expect(
+      told([
+        ['ab', 'a/b'],
+        ['.*', 'a/.*'],
+      ]),
+    ).toEqual(['0/subscribe/0 redundant a/b']);
+    // Of expressions it is not known.
+    expect(
+      told([
+        ['ab', 'a'],
+        ['b$', 'a'],
+      ]),
+    ).toEqual([]);
+    expect(
+      told([
+        ['a[b]', 'a'],
+        ['b', 'a'],
+      ]),
+    ).toEqual([]);
+    // One keyword selects one entry.
+    expect(
+      told(
+        [
+          ['ab', 'a'],
+          ['b', 'a'],
+        ],
+        '(.*)',
+      ),
+    ).toEqual([]);
+    expect(
+      told(
+        [
+          ['ab', 'a', 'a'],
+          ['b', 'a'],
+        ],
+        '(.*)',
+      ),
+    ).toEqual(['0/subscribe/1 duplicate a']);
+  });
+});
+
+describe('beside another authority', () => {
+  const closed = (...rows: Written[]): LintAuthority => ({
+    ...listOf(rows, { noMatch: 'deny' }),
+    name: 'closed',
+  });
+  const told = (
+    one: LintAuthority,
+    rows: readonly Written[],
+    more: Partial<LintAuthority> & { readonly superuser?: boolean } = {},
+  ) => {
+    const { superuser = false, ...list } = more;
+    const open = { ...listOf(rows), name: 'open', ...list };
+    return lintPolicy({ superuser, authorities: [one, open] }, {})
+      .findings.filter(({ code }) => code === 'needless' || code === 'overruled')
+      .map(({ position, code, removable }) => `${position} ${code} ${removable}`);
+  };
+
+  test('that never abstains, what is allowed says nothing, unless it keeps a denial away', () => {
+    const rows = ['allow a/b', 'deny a/#', 'allow b', 'allow x'];
+    expect(told(closed('allow #'), rows)).toEqual(['2 overruled true', '3 overruled true']);
+    expect(told(closed(), ['allow b', 'allow b'])).toEqual(['0 overruled true']);
+    // Even beside one that there is more of.
+    expect(told({ ...closed(), incomplete: true }, ['allow b'])).toEqual(['0 overruled true']);
+    expect(told({ ...closed(), noMatch: 'abstain' }, ['allow b'])).toEqual([]);
+    // It allows nothing else itself.
+    expect(told(closed('allow #'), ['allow b'], { noMatch: 'deny' })).toEqual([]);
+    // To a superuser some rule must open what begins with `$`, and nobody else's denial counts.
+    const open: Written = ['allow $s/#', { actions: READ }];
+    expect(told(closed(), [open])).toEqual(['0 overruled true']);
+    expect(told(closed(), [open], { superuser: true })).toEqual([]);
+    expect(told(closed(), [['deny $s/a', { actions: READ }], open], { superuser: true })).toEqual(
+      [],
+    );
+    const past = Array.from({ length: LINT_ROWS_MAX }, () => 'allow b');
+    expect(told(closed(), [...past, 'deny b'])).toEqual([]);
+  });
+
+  test('what is denied is needed only where the other allows some of it', () => {
+    const one = closed('allow a/b', ['allow c', { actions: ['publish'] }]);
+    expect(told(one, ['deny a/+', 'deny c', 'deny b'])).toEqual(['2 needless true']);
+    expect(told(one, [['deny c', { actions: READ }]])).toEqual(['0 needless true']);
+    expect(told({ ...one, incomplete: true }, ['deny b'])).toEqual([]);
+    expect(told({ ...one, noMatch: 'abstain' }, ['deny b'])).toEqual([]);
+    expect(told(closed('deny b'), ['deny b'])).toEqual(['0 needless true', '0 needless true']);
+    // An UNSUBSCRIBE is allowed where nobody denies it.
+    expect(told(one, [['deny b', { actions: ['unsubscribe'] }]])).toEqual([]);
+  });
 });
 
 describe('against random policies', () => {
+  const of = (kind: string, ...codes: LintCode[]) => codes.map((code) => `${kind} ${code}`);
+  const IN_LIST = ['duplicate', 'shadowed', 'redundant', 'guarded'] as const;
+  const MADE = {
+    'rules of policies': of(
+      'authority-',
+      ...IN_LIST,
+      'in_part',
+      'no_topic',
+      'needless',
+      'overruled',
+    ),
+    'rows of tables, groups, roles and mappings': [
+      ...of('acl', ...IN_LIST, 'in_part', 'no_topic'),
+      ...['group', 'role', 'dynsec-role'].flatMap((kind) => of(kind, ...IN_LIST)),
+      ...of('credential', 'duplicate', 'shadowed', 'redundant'),
+    ],
+    'what a connection is judged by': [
+      ...of('acl', ...IN_LIST, 'needless', 'overruled'),
+      ...of('dynsec-role', 'duplicate', 'shadowed', 'redundant', 'needless'),
+    ],
+  };
+
   test.each([
     ['rules of policies', RANDOM_POLICIES, compareRandomLint],
-    ['rows of tables, groups and roles', RANDOM_WORLDS, compareRandomWorldLint],
+    ['rows of tables, groups, roles and mappings', RANDOM_WORLDS, compareRandomWorldLint],
+    ['what a connection is judged by', RANDOM_WORLDS, compareRandomConnectionLint],
   ] as const)(
     '%s that may be removed change no decision, one by one and all together',
     (what, count, compare) => {
@@ -461,8 +727,7 @@ describe('against random policies', () => {
         for (const code of outcome.codes) codes.add(code);
       }
       // A generator that never makes what is looked for would prove nothing.
-      const made = ['duplicate', 'shadowed', 'redundant', 'in_part', 'guarded', 'no_topic'];
-      expect([...codes]).toEqual(expect.arrayContaining(made));
+      expect([...codes]).toEqual(expect.arrayContaining([...MADE[what]]));
     },
     120_000,
   );

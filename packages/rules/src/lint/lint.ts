@@ -23,12 +23,14 @@ export const LINT_NAMES_MAX = 10;
  * - `shadowed`: earlier rules decide all that it is about;
  * - `redundant`: it decides, and later rules would decide the same;
  * - `in_part`: earlier rules deny all that it allows, and yet it counts: for whether a wider subscription is granted in part;
- * - `needless`: it denies nothing that anything in the list allows, and the list allows nothing by itself;
+ * - `needless`: it denies nothing that anything in the list, or in another authority's, allows, and that allows nothing by itself;
+ * - `overruled`: another authority allows or denies all that it allows, so that it decides nothing;
  * - `guarded`: it is about topics that start with `$`, which the guard keeps shut;
  * - `unfillable`: a placeholder of it has no value for anybody whom it is for: an allow rule never matches, a deny rule takes any level;
  * - `no_topic`: a literal with wildcards, which no topic is equal to, for what is about topics only.
  */
-export type LintCode = 'duplicate' | 'shadowed' | 'redundant' | 'in_part' | 'needless' | Void;
+export type LintCode =
+  'duplicate' | 'shadowed' | 'redundant' | 'in_part' | 'needless' | 'overruled' | Void;
 
 export interface LintFinding {
   readonly code: LintCode;
@@ -54,6 +56,8 @@ export interface LintList extends Pick<
   readonly rules: readonly LintRule[];
   /** Rules that are not here may come before these: for some connections, or later on. */
   readonly preceded?: boolean;
+  /** Rules that come behind these for every connection. They may be in the way, and nothing is told of them. */
+  readonly followed?: readonly LintRule[];
 }
 
 export interface LintReport {
@@ -67,17 +71,19 @@ export interface LintReport {
 /**
  * Finds rules that could as well not be there, or do not do what they seem to. What is reported as `removable` changes no decision when
  * it is removed; what is not reported may still be useless, because patterns are compared as texts and a placeholder only with itself.
- * A list with `subscribeByRule` is not looked at. O(rules²) at worst. @throws OperationalError `policy_invalid` for a rule that cannot be understood
+ * O(rules²) at worst. @throws OperationalError `policy_invalid` for a rule that cannot be understood
  */
 export function lintRules(list: LintList, known: KnownFacts = {}): LintReport {
-  // There a rule may grant or refuse a wide subscription although others decide about each of its topics.
-  if (list.subscribeByRule === true) return { findings: [], rules: list.rules.length, examined: 0 };
-  const looked = list.rules.slice(0, LINT_ROWS_MAX);
-  const linter = new Linter(
-    list,
-    looked.map((rule, rank) => rowOf(rule, rank, known)),
-  );
-  return { findings: linter.findings(), rules: list.rules.length, examined: looked.length };
+  const { length } = list.rules;
+  const looked = rowsOf(list, known);
+  const linter = new Linter(list, looked);
+  return { findings: linter.findings(), rules: length, examined: Math.min(length, looked.length) };
+}
+
+/** Those that are looked at, the first ones, and what follows them. */
+export function rowsOf({ rules, followed }: LintList, known: KnownFacts): readonly Row[] {
+  const looked = [...rules, ...(followed ?? [])].slice(0, LINT_ROWS_MAX);
+  return looked.map((rule, rank) => rowOf(rule, rank, known));
 }
 
 /** Lengths and terms of one rule and action that no other rule has been found for yet. */
@@ -118,9 +124,31 @@ const named = (rows: Iterable<Row>): readonly string[] =>
     .slice(0, LINT_NAMES_MAX)
     .map((one) => one.rule.ruleId);
 
+interface FindingMore {
+  readonly removable?: boolean;
+  readonly by?: Iterable<Row>;
+  readonly actions?: readonly Action[];
+}
+
+/** Of a rule that may be removed, unless it says otherwise. */
+export function findingOf(
+  { rule, rank, effect }: Row,
+  code: LintCode,
+  { removable = true, by = [], actions = rule.actions }: FindingMore = {},
+): LintFinding {
+  const asked = ACTIONS.filter((one) => actions.includes(one));
+  const topic = rule.entry?.written ?? matcherText(rule.matcher);
+  return {
+    ...{ code, ruleId: rule.ruleId, position: rank, effect, topic },
+    ...{ actions: asked, removable, by: named(by) },
+  };
+}
+
 class Linter {
   readonly #list: LintList;
+  /** Those of the list, and what follows. */
   readonly #rows: readonly Row[];
+  readonly #own: readonly Row[];
   readonly #longest: number;
   readonly #found = new Map<Row, LintFinding>();
   readonly #removed = new Set<Row>();
@@ -128,6 +156,7 @@ class Linter {
   constructor(list: LintList, rows: readonly Row[]) {
     this.#list = list;
     this.#rows = rows;
+    this.#own = rows.slice(0, list.rules.length);
     let longest = 0;
     for (const { sides } of rows) {
       for (const { form } of sides.values()) {
@@ -138,31 +167,18 @@ class Linter {
   }
 
   findings(): readonly LintFinding[] {
-    for (const row of this.#rows) if (row.sides.size === 0) this.#reportVoid(row);
-    for (const row of this.#rows) if (!this.#removed.has(row)) this.#lookBefore(row);
-    for (const row of this.#rows) if (!this.#removed.has(row)) this.#lookBehind(row);
-    for (const row of this.#rows) if (!this.#removed.has(row)) this.#lookForNeed(row);
-    for (const row of this.#rows) if (!this.#found.has(row)) this.#reportParts(row);
+    for (const row of this.#own) if (row.sides.size === 0) this.#reportVoid(row);
+    for (const row of this.#own) if (!this.#removed.has(row)) this.#lookBefore(row);
+    for (const row of this.#own) if (!this.#removed.has(row)) this.#lookBehind(row);
+    for (const row of this.#own) if (!this.#removed.has(row)) this.#lookForNeed(row);
+    for (const row of this.#own) if (!this.#found.has(row)) this.#reportParts(row);
     return [...this.#found.values()].sort((one, other) => one.position - other.position);
   }
 
-  #report(
-    row: Row,
-    code: LintCode,
-    more: {
-      readonly removable?: boolean;
-      readonly by?: Iterable<Row>;
-      readonly actions?: readonly Action[];
-    },
-  ): void {
-    const { removable = true, by = [], actions = row.rule.actions } = more;
-    const { rule, rank, effect } = row;
-    const asked = ACTIONS.filter((one) => actions.includes(one));
-    this.#found.set(row, {
-      ...{ code, ruleId: rule.ruleId, position: rank, effect, topic: matcherText(rule.matcher) },
-      ...{ actions: asked, removable, by: named(by) },
-    });
-    if (removable) this.#removed.add(row);
+  #report(row: Row, code: LintCode, more: FindingMore): void {
+    const finding = findingOf(row, code, more);
+    this.#found.set(row, finding);
+    if (finding.removable) this.#removed.add(row);
   }
 
   /** It matches nothing at all. */
@@ -213,22 +229,28 @@ class Linter {
       const wide = other.sides.get(action);
       const found = wide && covers(wide, side, action);
       if (found === undefined || !coversConnections(other, row)) continue;
-      // An UNSUBSCRIBE is judged by the rule that alone holds the whole filter.
-      if (action === 'unsubscribe' && !includes(found, lengths)) continue;
+      if (this.#decidesAlone(action) && !includes(found, lengths)) continue;
       if (uncovered.take(found, other.terms.get(action) ?? 0)) by.add(other);
       if (uncovered.empty) return true;
     }
     return false;
   }
 
+  /** Whether it is the rule that alone holds the whole of a filter that decides about it. */
+  #decidesAlone(action: Action): boolean {
+    return (
+      action === 'unsubscribe' || (action === 'subscribe' && this.#list.subscribeByRule === true)
+    );
+  }
+
   /**
    * Whether an allow rule that never decides still counts: where nothing but deny rules stands in the way, a subscription is granted for
-   * the rest, and what these rules are in the way of must be allowed too. An authority that judges by text asks nothing of the kind.
+   * the rest, and what these rules are in the way of must be allowed too. An authority that judges by text, or by one rule, asks nothing of the kind.
    */
   #grantsInPart(row: Row, by: ReadonlySet<Row>): boolean {
     const side = row.sides.get('subscribe');
     if (row.effect === 'deny' || side === undefined) return false;
-    if (this.#list.subscribeByText === true) return false;
+    if (this.#list.subscribeByText === true || this.#list.subscribeByRule === true) return false;
     if (![...by].some((one) => one.effect === 'deny' && one.sides.has('subscribe'))) return false;
     const grants = this.#rows.filter(
       (one) => one !== row && one.effect === 'allow' && !this.#removed.has(one),
@@ -283,7 +305,7 @@ const includes = (outer: Lengths, inner: Lengths): boolean =>
   outer.from <= inner.from && outer.to >= inner.to;
 
 /** Whether both may match the same, asked in the same way. */
-function overlap(one: Row, other: Row): boolean {
+export function overlap(one: Row, other: Row): boolean {
   for (const [action, side] of one.sides) {
     const against = other.sides.get(action);
     if (against === undefined) continue;
@@ -301,9 +323,12 @@ function widened(form: Form): Form {
 }
 
 function sameRule(one: Row, other: Row): boolean {
-  const text = ({ rule: { effect, actions, matcher, when, connection } }: Row): string => {
+  const text = ({ rule: { effect, actions, matcher, when, connection, entry } }: Row): string => {
     const ordered = ACTIONS.filter((action) => actions.includes(action));
-    return JSON.stringify([effect, ordered, entries(matcher), entries(when), entries(connection)]);
+    return JSON.stringify([
+      ...[effect, ordered, entries(matcher), entries(when), entries(connection)],
+      entry?.index,
+    ]);
   };
   return text(one) === text(other);
 }

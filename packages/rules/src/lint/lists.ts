@@ -8,16 +8,36 @@ import {
   type SettingValues,
 } from '@sallyport/domain';
 import { aclRule } from '../assemble.ts';
+import {
+  dynsecRoleRules,
+  type DynsecRoleSource,
+  dynsecRuleId,
+  isDynsecSetting,
+} from '../dynsec-authority.ts';
 import { groupsAuthority } from '../groups.ts';
 import { type RoleSource, rolesAuthority } from '../roles-authority.ts';
+import { lintBeside, type LintPolicy } from './authorities.ts';
 import { lintRules, type LintReport } from './lint.ts';
 import type { KnownFacts, LintRule } from './rows.ts';
-import type { PolicySpec } from '../policy-spec.ts';
 
-/** Of one table by itself: of others nothing is known but that they may come before. */
+type TableSource = Pick<AclTable, 'target' | 'rules'>;
+type TableSettings = Pick<SettingValues, 'aclSubscribeMatch'>;
+
+/** The rows of the table for everyone, as they follow those of a username. */
+export function followingRows(everyone: TableSource | undefined): readonly LintRule[] {
+  if (everyone === undefined) return [];
+  const key = aclTargetKey(everyone.target);
+  return everyone.rules.map((row) => lintRuleOf(key, row));
+}
+
+/**
+ * Of one table by itself: of others nothing is known but that they may come before. Only that for everyone comes behind the rows of each
+ * username, and nothing between them; between those of a client id and it there may be any of a username.
+ */
 export function lintAclTable(
-  { target, rules }: Pick<AclTable, 'target' | 'rules'>,
-  { aclSubscribeMatch }: Pick<SettingValues, 'aclSubscribeMatch'>,
+  { target, rules }: TableSource,
+  { aclSubscribeMatch }: TableSettings,
+  everyone: readonly LintRule[] = [],
 ): LintReport {
   const key = aclTargetKey(target);
   return lintRules(
@@ -26,6 +46,7 @@ export function lintAclTable(
       noMatch: 'abstain',
       ...(aclSubscribeMatch === 'text' && { subscribeByText: true }),
       ...(target.kind !== 'client' && { preceded: true }),
+      ...(target.kind === 'username' && { followed: everyone }),
     },
     knownOf(target),
   );
@@ -62,22 +83,44 @@ export function lintRole(role: RoleSource): LintReport {
   return placed(report, (ruleId) => positions.get(ruleId) ?? 0);
 }
 
-/** Of what one connection is judged by, each authority by itself. Positions are those in the authority's list. */
-export function lintPolicy(
-  { authorities }: Pick<PolicySpec, 'authorities'>,
-  known: KnownFacts,
-): LintReport {
-  const reports = authorities.map((one) => lintRules(one, known));
+/**
+ * Of one role of dynamic security by itself, whichever others a connection has before and behind it. Positions are those of its rows, and
+ * topics are written as these are; `allowWildcardSubs` is in the way of rows, and is none.
+ */
+export function lintDynsecRole(role: DynsecRoleSource): LintReport {
+  const { acls } = role;
+  const { findings, examined } = lintRules({
+    ...{ rules: dynsecRoleRules(role), noMatch: 'abstain', subscribeByRule: true },
+  });
+  const positions = new Map(acls.map((_, index) => [dynsecRuleId(role.id, index), index]));
+  const rows = findings.flatMap((one) => {
+    const position = positions.get(one.ruleId);
+    const topic = position === undefined ? undefined : acls[position]?.topic;
+    return position === undefined || topic === undefined ? [] : [{ ...one, position, topic }];
+  });
+  rows.sort((one, other) => one.position - other.position);
+  return { findings: rows, rules: acls.length, examined: Math.min(examined, acls.length) };
+}
+
+/** Of what one connection is judged by, each authority by itself, and then beside the others. Positions are those in the authority's list; what stands for a setting is in the way of rows, and is none. */
+export function lintPolicy(policy: LintPolicy, known: KnownFacts): LintReport {
+  const beside = lintBeside(policy, known);
+  const reports = policy.authorities.map((one, index) => {
+    const report = lintRules(one, known);
+    const found = new Set(report.findings.map((finding) => finding.position));
+    const more = (beside[index] ?? []).filter((finding) => !found.has(finding.position));
+    return placed({ ...report, findings: [...report.findings, ...more] });
+  });
   return {
-    findings: reports.flatMap((one) => one.findings),
+    findings: reports.flatMap((one) => one.findings).filter((one) => !isDynsecSetting(one.ruleId)),
     examined: reports.reduce((sum, one) => sum + one.examined, 0),
     rules: reports.reduce((sum, one) => sum + one.rules, 0),
   };
 }
 
-function placed(report: LintReport, positionOf: (ruleId: string) => number): LintReport {
+function placed(report: LintReport, positionOf?: (ruleId: string) => number): LintReport {
   const findings = report.findings
-    .map((one) => ({ ...one, position: positionOf(one.ruleId) }))
+    .map((one) => ({ ...one, position: positionOf?.(one.ruleId) ?? one.position }))
     .sort((one, other) => one.position - other.position);
   return { ...report, findings };
 }

@@ -1,6 +1,7 @@
 import type { ConnectionCondition, Placeholder } from '@sallyport/domain';
 import { factsOf } from '@sallyport/domain';
 import { unreachable } from '@sallyport/errors';
+import type { TopicPattern } from '@sallyport/topic';
 import { factValue } from '../check.ts';
 import { type FilterLevel, type Matchable, parseMatcher } from '../compile.ts';
 import type { Action, Condition, Facts, RuleSpec } from '../policy-spec.ts';
@@ -8,6 +9,16 @@ import type { Action, Condition, Facts, RuleSpec } from '../policy-spec.ts';
 /** A rule with what it asks of the connection, where that is not settled yet. */
 export interface LintRule extends RuleSpec {
   readonly connection?: ConnectionCondition;
+  readonly entry?: EntryCondition;
+}
+
+/** Of a mapping: the certificate must select the entry. */
+export interface EntryCondition {
+  readonly index: number;
+  /** What is searched in the name of the certificate; null where a keyword selects one entry alone. */
+  readonly key: string | null;
+  /** The pattern as it is written, where the matcher has something else for its placeholders. */
+  readonly written?: string;
 }
 
 /** What is known of every connection that the rules are for; null: it has none. What is left out may be anything. */
@@ -35,7 +46,7 @@ export type Form =
       readonly levels: readonly string[];
       readonly open: boolean;
     }
-  | { readonly kind: 'pattern'; readonly source: string; readonly mentionsWildcards: boolean }
+  | ({ readonly kind: 'pattern' } & Pick<TopicPattern, 'source' | 'mentionsWildcards' | 'plain'>)
   | { readonly kind: 'any' };
 
 /** A rule about one action. */
@@ -67,14 +78,23 @@ export function rowOf(rule: LintRule, rank: number, known: KnownFacts): Row {
   const voids = new Map<Action, Void>();
   const unfillable = isUnfillable(matcher, known);
   for (const action of new Set(rule.actions)) {
-    const form = formOf(matcher, action, effect, unfillable);
+    const form = writtenForm(rule, formOf(matcher, action, effect, unfillable));
     if (typeof form === 'string') voids.set(action, form);
     else {
       sides.set(action, { form, effect });
-      terms.set(action, termsMask(rule.when, action));
+      const mask = termsMask(rule.when, action);
+      // A text has wildcards, else it would be a filter here.
+      const asked = form.kind === 'text' ? termsMask({ wildcard: true }, action) : mask;
+      terms.set(action, mask & asked);
     }
   }
   return { rank, rule, effect, sides, terms, voids, unfillable };
+}
+
+/** A pattern with placeholders is compared as it is written. */
+function writtenForm({ entry }: LintRule, form: Form | Void): Form | Void {
+  if (entry?.written === undefined || typeof form === 'string') return form;
+  return { ...form, source: entry.written, plain: undefined } as Form; // Mappings hold patterns only.
 }
 
 function formOf(
@@ -87,9 +107,9 @@ function formOf(
     case 'any':
       return { kind: 'any' };
     case 'pattern': {
-      const { source, mentionsWildcards } = matcher.pattern;
+      const { source, mentionsWildcards, plain } = matcher.pattern;
       if (effect === 'allow' && RESERVED_PATTERN.test(source)) return 'guarded';
-      return { kind: 'pattern', source, mentionsWildcards };
+      return { kind: 'pattern', source, mentionsWildcards, plain };
     }
     case 'text':
       return formOfText(matcher, action, effect);

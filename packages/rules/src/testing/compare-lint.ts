@@ -1,13 +1,27 @@
-import { type AclTarget, aclTargetKey } from '@sallyport/domain';
+import {
+  type AccessSpec,
+  type AclTarget,
+  aclTargetKey,
+  type CertificateMapping,
+} from '@sallyport/domain';
 import { levelsOf, parseTopicFilter } from '@sallyport/topic';
 import { check } from '../check.ts';
+import { dynsecRuleId } from '../dynsec-authority.ts';
 import { type CompiledPolicy, compilePolicy } from '../compile.ts';
 import { checkSubscribe, checkUnsubscribe } from '../coverage.ts';
-import { type LintCode, type LintFinding, lintRules } from '../lint/lint.ts';
-import { lintAclTable, lintGroup, lintRole } from '../lint/lists.ts';
+import type { LintFinding } from '../lint/lint.ts';
+import {
+  followingRows,
+  lintAclTable,
+  lintDynsecRole,
+  lintGroup,
+  lintPolicy,
+  lintRole,
+} from '../lint/lists.ts';
+import { mappingRules } from '../lint/mapping.ts';
 import type { KnownFacts } from '../lint/rows.ts';
 import type { AuthoritySpec, Facts, PolicySpec, Qos, RuleSpec } from '../policy-spec.ts';
-import { judgeWorld, tableOf } from './compare-worlds.ts';
+import { assembleWorld, judgeWorld, tableOf } from './compare-worlds.ts';
 import { Dice, randomAuthority, randomFacts, randomFilter, TOPICS } from './random-policies.ts';
 import { randomWorld, WORLD_TOPICS } from './random-worlds.ts';
 import type { RandomWorld, WorldRow } from './world-oracle.ts';
@@ -28,8 +42,8 @@ export interface LintDifference {
 }
 
 export interface LintOutcome {
-  /** What was reported, for whoever counts. */
-  readonly codes: readonly LintCode[];
+  /** What was reported, for whoever counts: kinds of objects and codes. */
+  readonly codes: readonly string[];
   readonly difference: LintDifference | undefined;
 }
 
@@ -48,7 +62,7 @@ export function compareRandomLint(seed: number): LintOutcome {
   };
   const facts = randomFacts(dice);
   const known = dice.chance(40) ? knownOf(facts) : {};
-  const findings = spec.authorities.flatMap((one) => lintRules(one, known).findings);
+  const { findings } = lintPolicy(spec, known);
   const without = (removed: ReadonlySet<string>): Judged => ({
     facts,
     policy: compilePolicy({
@@ -66,16 +80,43 @@ export function compareRandomLint(seed: number): LintOutcome {
 export function compareRandomWorldLint(seed: number): LintOutcome {
   const dice = new Dice(seed);
   const world = fuller(dice, randomWorld(dice));
-  const { facts, settings, groups, roles } = world;
+  const { facts, settings, groups, roles, dynsec } = world;
+  const everyone = followingRows(tableOf({ kind: 'everyone' }, world.tables.everyone));
   const tables = (['client', 'username', 'everyone'] as const).flatMap((kind) => {
     const table = tableOf(targetOf(kind, facts), world.tables[kind]);
-    return table === undefined ? [] : lintAclTable(table, settings).findings;
+    return table === undefined ? [] : lintAclTable(table, settings, everyone).findings;
   });
   const findings = [
     ...tables,
     ...groups.flatMap((one) => lintGroup(one).findings),
     ...roles.flatMap((one) => lintRole(one).findings),
+    ...dynsec.roles.flatMap((one) => lintDynsecRole(one).findings),
+    ...mappingFindings(world),
   ];
+  return worldOutcome(seed, dice, world, findings);
+}
+
+function mappingFindings({ credential: { id, access, superuser } }: RandomWorld) {
+  if (access.kind !== 'mapping') return [];
+  const rules = mappingRules(id, access);
+  return lintPolicy({ superuser, authorities: [{ name: id, rules, noMatch: 'deny' }] }, {})
+    .findings;
+}
+
+/** The same for all that the connection of a random world is judged by. */
+export function compareRandomConnectionLint(seed: number): LintOutcome {
+  const dice = new Dice(seed);
+  const world = fuller(dice, randomWorld(dice));
+  const { findings } = lintPolicy(assembleWorld(world), knownOf(judgeWorld(world).facts));
+  return worldOutcome(seed, dice, world, findings);
+}
+
+function worldOutcome(
+  seed: number,
+  dice: Dice,
+  world: RandomWorld,
+  findings: readonly LintFinding[],
+): LintOutcome {
   const without = (removed: ReadonlySet<string>) => judgeWorld(lessOf(world, removed));
   const { patterns: _known, ...told } = world;
   return outcome({ seed, dice, from: told, findings, without, topics: WORLD_TOPICS });
@@ -105,7 +146,8 @@ function outcome({ seed, dice, from, findings, without, topics }: Compared): Lin
     if (changed !== undefined)
       difference ??= { seed, removed, from, facts: before.facts, ...changed };
   }
-  return { codes: findings.map((one) => one.code), difference };
+  const codes = findings.map(({ ruleId, code }) => `${/^[a-z-]+/.exec(ruleId)?.[0] ?? ''} ${code}`);
+  return { codes, difference };
 }
 
 type Changed = Pick<LintDifference, 'question' | 'before' | 'after'>;
@@ -244,12 +286,29 @@ function fuller(dice: Dice, world: RandomWorld): RandomWorld {
     ...(one.kind === 'filter' && { topicFilter: variedFilter(dice, one.topicFilter) }),
   });
   const { client, username, everyone } = world.tables;
+  // Those of a username are like some of those that follow them.
+  const own = dice.chance(50) ? [...username, ...everyone] : username;
+  const { access } = world.credential;
   return {
     ...world,
+    ...(access.kind === 'mapping' && {
+      credential: { ...world.credential, access: fullerMapping(dice, access) },
+    }),
     tables: {
       client: more(client, row),
-      username: more(username, row),
+      username: more(own, row),
       everyone: more(everyone, row),
+    },
+    dynsec: {
+      ...world.dynsec,
+      roles: world.dynsec.roles.map((one) => ({
+        ...one,
+        acls: more(one.acls, (acl) => ({
+          ...acl,
+          ...(dice.chance(40) && { allow: !acl.allow }),
+          topic: acl.aclType.endsWith('Literal') ? acl.topic : variedFilter(dice, acl.topic),
+        })),
+      })),
     },
     groups: world.groups.map((one) => ({
       ...one,
@@ -269,9 +328,27 @@ function fuller(dice: Dice, world: RandomWorld): RandomWorld {
   };
 }
 
+/** With more patterns, and two entries of which one is found wherever the other is. */
+function fullerMapping(dice: Dice, access: CertificateMapping): CertificateMapping {
+  const patterns = ['a/.*', 'a/b', '.*', 'a/#', '${cn}/.*', '${cn}/a', '${clientId}/.*'];
+  const some = () => dice.list(3, () => dice.pick(patterns));
+  const pair = dice.chance(60) && access.keywordPattern === undefined ? ['a', 'a/b'] : [];
+  const entries = [
+    ...access.entries.filter(({ key }) => !pair.includes(key)),
+    ...pair.map((key) => ({ key, publish: [], subscribe: [] })),
+  ];
+  const ordered = dice.chance(50) ? entries : entries.toReversed();
+  return {
+    ...access,
+    entries: ordered.map(({ key, publish, subscribe }) => ({
+      ...{ key, publish: [...publish, ...some()], subscribe: [...subscribe, ...some()] },
+    })),
+  };
+}
+
 /** A world without the rows of these ids. */
 function lessOf(world: RandomWorld, removed: ReadonlySet<string>): RandomWorld {
-  const { facts, groups, roles, tables } = world;
+  const { credential, dynsec, facts, groups, roles, tables } = world;
   // The rows that stay keep the ids that they have by their places: only the removed ones are looked up by them.
   const rowsOf = (kind: AclTarget['kind']): readonly WorldRow[] => {
     const key = aclTargetKey(targetOf(kind, facts));
@@ -279,6 +356,14 @@ function lessOf(world: RandomWorld, removed: ReadonlySet<string>): RandomWorld {
   };
   return {
     ...world,
+    credential: { ...credential, access: lessOfAccess(credential, removed) },
+    dynsec: {
+      ...dynsec,
+      roles: dynsec.roles.map((one) => ({
+        ...one,
+        acls: one.acls.filter((_, index) => !removed.has(dynsecRuleId(one.id, index))),
+      })),
+    },
     tables: {
       client: rowsOf('client'),
       username: rowsOf('username'),
@@ -293,4 +378,37 @@ function lessOf(world: RandomWorld, removed: ReadonlySet<string>): RandomWorld {
       permissions: one.permissions.filter(({ id }) => !removed.has(`role:${one.id}/${id}`)),
     })),
   };
+}
+
+function lessOfAccess(
+  { id, access }: RandomWorld['credential'],
+  removed: ReadonlySet<string>,
+): AccessSpec {
+  const left = (prefix: string, patterns: readonly string[]) =>
+    patterns.filter((_, index) => !removed.has(`credential:${id}/${prefix}/${index}`));
+  switch (access.kind) {
+    case 'roles': {
+      const kept = access.permissions.filter(
+        (one) => !removed.has(`credential:${id}/permission/${one.id}`),
+      );
+      return { ...access, permissions: kept };
+    }
+    case 'patterns':
+      return {
+        ...access,
+        publish: left('publish', access.publish),
+        subscribe: left('subscribe', access.subscribe),
+      };
+    case 'mapping':
+      return {
+        ...access,
+        entries: access.entries.map(({ key, publish, subscribe }, index) => ({
+          key,
+          publish: left(`entries/${index}/publish`, publish),
+          subscribe: left(`entries/${index}/subscribe`, subscribe),
+        })),
+      };
+    default:
+      return access;
+  }
 }

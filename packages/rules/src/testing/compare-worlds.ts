@@ -13,7 +13,7 @@ import { type CompiledPolicy, compilePolicy } from '../compile.ts';
 import { checkSubscribe, checkUnsubscribe } from '../coverage.ts';
 import { explain } from '../explain.ts';
 import { GroupMembership } from '../groups.ts';
-import type { Facts, Terms } from '../policy-spec.ts';
+import type { Facts, PolicySpec, Terms } from '../policy-spec.ts';
 import { publishedTopic } from '../published-topic.ts';
 import { Dice } from './random-policies.ts';
 import { askedFilter, randomWorld, WORLD_TOPICS } from './random-worlds.ts';
@@ -62,8 +62,8 @@ export function tableOf(target: AclTarget, rows: readonly WorldRow[]): AclTable 
 
 const STORED = { name: '', description: '', createdAt: 0, createdRevision: 1, updatedAt: 0 };
 
-/** Assembles and compiles what the objects of a world say to its connection. */
-export function judgeWorld(world: RandomWorld): JudgedWorld {
+/** What the objects of a world say to its connection. */
+export function assembleWorld(world: RandomWorld): Omit<PolicySpec, 'policyId'> {
   const { credential, facts, tables, settings, roles } = world;
   const { access } = credential;
   const mapped = access.kind === 'mapping' ? mapCertificate(access, facts) : undefined;
@@ -74,7 +74,7 @@ export function judgeWorld(world: RandomWorld): JudgedWorld {
     .filter((one) => one !== undefined)
     .map((one): Group => ({ ...STORED, ...one, updatedRevision: 1, permissionRevisions: [] }));
   const named = facts.username;
-  const assembled = assemblePolicy({
+  return assemblePolicy({
     ...{ credential, facts, mapped, groups, settings, roles },
     dynsec: [...world.dynsec.groups, ...world.dynsec.roles],
     tables: {
@@ -86,6 +86,12 @@ export function judgeWorld(world: RandomWorld): JudgedWorld {
       everyone: tableOf({ kind: 'everyone' }, tables.everyone),
     },
   });
+}
+
+/** Assembles and compiles it. */
+export function judgeWorld(world: RandomWorld): JudgedWorld {
+  const { credential, facts } = world;
+  const assembled = assembleWorld(world);
   const policy = compilePolicy({ policyId: canonicalPolicyText(assembled), ...assembled });
   const names = attributeNames(assembled).filter((one) =>
     Object.hasOwn(credential.attributes, one),

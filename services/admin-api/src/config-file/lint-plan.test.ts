@@ -99,6 +99,40 @@ describe('lint of a plan', () => {
     expect(await warnings(file)).toEqual([]);
   });
 
+  it('warns of rows of a username, of dynamic security and of mappings', async () => {
+    const row = (topic: string) => ({
+      ...{ aclType: 'publishClientSend', topic, priority: 0, allow: true },
+    });
+    const entry = (key: string, ...publish: string[]) => ({ key, publish, subscribe: [] });
+    const mapped = (...entries: object[]) => ({
+      ...{ name: 'mapped', match: { username: 'mapped' }, passwordRequired: false },
+      access: { kind: 'mapping', entries },
+    });
+    const file = {
+      acl: [
+        { target: { kind: 'username', name: 'u' }, rules: [allow('a/b'), allow('b')] },
+        { target: { kind: 'everyone' }, rules: [allow('a/#')] },
+      ],
+      dynsecRoles: [{ name: 'd', acls: [row('a/#'), row('a/b')] }],
+      dynsecGroups: [{ name: 'g', roles: [] }],
+      credentials: [mapped(entry('pump', 'a/.*'), entry('pump-7', 'b', 'a/b'))],
+    };
+    const found = [
+      '/acl/0/rules/0 redundant',
+      '/credentials/0/access/entries/1/publish/1 shadowed',
+      '/dynsecRoles/0/acls/1 shadowed',
+    ];
+    expect([...(await warnings(file))].sort()).toEqual(found);
+    await send('apply', file);
+    expect(await warnings(file)).toEqual([]);
+    // The same pattern for another key is news.
+    const credentials = [mapped(entry('pump', 'a/.*'), entry('pump-8', 'b', 'a/b'))];
+    expect(await warnings({ credentials })).toEqual([found[1]]);
+    const dynsecRoles = [{ name: 'd', acls: [row('a/#'), row('a/b'), row('a/c')] }];
+    expect(await warnings({ dynsecRoles })).toEqual(['/dynsecRoles/0/acls/2 shadowed']);
+    await send('apply?prune=true', { acl: [] });
+  });
+
   it('looks at as many rules as it may, and tells that there are more', async () => {
     const rules = Array.from({ length: ACL_RULES_MAX }, (_, index) => allow(`a/${index}`));
     const acl = Array.from({ length: PLAN_LINT_ROWS_MAX / ACL_RULES_MAX }, (_, index) => ({
@@ -109,6 +143,12 @@ describe('lint of a plan', () => {
     const one = { target: { kind: 'everyone' }, rules: [allow('x')] };
     const past = await warned('diff', { acl: [...acl, one] });
     expect(past).toMatchObject({ warnings: [], warningsComplete: false });
+    // Those that rows are compared with count too.
+    const behind = await warned('diff', { acl: [one, ...acl.slice(1)] });
+    expect(behind).toMatchObject({ warnings: [], warningsComplete: true });
+    const two = { ...one, rules: Array.from({ length: 200 }, (_, index) => allow(`x/${index}`)) };
+    const compared = await warned('diff', { acl: [two, ...acl.slice(1)] });
+    expect(compared).toMatchObject({ warnings: [], warningsComplete: false });
   }, 60_000);
 
   it('tells as many warnings as it may, and that there are more', async () => {

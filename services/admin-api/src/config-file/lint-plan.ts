@@ -1,10 +1,19 @@
-import type { DecisionReads, Overlay, PlannedCommand } from '@sallyport/domain';
+import type {
+  AccessSpec,
+  AclTarget,
+  DecisionReads,
+  Overlay,
+  PlannedCommand,
+} from '@sallyport/domain';
 import {
+  followingRows,
   lintAclTable,
+  lintDynsecRole,
   type LintFinding,
   lintGroup,
   type LintReport,
   lintRole,
+  type LintRule,
 } from '@sallyport/rules';
 import { turn } from '../bulk/turn.ts';
 import { lintCredential } from '../lint/lint-object.ts';
@@ -14,7 +23,7 @@ import type { Change } from './section.ts';
 /** Most warnings of one plan; what comes behind them is not looked at. */
 export const PLAN_WARNINGS_MAX = 200;
 
-/** Rules of all objects of a plan that are looked at, about: an object is looked at as a whole. */
+/** Rules of all objects of a plan that are looked at, or compared with, about: an object is looked at as a whole. */
 export const PLAN_LINT_ROWS_MAX = 10_000;
 
 /** A finding about a rule that a plan adds. */
@@ -34,6 +43,8 @@ export interface PlanWarnings {
 /** What a plan's objects become, with a text for each rule that they hold now and would hold. */
 interface Changed {
   readonly report: LintReport;
+  /** Rules of other objects that its own were compared with. */
+  readonly compared?: number;
   readonly before: ReadonlySet<string>;
   /** Of a rule, from its finding; undefined for one that this object does not hold itself. */
   readonly placeOf: (finding: LintFinding) => { pointer: string; text: string } | undefined;
@@ -45,12 +56,13 @@ export async function lintPlan(
   { made, overlay }: Rehearsed,
 ): Promise<PlanWarnings> {
   const warnings: PlanWarning[] = [];
+  const after: After = { overlay, everyone: followingRows(overlay.aclTable({ kind: 'everyone' })) };
   let rows = 0;
   for (const [index, { change, command }] of made.entries()) {
     if (index % 100 === 99) await turn();
-    const changed = changedBy(command, reads, overlay);
+    const changed = changedBy(command, reads, after);
     if (changed === undefined) continue;
-    rows += changed.report.rules;
+    rows += changed.report.rules + (changed.compared ?? 0);
     warnings.push(...warningsOf(change, changed));
     if (warnings.length > PLAN_WARNINGS_MAX || rows > PLAN_LINT_ROWS_MAX) {
       return { warnings: warnings.slice(0, PLAN_WARNINGS_MAX), warningsComplete: false };
@@ -58,6 +70,13 @@ export async function lintPlan(
     if (changed.report.rules > 100) await turn();
   }
   return { warnings, warningsComplete: true };
+}
+
+/** What is there when the plan is made. */
+interface After {
+  readonly overlay: Overlay;
+  /** The rows that follow those of each username. */
+  readonly everyone: readonly LintRule[];
 }
 
 function warningsOf({ section, key, pointer }: Change, changed: Changed): readonly PlanWarning[] {
@@ -73,16 +92,12 @@ function warningsOf({ section, key, pointer }: Change, changed: Changed): readon
 function changedBy(
   command: PlannedCommand,
   reads: DecisionReads,
-  after: Overlay,
+  made: After,
 ): Changed | undefined {
+  const after = made.overlay;
   switch (command.type) {
-    case 'ReplaceAclRules': {
-      const { target } = command.data;
-      const table = after.aclTable(target);
-      if (table === undefined) return undefined;
-      const report = lintAclTable(table, after.settings());
-      return inList('rules', report, table.rules, reads.aclTable(target)?.rules);
-    }
+    case 'ReplaceAclRules':
+      return inTable(command.data.target, reads, made);
     case 'AddGroup':
     case 'ReplaceGroup': {
       const group = after.group(command.data.id);
@@ -96,6 +111,15 @@ function changedBy(
       if (role === undefined) return undefined;
       const before = reads.role(role.id)?.permissions;
       return inList('permissions', lintRole(role), role.permissions, before);
+    }
+    case 'AddDynsecObject':
+    case 'ReplaceDynsecObject': {
+      const { kind, id } = command.data;
+      const object = after.dynsecObject(kind, id);
+      if (object?.kind !== 'role') return undefined;
+      const before = reads.dynsecObject(kind, id);
+      const rows = before?.kind === 'role' ? before.acls : [];
+      return inList('acls', lintDynsecRole(object), object.acls, rows);
     }
     case 'AddCredential':
     case 'ChangeCredential':
@@ -127,6 +151,21 @@ function inList(
   };
 }
 
+function inTable(
+  target: AclTarget,
+  reads: DecisionReads,
+  { overlay, everyone }: After,
+): Changed | undefined {
+  const table = overlay.aclTable(target);
+  if (table === undefined) return undefined;
+  const followed = target.kind === 'username' ? everyone : [];
+  const report = lintAclTable(table, overlay.settings(), followed);
+  return {
+    ...inList('rules', report, table.rules, reads.aclTable(target)?.rules),
+    compared: followed.length,
+  };
+}
+
 /** Patterns and permissions of its own; what its roles say is theirs. */
 function inCredential(id: string, reads: DecisionReads, after: Overlay): Changed | undefined {
   const credential = after.credential(id);
@@ -149,21 +188,37 @@ function inCredential(id: string, reads: DecisionReads, after: Overlay): Changed
       },
     };
   }
-  const patterns = (of: typeof old) =>
-    of?.kind !== 'patterns'
-      ? []
-      : [
-          ...of.publish.map((one) => `publish ${one}`),
-          ...of.subscribe.map((one) => `subscribe ${one}`),
-        ];
+  const texts = patternTexts(access);
   return {
-    ...{ report: lintCredential(after, credential), before: new Set(patterns(old)) },
+    ...{ report: lintCredential(after, credential), before: new Set(patternTexts(old).values()) },
     placeOf(finding) {
       const place = own(finding);
-      const [direction = ''] = place?.split('/') ?? [];
-      return place === undefined
-        ? undefined
-        : { pointer: `/access/${place}`, text: `${direction} ${finding.topic}` };
+      const text = place === undefined ? undefined : texts.get(place);
+      return text === undefined ? undefined : { pointer: `/access/${place}`, text };
     },
   };
 }
+
+/** What each pattern of an access says, by its place in it. */
+function patternTexts(access: AccessSpec | undefined): ReadonlyMap<string, string> {
+  if (access?.kind === 'patterns') return new Map(textsOf(access, '', []));
+  if (access?.kind !== 'mapping') return new Map();
+  const { keywordPattern = null, entries } = access;
+  return new Map(
+    entries.flatMap((entry, index) =>
+      textsOf(entry, `entries/${index}/`, [keywordPattern, entry.key]),
+    ),
+  );
+}
+
+const textsOf = (
+  lists: Readonly<Record<'publish' | 'subscribe', readonly string[]>>,
+  prefix: string,
+  of: readonly unknown[],
+): readonly [string, string][] =>
+  (['publish', 'subscribe'] as const).flatMap((direction) =>
+    lists[direction].map((pattern, index): [string, string] => [
+      `${prefix}${direction}/${index}`,
+      JSON.stringify([...of, direction, pattern]),
+    ]),
+  );

@@ -1,10 +1,13 @@
 import type { AclTarget, Credential, DecisionReads } from '@sallyport/domain';
 import {
   assemblePolicy,
+  type AuthoritySpec,
   GroupMembership,
   type KnownFacts,
+  type LintAuthority,
   lintPolicy,
   type LintReport,
+  mappingRules,
   policySources,
 } from '@sallyport/rules';
 
@@ -22,8 +25,8 @@ export type LintReads = Pick<
 >;
 
 /**
- * Of a credential's own access, its roles included; with a client also of the ACL tables and groups that this one would have. Its address
- * and certificate are not known.
+ * Of a credential's own access, its roles included; with a client also of the ACL tables and groups that this one would have, and of what
+ * these say beside its access. Its address and certificate are not known.
  */
 export function lintCredential(
   reads: LintReads,
@@ -46,7 +49,16 @@ export function lintCredential(
     membership.groupsOf(...asked),
   );
   const tables = client === undefined ? {} : sources.tables;
-  return lintPolicy(assemblePolicy({ ...sources, tables }), known);
+  const { authorities, superuser } = assemblePolicy({ ...sources, tables });
+  const asLinted = authorities.map((one): LintAuthority => linted(one, credential));
+  return lintPolicy({ superuser, authorities: asLinted }, known);
+}
+
+/** Which entries of a mapping apply, and whether there are more groups, is up to the certificate. */
+function linted(authority: AuthoritySpec, { id, access }: Credential): LintAuthority {
+  if (authority.name === 'groups') return { ...authority, incomplete: true };
+  if (authority.name !== 'credential' || access.kind !== 'mapping') return authority;
+  return { ...authority, rules: mappingRules(id, access) };
 }
 
 /** What the id of an ACL table names, as `aclTargetKey` has it; undefined for what is none. */

@@ -74,6 +74,7 @@ describe('lint', () => {
       ['type=acl&id=client:nobody', 'acl_table_not_found'],
       ['type=group&id=x', 'group_not_found'],
       ['type=role&id=x', 'role_not_found'],
+      ['type=dynsecRole&id=x', 'dynsec_not_found'],
       ['type=credential&id=x', 'credential_not_found'],
     ] as const) {
       const { status, body } = await admin.get(`${LINT}?${query}`);
@@ -101,30 +102,45 @@ describe('lint', () => {
     );
     const permissions = [permission('1', 'a/+'), permission('2', 'a/b')];
     const role = await idOf(admin.post('/api/v1/roles', { name: 'r', permissions }));
+    const row = (topic: string, priority: number) => ({
+      ...{ aclType: 'publishClientSend', topic, priority, allow: true },
+    });
+    const acls = [row('a/%c', 0), row('a/+', 1)];
+    const dynsec = await idOf(admin.post('/api/v1/dynsec/roles', { name: 'd', acls }));
     const found = {
       client: 'acl client:p/1: unfillable acl:client:p/1/a/${clientid}',
       everyone: 'acl everyone: shadowed acl:everyone/a/b acl:everyone/a/#',
       group: `group ${group}: redundant group:${group}/0 group:${group}/1`,
       role: `role ${role}: shadowed role:${role}/2 role:${role}/1`,
+      dynsec: `dynsecRole ${dynsec}: shadowed dynsec-role:${dynsec}/0 dynsec-role:${dynsec}/1`,
     };
     expect(texts(await linted(''))).toEqual(Object.values(found));
     expect(texts(await linted(`type=group&id=${group}`))).toEqual([found.group]);
     expect(texts(await linted('type=acl&id=client:p%2F1'))).toEqual([found.client]);
+    expect(texts(await linted(`type=dynsecRole&id=${dynsec}`))).toEqual([found.dynsec]);
     expect(await linted('type=acl&id=username:u')).toMatchObject({
       items: [{ id: 'username:u', rules: 1, examined: 1, findings: [] }],
       total: 1,
     });
     // Page by page, over the ends of the lists: each object once.
-    for (const pageSize of [1, 2, 3, 4, 5]) {
+    for (const pageSize of [1, 2, 3, 4, 5, 6]) {
       const pages = [];
-      for (let page = 0; page * pageSize < 5; page++) {
+      for (let page = 0; page * pageSize < 6; page++) {
         pages.push(await linted(`page=${page}&pageSize=${pageSize}`));
       }
       expect(pages.flatMap(texts), `pages of ${pageSize}`).toEqual(Object.values(found));
-      expect(pages.map((one) => one.total)).toEqual(pages.map(() => 5));
+      expect(pages.map((one) => one.total)).toEqual(pages.map(() => 6));
     }
-    expect(await linted('page=7')).toMatchObject({ items: [], total: 5 });
+    expect(await linted('page=7')).toMatchObject({ items: [], total: 6 });
     expect(texts(await linted('type=role'))).toEqual([found.role]);
+    expect(texts(await linted('type=dynsecRole'))).toEqual([found.dynsec]);
+    // What follows the rows of a username for everybody: of a client id it is not certain.
+    await put('usernames/u', [allow('c'), allow('a/b')]);
+    await put('clients/p%2F1', [allow('c')]);
+    expect(texts(await linted('type=acl'))).toEqual([
+      found.everyone,
+      'acl username:u: redundant acl:username:u/c acl:everyone/c',
+    ]);
   });
 
   it('judges by the setting: in part is granted only by what is contained', async () => {
@@ -178,5 +194,70 @@ describe('lint', () => {
     ]);
     expect(await linted(`${connection}&listener=x`)).toMatchObject({ items: [{ examined: 6 }] });
     expect(await linted(connection)).toMatchObject({ items: [{ examined: 5 }] });
+    // What roles do not allow is denied, so that a table allows nothing beside them.
+    await admin.put('/api/v1/acl/everyone', { rules: [deny('p'), allow('z')] });
+    await admin.put('/api/v1/acl/clients/c9', { rules: [deny('u9/y')] });
+    expect(texts(await linted(connection))).toEqual([
+      ...said,
+      `credential ${roles}: overruled acl:everyone/z`,
+    ]);
+  });
+
+  it('looks at dynamic security and mappings for any certificate', async () => {
+    const row = (topic: string) => ({
+      ...{ aclType: 'publishClientSend', topic, priority: 0, allow: true },
+    });
+    const role = async (name: string, ...topics: string[]) =>
+      idOf(admin.post('/api/v1/dynsec/roles', { name, acls: topics.map(row) }));
+    const [first, second] = [await role('first', 'a/#'), await role('second', 'a/b', 'b')];
+    const add = (username: string, access: object) =>
+      idOf(
+        admin.post('/api/v1/credentials', {
+          ...{ name: username, match: { username }, passwordRequired: false, access },
+        }),
+      );
+    const held = await add('u10', {
+      kind: 'dynsec',
+      roles: [
+        { role: first, priority: 1 },
+        { role: second, priority: 0 },
+      ],
+      groups: [],
+    });
+    expect(texts(await linted(`type=credential&id=${held}`))).toEqual([
+      `credential ${held}: shadowed dynsec-role:${second}/0 dynsec-role:${first}/0`,
+    ]);
+    // By itself the role says something that no other of its rows does.
+    expect(texts(await linted(`type=dynsecRole&id=${second}`))).toEqual([]);
+    const mapping = await add('u11', {
+      kind: 'mapping',
+      entries: [
+        { key: 'pump', publish: ['a/.*', '${cn}/.*'], subscribe: [] },
+        { key: 'pump-7', publish: ['a/b', '${cn}/.*'], subscribe: [] },
+      ],
+    });
+    const rules = [deny('a/b'), allow('q', { effect: 'deny', action: 'publish' }), allow('z')];
+    await admin.put('/api/v1/acl/everyone', { rules });
+    await admin.put('/api/v1/acl/clients/c10', { rules: [deny('b')] });
+    expect(texts(await linted(`type=credential&id=${held}&clientId=c10`))).toEqual([
+      `credential ${held}: shadowed dynsec-role:${second}/0 dynsec-role:${first}/0`,
+      `credential ${held}: needless acl:everyone/q`,
+      `credential ${held}: overruled acl:everyone/z`,
+    ]);
+    const entries = `credential:${mapping}/entries`;
+    const shadowed = [
+      `credential ${mapping}: shadowed ${entries}/1/publish/0 ${entries}/0/publish/0`,
+      `credential ${mapping}: shadowed ${entries}/1/publish/1 ${entries}/0/publish/1`,
+    ];
+    expect(texts(await linted(`type=credential&id=${mapping}`))).toEqual(shadowed);
+    expect(texts(await linted(`type=credential&id=${mapping}&clientId=c10`))).toEqual([
+      ...shadowed,
+      `credential ${mapping}: overruled acl:everyone/z`,
+    ]);
+    // Which groups there are besides is up to the certificate, so that what is denied may be needed.
+    const grouped = await add('u12', { kind: 'groups' });
+    expect(texts(await linted(`type=credential&id=${grouped}&clientId=c10`))).toEqual([
+      `credential ${grouped}: overruled acl:everyone/z`,
+    ]);
   });
 });

@@ -1,6 +1,19 @@
-import { type AclTable, aclTargetKey, type Group, type Role } from '@sallyport/domain';
+import {
+  type AclTable,
+  aclTargetKey,
+  type DynsecRole,
+  type Group,
+  type Role,
+} from '@sallyport/domain';
 import type { Page, PageRequest } from '@sallyport/read-model';
-import { lintAclTable, lintGroup, type LintReport, lintRole } from '@sallyport/rules';
+import {
+  followingRows,
+  lintAclTable,
+  lintDynsecRole,
+  lintGroup,
+  type LintReport,
+  lintRole,
+} from '@sallyport/rules';
 import { turn } from '../../bulk/turn.ts';
 import type { Routes } from '../../http/context.ts';
 import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
@@ -19,7 +32,7 @@ export const lintRoutes: Routes = (app, { ports: { model } }) => {
         operationId: 'lint',
         summary: 'Find rules that never decide anything, or not what they seem to',
         description:
-          'Of one object, or of a page of all tables, groups and roles. What is not found may still be useless: patterns are compared as texts, a placeholder only with itself.',
+          'Of one object, or of a page of all tables, groups and roles of both kinds. What is not found may still be useless: patterns are compared as texts unless they are one text or all behind one, a placeholder only with itself.',
         querystring: lintQuery,
         response: answers({ 200: lintSchema }, READ_PROBLEMS),
       },
@@ -74,7 +87,12 @@ const ofTable = (model: AdminReadModel, table: AclTable): Linted => ({
   ...{ type: 'acl', id: aclTargetKey(table.target) },
   ...(table.target.kind !== 'everyone' && { name: table.target.name }),
   updatedRevision: table.updatedRevision,
-  lint: () => lintAclTable(table, model.reads.settings()),
+  lint: () => {
+    const settings = model.reads.settings();
+    const { kind } = table.target;
+    const everyone = kind === 'username' ? model.reads.aclTable({ kind: 'everyone' }) : undefined;
+    return lintAclTable(table, settings, followingRows(everyone));
+  },
 });
 
 const ofGroup = (group: Group): Linted => {
@@ -87,6 +105,11 @@ const ofRole = (role: Role): Linted => {
   return { type: 'role', id, name, updatedRevision, lint: () => lintRole(role) };
 };
 
+const ofDynsecRole = (role: DynsecRole): Linted => {
+  const { id, name, updatedRevision } = role;
+  return { type: 'dynsecRole', id, name, updatedRevision, lint: () => lintDynsecRole(role) };
+};
+
 /** @throws RefusedError when there is none */
 function oneOf(model: AdminReadModel, query: LintQuery, id: string): Linted {
   const { reads } = model;
@@ -95,6 +118,10 @@ function oneOf(model: AdminReadModel, query: LintQuery, id: string): Linted {
       return ofGroup(reads.group(id) ?? missing('group_not_found'));
     case 'role':
       return ofRole(reads.role(id) ?? missing('role_not_found'));
+    case 'dynsecRole': {
+      const role = reads.dynsecObject('role', id);
+      return role?.kind === 'role' ? ofDynsecRole(role) : missing('dynsec_not_found');
+    }
     case 'credential':
       return ofCredential(model, query, id);
     default: {
@@ -137,6 +164,8 @@ const listsOf = (model: AdminReadModel): Readonly<Record<(typeof SHARED_TYPES)[n
       each(lists.aclTables({ ...asked, sort: 'target' }), (one) => ofTable(model, one)),
     group: (asked) => each(lists.groups({ ...asked, sort: 'name' }), ofGroup),
     role: (asked) => each(lists.roles({ ...asked, sort: 'name' }), ofRole),
+    dynsecRole: (asked) =>
+      each(lists.dynsecObjects('role', { ...asked, sort: 'name' }), ofDynsecRole),
   };
 };
 

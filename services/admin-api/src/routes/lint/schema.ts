@@ -7,7 +7,7 @@ import { defaulted } from '../../http/list-query.ts';
 export const LINT_OBJECTS_MAX = 20;
 
 /** What has rules of its own that others share, in the order of the walk. */
-export const SHARED_TYPES = ['acl', 'group', 'role'] as const;
+export const SHARED_TYPES = ['acl', 'group', 'role', 'dynsecRole'] as const;
 
 const CODES: Readonly<Record<LintCode, string>> = {
   duplicate: 'an earlier rule is the same',
@@ -15,7 +15,9 @@ const CODES: Readonly<Record<LintCode, string>> = {
   redundant: 'it decides, and later rules would decide the same',
   in_part:
     'earlier rules deny all that it allows, and yet it counts: for whether a wider subscription is granted in part',
-  needless: 'it denies nothing that its list allows, and that allows nothing by itself',
+  needless:
+    'it denies nothing that its list allows, or another one that it is judged beside, and that allows nothing by itself',
+  overruled: 'another list allows or denies all that it allows, so that it decides nothing',
   guarded:
     'it is about topics that start with `$`, which nobody publishes to and no such rule opens',
   unfillable:
@@ -37,13 +39,13 @@ export const lintQuery = Type.Object(
         minLength: 1,
         maxLength: NAME_BYTES_MAX + 16,
         description:
-          'One object. Of an ACL table `everyone`, `client:<client id>` or `username:<username>`. Without it the tables, groups and roles are walked.',
+          'One object. Of an ACL table `everyone`, `client:<client id>` or `username:<username>`. Without it the tables, groups and roles of both kinds are walked.',
       }),
     ),
     clientId: Type.Optional({
       ...name,
       description:
-        'Of a credential: looks at all that a connection with this client id would be judged by, each authority by itself.',
+        'Of a credential: looks at all that a connection with this client id would be judged by, each authority by itself and beside the others.',
     }),
     username: Type.Optional({ ...name, description: 'Beside `clientId`.' }),
     listener: Type.Optional(
