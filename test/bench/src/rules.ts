@@ -15,7 +15,13 @@ import {
   type PolicySpec,
   type RuleSpec,
 } from '@sallyport/rules';
-import { compareRandomPolicy, compareRandomWorld } from '@sallyport/rules/testing';
+import {
+  compareRandomConnectionLint,
+  compareRandomLint,
+  compareRandomPolicy,
+  compareRandomWorld,
+  compareRandomWorldLint,
+} from '@sallyport/rules/testing';
 import { sealingContext } from '@sallyport/secrets';
 import { silentLogger } from '@sallyport/telemetry';
 import { removeFolder, tempFolder } from '@sallyport/test-kit';
@@ -69,8 +75,15 @@ function specOf(shape: (index: number) => [RuleSpec['effect'], string]): PolicyS
   };
 }
 
-/** `--random <count>`: how many random policies to compare with brute force; `--seed <number>`: of the first of them. */
+/**
+ * `--random <count>`: how many random policies and worlds to compare with brute force, and nothing else is done; `--seed <number>`: of the
+ * first of them.
+ */
 export async function benchRules(args: readonly string[]): Promise<void> {
+  if (args.includes('--random')) {
+    compareRandom(args);
+    return;
+  }
   heading('rules: 1,000 rules, 8 levels; the fastest of several runs');
   benchVerdicts();
   benchCoverage();
@@ -303,7 +316,19 @@ function compareRandom(args: readonly string[]): void {
   measured('differences', differences(count, seed, compareRandomPolicy), 'policies', '≤', 0);
   heading(`rules: ${count} random worlds of domain objects against the documents' words`);
   measured('differences', differences(count, seed, compareRandomWorld), 'worlds', '≤', 0);
+  const tenth = Math.ceil(count / 10);
+  heading(`rules: ${tenth} random policies and worlds with and without what lint calls removable`);
+  for (const [name, compare] of Object.entries(LINTED)) {
+    const changed = (of: number) => compare(of).difference;
+    measured(`lint of ${name}`, differences(tenth, seed, changed), 'differences', '≤', 0);
+  }
 }
+
+const LINTED = {
+  policies: compareRandomLint,
+  objects: compareRandomWorldLint,
+  connections: compareRandomConnectionLint,
+};
 
 function differences(count: number, seed: number, compare: (seed: number) => unknown): number {
   let found = 0;
