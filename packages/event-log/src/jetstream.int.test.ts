@@ -8,12 +8,11 @@ import {
 } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import type { NatsConnection } from '@nats-io/nats-core';
-import { encodeCommit, type NewCommit } from '@sallyport/domain';
+import { encodeCommit } from '@sallyport/domain';
 import { type NatsServer, removeFolder, startNatsServer, tempFolder } from '@sallyport/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { describeEventLogContract } from './contract.ts';
 import type { EventLog } from './event-log.ts';
-import { BULK_LENGTH_MIN, BULK_PAUSE_MS } from './jetstream/tail.ts';
 import { natsConnectionOptions, openJetStreamEventLog } from './jetstream.ts';
 import { commitOf, commitsOf } from './testing/commits.ts';
 import { codeOf, Reader } from './testing/reader.ts';
@@ -187,31 +186,6 @@ describe('The JetStream log on one server', () => {
       expect(reader.revisions).toEqual([1, 2, 3, 4, 5, 6]);
       const [read] = await log.read(3, 1);
       expect(reader.commits[3]).toEqual(read);
-    });
-
-    it('pauses after bulk work of others, so that what comes meanwhile is read together', async () => {
-      const options = { connection, streamName, subjectPrefix, replicas: 1 };
-      await using other = await openJetStreamEventLog({ ...options, createStream: false });
-      await using reader = new Reader(other, 0);
-      let head = 0;
-      const append = async (more: Partial<NewCommit>): Promise<void> => {
-        await log.append([commitOf(`bulk-${100 + head}`, more)], head++);
-        await reader.count(head);
-      };
-      const empty = encodeCommit(commitOf('bulk-100', { reason: '' })).length;
-      /** How long a small commit takes behind one of so many characters; others on the machine do not make it less. */
-      const delayBehind = async (length: number): Promise<number> => {
-        const delays: number[] = [];
-        for (let round = 0; round < 5; round++) {
-          await append({ reason: 'x'.repeat(length - empty) });
-          const since = performance.now();
-          await append({});
-          delays.push(performance.now() - since);
-        }
-        return Math.min(...delays);
-      };
-      expect(await delayBehind(BULK_LENGTH_MIN)).toBeGreaterThan(BULK_PAUSE_MS - 2);
-      expect(await delayBehind(BULK_LENGTH_MIN - 1)).toBeLessThan(BULK_PAUSE_MS);
     });
 
     it('finds that its own commits went to a stream in the place of the one that was read', async () => {

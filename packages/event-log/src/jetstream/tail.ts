@@ -2,12 +2,7 @@ import type { JetStreamManager } from '@nats-io/jetstream';
 import type { NatsConnection, Subscription } from '@nats-io/nats-core';
 import type { Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
-import {
-  COMMIT_BYTES_MAX,
-  type FollowOptions,
-  type RecordedCommit,
-  type Tail,
-} from '../event-log.ts';
+import type { FollowOptions, RecordedCommit, Tail } from '../event-log.ts';
 import { digestOf } from '../hash.ts';
 import { truncated } from '../pull-tail.ts';
 import { asFailure, decodeRun, type StoredRecord } from '../record.ts';
@@ -15,12 +10,6 @@ import { READS_IN_FLIGHT_MAX, readRecords } from './read-records.ts';
 
 /** How often to look at the stream's last sequence when nobody says that it has grown. */
 const LOOK_INTERVAL_MS = 250;
-/**
- * A look that hands over so many characters is in the middle of bulk work. The next one waits for a moment: the record that was read last
- * is read again with each look, and an import's is as large as what is new, where every commit is looked for by itself.
- */
-export const BULK_LENGTH_MIN = COMMIT_BYTES_MAX / 4;
-export const BULK_PAUSE_MS = 50;
 /** How long a look waits for each answer. */
 export const LOOK_TIMEOUT_MS = 1_000;
 /**
@@ -56,9 +45,6 @@ export class JetStreamTail implements Tail {
   #stopped = false;
   #told = false;
   #wake: (() => void) | undefined;
-  #wakesWhenTold = false;
-  /** Characters that the present look has handed over. */
-  #handedOver = 0;
   #doubtfulLooks = 0;
   /** The connection on which the log was shown to be the one that was read. */
   #verifiedAs: string | undefined;
@@ -130,7 +116,7 @@ export class JetStreamTail implements Tail {
 
   #tell(): void {
     this.#told = true;
-    if (this.#wakesWhenTold) this.#wake?.();
+    this.#wake?.();
   }
 
   async #run(): Promise<void> {
@@ -138,7 +124,6 @@ export class JetStreamTail implements Tail {
     await Promise.resolve();
     while (!this.#stopped) {
       this.#told = false;
-      this.#handedOver = 0;
       try {
         await this.#look();
       } catch (error) {
@@ -146,18 +131,16 @@ export class JetStreamTail implements Tail {
         if (error instanceof OperationalError) this.#fail(error);
         this.#doubtfulLooks = 0;
       }
-      if (this.#handedOver >= BULK_LENGTH_MIN) await this.#sleep(BULK_PAUSE_MS);
-      if (!this.#told) await this.#sleep(LOOK_INTERVAL_MS, { untilTold: true });
+      await this.#wait();
     }
   }
 
-  async #sleep(milliseconds: number, { untilTold = false } = {}): Promise<void> {
-    if (this.#isStopped()) return;
+  async #wait(): Promise<void> {
+    if (this.#told || this.#stopped) return;
     let timer: NodeJS.Timeout | undefined;
-    this.#wakesWhenTold = untilTold;
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
-      timer = setTimeout(resolve, milliseconds);
+      timer = setTimeout(resolve, LOOK_INTERVAL_MS);
     });
     clearTimeout(timer);
     this.#wake = undefined;
@@ -220,10 +203,7 @@ export class JetStreamTail implements Tail {
     const records = await this.#records({ from, to });
     if (this.#isStopped() || this.#connectedAs() !== connectedAs) return false;
     const following = last === undefined ? records : followingOn(last, records);
-    if (following !== undefined) {
-      this.#handedOver += following.reduce((length, { text }) => length + text.length, 0);
-      await this.#deliver(following);
-    }
+    if (following !== undefined) await this.#deliver(following);
     if (this.#isStopped()) return false;
     const missing = from + records.length;
     if (missing <= to) {
