@@ -329,21 +329,19 @@ function evolveChange(state: Credential, event: ChangeEvent, context: EventConte
   }
 }
 
-/** The JSON text of what `evolveCredential` makes of an addition; put together where the text of the addition is known. */
-export function addedText(
-  event: Extract<CredentialEvent, { type: 'CredentialAdded' }>,
-  context: EventContext,
-): string {
-  const known = knownText(event.data);
-  if (known === undefined) return JSON.stringify(evolveCredential(undefined, event, context));
-  const { at, revision } = context;
+/** Writes the JSON texts of what `evolveCredential` makes of the additions of one commit; a text that is known is not written again. */
+export function addedTexts({
+  at,
+  revision,
+}: EventContext): (event: Extract<CredentialEvent, { type: 'CredentialAdded' }>) => string {
   const own = {
     createdAt: at,
     createdRevision: revision,
     updatedAt: at,
     updatedRevision: revision,
   };
-  return `${JSON.stringify(own).slice(0, -1)},${known.slice(1)}`;
+  const before = JSON.stringify(own).slice(0, -1);
+  return ({ data }) => `${before},${(knownText(data) ?? JSON.stringify(data)).slice(1)}`;
 }
 
 /** Whether the secret still opens its credential at this time. */

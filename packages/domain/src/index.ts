@@ -80,7 +80,7 @@ export type {
 } from './commit.ts';
 export {
   type AccessSpec,
-  addedText,
+  addedTexts,
   ATTRIBUTES_MAX,
   carriesMatch,
   CREDENTIAL_NAME_BYTES_MAX,

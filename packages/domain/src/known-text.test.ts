@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { aCredential } from '../test/given.ts';
 import type { NewCommit } from './commit.ts';
-import { addedText, evolveCredential, type NewCredential } from './credential.ts';
+import { addedTexts, evolveCredential, type NewCredential } from './credential.ts';
 import { decide } from './domain.ts';
 import { credentialOfText, textOfCredential } from './known-text.ts';
 import { MemoryState } from './memory-state.ts';
@@ -32,8 +32,8 @@ describe('a credential whose text is known', () => {
           expect(record).toBe(JSON.stringify({ v: RECORD_VERSION, ...head, events }));
           expect(decodeCommit(record, 3).events).toEqual(events);
           const next = evolveCredential(undefined, added(credential), context);
-          expect(addedText(added(read), context)).toBe(JSON.stringify(next));
-          expect(addedText(added(aCredential({ name })), context)).toBe(
+          expect(addedTexts(context)(added(read))).toBe(JSON.stringify(next));
+          expect(addedTexts(context)(added(aCredential({ name })))).toBe(
             JSON.stringify(evolveCredential(undefined, added(aCredential({ name })), context)),
           );
         },

@@ -4,7 +4,7 @@ import {
   type AclTableEvent,
   type AclTarget,
   aclTargetKey,
-  addedText,
+  addedTexts,
   type AuthChain,
   type AuthChainEvent,
   type ApiKey,
@@ -299,6 +299,7 @@ export class Tables implements DecisionReads {
    * is there is a fault of the log, and costs less than to be ready for it.
    */
   #addCredentials(events: readonly CredentialAdded[], context: EventContext): void {
+    const textOf = addedTexts(context);
     for (let start = 0; start < events.length;) {
       const count = events.length - start < ADDED_TOGETHER ? 1 : ADDED_TOGETHER;
       const values: (string | number | null)[] = [];
@@ -306,7 +307,7 @@ export class Tables implements DecisionReads {
         const { id, store, chain, name, match } = event.data;
         values.push(id, store, memberKey(chain), name, nameKey(name), loginKey(match));
         values.push(context.at, context.at, rolesText(event.data), marksOf(event.data));
-        values.push(addedText(event, context));
+        values.push(textOf(event));
       }
       this.#run(count === 1 ? ADD_CREDENTIAL : ADD_CREDENTIALS, ...values);
       start += count;
