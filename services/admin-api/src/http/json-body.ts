@@ -45,6 +45,8 @@ export const malformed = (problems: readonly FieldProblem[]): Error =>
 
 /** Looks at brackets outside of texts only, before anything recursive sees the input. O(length). */
 function nestedDeeper(text: string, depthMax: number): boolean {
+  // Most texts have too few of them: to see that costs a tenth of looking at each character.
+  if (!hasMoreOpening(text, depthMax)) return false;
   let depth = 0;
   let inText = false;
   for (let index = 0; index < text.length; index++) {
@@ -57,6 +59,17 @@ function nestedDeeper(text: string, depthMax: number): boolean {
       depth++;
       if (depth > depthMax) return true;
     } else if (unit === BRACKET_CLOSING || unit === BRACE_CLOSING) depth--;
+  }
+  return false;
+}
+
+/** Whether more than `max` arrays and objects may begin in a text. O(length). */
+function hasMoreOpening(text: string, max: number): boolean {
+  let found = 0;
+  for (const opening of ['{', '[']) {
+    for (let at = text.indexOf(opening); at !== -1; at = text.indexOf(opening, at + 1)) {
+      if (++found > max) return true;
+    }
   }
   return false;
 }
