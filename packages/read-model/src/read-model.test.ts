@@ -105,12 +105,14 @@ afterEach(async () => {
 async function openModel(
   from = log,
   onTrouble?: (trouble: OperationalError) => void,
+  more: { readonly lists?: boolean } = {},
 ): Promise<ReadModel> {
   const model = await ReadModel.open({
     path,
     log: from,
     onFailure: (failure) => failures.push(failure),
     ...(onTrouble !== undefined && { onTrouble }),
+    ...more,
   });
   open.push(model);
   return model;
@@ -182,6 +184,31 @@ describe('opening', () => {
     const model = await openModel();
     expect(model.reads.credential('a')?.name).toBe('Name a');
     expect(model.lists.credentials(firstPage).items).toHaveLength(1);
+  });
+
+  it('keeps no indexes of lists when nobody asks for lists, and makes the file anew when somebody does', async () => {
+    await append(commitOf('1', added(credential('a', { superuser: true }))));
+    const indexes = (): number => {
+      const db = new DatabaseSync(path, { readOnly: true });
+      const sql =
+        "SELECT count(*) AS n FROM sqlite_schema WHERE tbl_name = 'credentials' AND sql LIKE 'CREATE %INDEX%'";
+      const row = db.prepare(sql).get() as { n: number };
+      db.close();
+      return row.n;
+    };
+    for (const [lists, kept] of [
+      [false, 2],
+      [true, 7],
+      [false, 2],
+    ] as const) {
+      const model = await openModel(log, undefined, { lists });
+      expect(model.reads.credential('a')?.name).toBe('Name a');
+      expect(model.reads.credentialIdByName('native', 'Name a')).toBe('a');
+      expect(indexes()).toBe(kept);
+      if (lists) expect(model.lists.credentials({ ...firstPage, superuser: true }).total).toBe(1);
+      else expect(() => model.lists).toThrow('the model keeps lists');
+      await model[Symbol.asyncDispose]();
+    }
   });
 
   it.each([

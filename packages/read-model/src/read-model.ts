@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { OperationalError } from '@sallyport/errors';
+import { assert, OperationalError } from '@sallyport/errors';
 import type {
   AuthChain,
   Ban,
@@ -19,7 +19,7 @@ import {
 } from '@sallyport/event-log';
 import { attributes as keys, count, setGauge, withSpan } from '@sallyport/telemetry';
 import type { Lists, Snapshot } from './lists.ts';
-import { SCHEMA, SCHEMA_VERSION } from './schema.ts';
+import { LIST_INDEXES, SCHEMA, SCHEMA_VERSION } from './schema.ts';
 import { type Connection, Database, DatabaseSync, isDamage } from './sqlite.ts';
 import { SqliteLists } from './sqlite-lists.ts';
 import { SqliteSnapshot } from './sqlite-snapshot.ts';
@@ -75,6 +75,8 @@ export interface ReadModelOptions {
   readonly onFailure: (failure: OperationalError) => void;
   /** Something is wrong with the file or its disk; it is being put right (`trouble`). */
   readonly onTrouble?: (trouble: OperationalError) => void;
+  /** False where nobody asks for `lists`: their indexes are not kept then. A file that was kept the other way is made anew. */
+  readonly lists?: boolean;
 }
 
 /** The log folded into SQLite, and kept at its head. A file that turns out to be damaged is made anew from the log. */
@@ -120,7 +122,7 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
   }
 
   #openFile(): File {
-    return openFile(this.#options.path, (failure) => this.#damaged(failure));
+    return openFile(this.#options, (failure) => this.#damaged(failure));
   }
 
   /** Folds from the checkpoint on. Resolves at what is the log's head now. */
@@ -232,8 +234,9 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     return this.#usable.tables;
   }
 
-  /** The same. */
+  /** The same. Not there for a model that was opened without them. */
   get lists(): Lists {
+    assert(this.#options.lists !== false, 'the model keeps lists');
     return this.#usable.lists;
   }
 
@@ -462,32 +465,39 @@ function takeLock(path: string): Connection {
   return lock;
 }
 
-function openFile(path: string, onDamage: (failure: OperationalError) => void): File {
+type FileOptions = Pick<ReadModelOptions, 'path' | 'lists'>;
+
+function openFile(options: FileOptions, onDamage: (failure: OperationalError) => void): File {
   // Absent, of another version, damaged, or not ours: the log has everything, so nothing is lost.
-  return openExisting(path, onDamage) ?? createFile(path, onDamage);
+  return openExisting(options, onDamage) ?? createFile(options, onDamage);
 }
 
 function removeFile(path: string): void {
   for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
 }
 
-function createFile(path: string, onDamage: (failure: OperationalError) => void): File {
+function createFile(
+  { path, lists = true }: FileOptions,
+  onDamage: (failure: OperationalError) => void,
+): File {
   removeFile(path);
   const driver = connect(path);
   driver.exec(SCHEMA);
-  driver.prepare('INSERT INTO meta VALUES (1, ?, 0, ?, ?)').run(SCHEMA_VERSION, '', '');
+  if (lists) driver.exec(LIST_INDEXES);
+  const meta = driver.prepare('INSERT INTO meta VALUES (1, ?, 0, ?, ?, ?)');
+  meta.run(SCHEMA_VERSION, '', '', Number(lists));
   return fileOf(driver, { revision: 0, hash: '', digest: '' }, onDamage);
 }
 
 function openExisting(
-  path: string,
+  { path, lists = true }: FileOptions,
   onDamage: (failure: OperationalError) => void,
 ): File | undefined {
   let driver: Connection | undefined;
   let opened = false;
   try {
     driver = connect(path);
-    const checkpoint = readCheckpoint(driver);
+    const checkpoint = readCheckpoint(driver, lists);
     if (checkpoint !== undefined) {
       // While it is opened nobody has to be told.
       const file = fileOf(driver, checkpoint, (failure) => {
@@ -538,12 +548,12 @@ function connect(path: string): Connection {
   return db;
 }
 
-function readCheckpoint(db: Connection): Checkpoint | undefined {
+function readCheckpoint(db: Connection, lists: boolean): Checkpoint | undefined {
   const found: unknown = db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'meta'").get();
   if (found === undefined) return undefined;
   const meta = db.prepare('SELECT * FROM meta WHERE id = 1').get() as
-    (Checkpoint & { schema_version: number }) | undefined; // The columns of SCHEMA.
-  if (meta?.schema_version !== SCHEMA_VERSION) return undefined;
+    (Checkpoint & { schema_version: number; lists: number }) | undefined; // The columns of SCHEMA.
+  if (meta?.schema_version !== SCHEMA_VERSION || meta.lists !== Number(lists)) return undefined;
   const { revision, hash, digest } = meta;
   return { revision, hash, digest };
 }

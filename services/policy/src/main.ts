@@ -98,6 +98,7 @@ async function main(config: PolicyConfig): Promise<void> {
   const model = await ReadModel.open({
     path: join(config.dataDir, 'read-model.sqlite'),
     log,
+    lists: false,
     onFailure: (failure) => {
       logger.fatal({ code: failure.code, err: failure }, 'the fold has stopped');
     },
