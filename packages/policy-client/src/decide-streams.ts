@@ -13,9 +13,13 @@ import {
 } from '@sallyport/wire';
 import { statusOf } from './grpc-failure.ts';
 import { MessagePile } from './message-pile.ts';
+import { TurnPace } from './turn-pace.ts';
 
 /** Questions of one stream that are not answered, or whose answers are not read, from which on no more are read. */
 export const QUESTIONS_OPEN_MAX = 4_096;
+
+/** Questions that are taken up in one turn of the event loop: a message may bring hundreds, and a turn must stay short. */
+export const QUESTIONS_A_TURN = 32;
 
 type Call = ServerDuplexStream<WireDecideRequest, WireDecideResponse>;
 
@@ -31,6 +35,7 @@ export interface DecideOptions {
 export class DecideStreams {
   readonly #options: DecideOptions;
   readonly #open = new Set<DecideStream>();
+  readonly #pace = new TurnPace(QUESTIONS_A_TURN);
   #draining = false;
 
   constructor(options: DecideOptions) {
@@ -46,7 +51,11 @@ export class DecideStreams {
     }
     // The caller's side keeps what it has written until then, in case that it must write it again.
     call.sendMetadata(new Metadata());
-    const stream = new DecideStream(call, this.#options, () => this.#open.delete(stream));
+    const stream = new DecideStream(call, {
+      ...this.#options,
+      pace: this.#pace,
+      onOver: () => this.#open.delete(stream),
+    });
     this.#open.add(stream);
     if (this.#draining) stream.end();
   }
@@ -58,36 +67,46 @@ export class DecideStreams {
   }
 }
 
+interface StreamOptions extends DecideOptions {
+  readonly pace: TurnPace;
+  readonly onOver: () => void;
+}
+
 class DecideStream {
   readonly #call: Call;
-  readonly #options: DecideOptions;
+  readonly #options: StreamOptions;
   readonly #pile: MessagePile;
   #unanswered = 0;
-  #ending = false;
+  #state: 'open' | 'ending' | 'over' = 'open';
 
-  constructor(call: Call, options: DecideOptions, onOver: () => void) {
+  constructor(call: Call, options: StreamOptions) {
     this.#call = call;
     this.#options = options;
     this.#pile = new MessagePile(call, () => this.#goOn());
     call.on('data', ({ questions }: WireDecideRequest) => {
-      for (const question of questions) void this.#answer(question);
+      this.#unanswered += questions.length;
+      for (const question of questions) options.pace.do(() => void this.#answer(question));
       if (this.#isFull()) call.pause();
     });
     call.on('end', () => this.end());
-    call.on('cancelled', () => this.#pile.close());
-    call.on('close', () => {
-      this.#pile.close();
-      onOver();
-    });
+    call.on('cancelled', () => this.#finish());
+    call.on('close', () => this.#finish());
   }
 
   end(): void {
-    this.#ending = true;
+    if (this.#state === 'open') this.#state = 'ending';
     this.#goOn();
   }
 
+  #finish(): void {
+    this.#state = 'over';
+    this.#pile.close();
+    this.#options.onOver();
+  }
+
   async #answer({ id, authenticate, traceparent }: WireQuestion): Promise<void> {
-    this.#unanswered++;
+    // Nobody waits for it any more.
+    if (this.#state === 'over') return;
     let answer: Buffer;
     try {
       const options = { kind: 'server', parent: traceparent } as const;
@@ -109,7 +128,7 @@ class DecideStream {
   }
 
   #goOn(): void {
-    if (this.#ending && this.#unanswered === 0) this.#pile.end();
+    if (this.#state === 'ending' && this.#unanswered === 0) this.#pile.end();
     else if (this.#call.isPaused() && !this.#isFull()) this.#call.resume();
   }
 }

@@ -17,7 +17,7 @@ import {
   type WireDecideRequest,
 } from '@sallyport/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { QUESTIONS_OPEN_MAX } from './decide-streams.ts';
+import { QUESTIONS_A_TURN, QUESTIONS_OPEN_MAX } from './decide-streams.ts';
 import { DecisionStream, QUESTIONS_MAX } from './decision-stream.ts';
 import { policyHandlers } from './grpc-handlers.ts';
 import { Replica, STREAM_RETRY_MS } from './replica.ts';
@@ -243,24 +243,35 @@ describe('a replica', () => {
 });
 
 describe('the service', () => {
-  it('reads no more than it may of what it has not answered, and goes on when it has', async () => {
+  /** Behind it whoever answers as the test says. */
+  async function serveWith(authenticate: () => Promise<void>): Promise<DecisionStream> {
     server.forceShutdown();
     client.close();
+    // Nothing else is asked of it.
+    const policy = {
+      authenticate: async () => {
+        await authenticate();
+        return { ok: false, revision: 1, reason: 'unknown_client' };
+      },
+    } as unknown as PolicyClient & LoginExplainer;
+    const handlers = policyHandlers(policy, { token: undefined, onError: () => undefined });
+    await serve(handlers.implementation, policyServiceDefinition);
+    return open(60_000);
+  }
+
+  const askMany = (stream: DecisionStream, length: number) =>
+    Array.from({ length }, () => ask(stream, 'x'));
+
+  it('reads no more than it may of what it has not answered, and goes on when it has', async () => {
     let asked = 0;
     let release = (): void => undefined;
     const released = new Promise<void>((resolve) => (release = resolve));
-    const authenticate: PolicyClient['authenticate'] = async () => {
+    const stream = await serveWith(() => {
       asked++;
-      await released;
-      return { ok: false, revision: 1, reason: 'unknown_client' };
-    };
-    // Nothing else is asked of it.
-    const policy = { authenticate } as unknown as PolicyClient & LoginExplainer;
-    const handlers = policyHandlers(policy, { token: undefined, onError: () => undefined });
-    await serve(handlers.implementation, policyServiceDefinition);
-    const stream = open(60_000);
+      return released;
+    });
     const count = 3 * QUESTIONS_OPEN_MAX;
-    const all = Array.from({ length: count }, () => ask(stream, 'x'));
+    const all = askMany(stream, count);
     await expect.poll(() => asked, { timeout: 20_000 }).toBeGreaterThanOrEqual(QUESTIONS_OPEN_MAX);
     await new Promise((resolve) => setTimeout(resolve, 200));
     // One message more than that may have been read, or what one turn has brought.
@@ -268,4 +279,23 @@ describe('the service', () => {
     release();
     expect(await Promise.all(all)).toHaveLength(count);
   }, 60_000);
+
+  it('takes up some of many questions in one turn, and none whose stream is over', async () => {
+    let asked = 0;
+    let inTurn = 0;
+    let inTurnMost = 0;
+    const stream = await serveWith(() => {
+      asked++;
+      if (inTurn++ === 0) setImmediate(() => (inTurn = 0));
+      inTurnMost = Math.max(inTurnMost, inTurn);
+      if (asked === 1_000) stream.close();
+      return Promise.resolve();
+    });
+    const settled = await Promise.allSettled(askMany(stream, 5_000));
+    expect(settled.at(-1)).toMatchObject({ status: 'rejected', reason: NOT_READY });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(asked).toBeLessThan(3_000);
+    // Two shares: what is left from one turn is taken up at the end of it, before the count begins again.
+    expect(inTurnMost).toBeLessThanOrEqual(2 * QUESTIONS_A_TURN);
+  });
 });

@@ -11,7 +11,6 @@ export class MessagePile {
   readonly #stream: Writable;
   readonly #onWritten: () => void;
   #parts: Buffer[] = [];
-  #next = 0;
   #writing = false;
   #state: 'open' | 'ending' | 'closed' = 'open';
 
@@ -22,7 +21,7 @@ export class MessagePile {
 
   /** Parts that are not on their way yet. */
   get size(): number {
-    return this.#parts.length - this.#next;
+    return this.#parts.length;
   }
 
   /** Nothing happens after `end` or `close`. */
@@ -43,7 +42,6 @@ export class MessagePile {
   close(): void {
     this.#state = 'closed';
     this.#parts = [];
-    this.#next = 0;
   }
 
   #write(): void {
@@ -61,15 +59,12 @@ export class MessagePile {
   };
 
   #message(): Buffer {
-    const from = this.#next;
+    let count = 0;
     let bytes = 0;
-    do bytes += this.#parts[this.#next++]?.length ?? 0;
-    while (bytes + (this.#parts[this.#next]?.length ?? Infinity) <= PILED_BYTES_MAX);
-    const parts = this.#parts.slice(from, this.#next);
-    if (this.size === 0) {
-      this.#parts = [];
-      this.#next = 0;
-    }
+    do bytes += this.#parts[count++]?.length ?? 0;
+    while (bytes + (this.#parts[count]?.length ?? Infinity) <= PILED_BYTES_MAX);
+    // Taken out each time, though it copies the rest: a pile that is never empty must not keep what it has written.
+    const parts = this.#parts.splice(0, count);
     const [first] = parts;
     return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts, bytes);
   }
