@@ -2,8 +2,11 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import {
+  CertificateAuthority,
+  freePort,
   RawMqttClient,
   removeFolder,
+  removeTempFolders,
   type ServerProcess,
   startCluster,
   tempFolder,
@@ -22,6 +25,8 @@ export interface ArriveJob {
   readonly clients: Party;
   /** The user whose secret is cheap to check. */
   readonly cheap: string;
+  /** Whether it is inside TLS, from the same moment on. */
+  readonly tls?: boolean;
   /** Sockets that are opened at once. */
   readonly handshakes: number;
 }
@@ -56,6 +61,8 @@ const NO_BRAKE = { SALLYPORT_MQTT__ARRIVING_STORM__TURN_MS_MAX: '0' };
 interface Node extends AsyncDisposable {
   readonly process: ServerProcess;
   readonly mqttPort: number;
+  /** Where they come by TLS, all with a cheap secret. */
+  readonly tlsPort?: number;
   readonly api: Api;
   readonly meter: Meter;
 }
@@ -88,6 +95,20 @@ async function standaloneNode(brake: Record<string, string>): Promise<Node> {
   };
 }
 
+/** Its port is that of TLS. */
+async function tlsNode(brake: Record<string, string>): Promise<Node> {
+  const authority = await CertificateAuthority.create('/CN=Servers');
+  const { certFile, keyFile } = await authority.issue({ subject: '/CN=localhost', use: 'server' });
+  const tlsPort = await freePort();
+  const node = await standaloneNode({
+    SALLYPORT_MQTT__TLS__LISTEN: `127.0.0.1:${tlsPort}`,
+    SALLYPORT_MQTT__TLS__CERT_FILE: certFile,
+    SALLYPORT_MQTT__TLS__KEY_FILE: keyFile,
+    ...brake,
+  });
+  return { ...node, tlsPort };
+}
+
 async function clusterNode(brake: Record<string, string>): Promise<Node> {
   const meter = new Meter();
   const cluster = await startCluster({
@@ -103,13 +124,17 @@ async function clusterNode(brake: Record<string, string>): Promise<Node> {
   };
 }
 
-const profiles = { standalone: standaloneNode, 'a broker of a cluster': clusterNode };
+const profiles = {
+  'CONNECTs at once, 1 in 10 cheap: standalone': standaloneNode,
+  'CONNECTs at once, 1 in 10 cheap: a broker of a cluster': clusterNode,
+  'TLS handshakes at once, all cheap: standalone': tlsNode,
+};
 
 /** What logins that come at once do to the others, with the storm brake and without. */
 export async function benchArriving(): Promise<void> {
   for (const [profile, start] of Object.entries(profiles)) {
     const all = CLIENTS.toLocaleString('en');
-    heading(`${all} CONNECTs at once, 1 in ${CHEAP_EVERY} cheap: ${profile}; ${pinning}`);
+    heading(`${all} ${profile}; ${pinning}`);
     const before = await worstOf(() => start(NO_BRAKE));
     const after = await worstOf(() => start({}));
     comparedHeading('no brake', 'brake');
@@ -123,6 +148,7 @@ export async function benchArriving(): Promise<void> {
     const refused = after.cheapRefused;
     boundFigure({ name: 'cheap, refused', value: refused, unit: 'clients', bound: '≤', limit: 0 });
   }
+  removeTempFolders();
 }
 
 /** Of several storms the worst figures, each by itself. */
@@ -152,23 +178,26 @@ async function worstOf(start: () => Promise<Node>): Promise<Storm> {
 }
 
 async function measureStorm(
-  { process: broker, mqttPort: port, meter }: Node,
+  { process: broker, mqttPort, tlsPort, meter }: Node,
   users: { readonly machine: User; readonly person: User; readonly name: string },
 ): Promise<Storm> {
   const { machine, person, name } = users;
   const folder = tempFolder('bench-arriving');
   const each = Array.from({ length: CHEAP_EVERY }, (_, index) =>
-    index === CHEAP_EVERY - 1 ? machine : person,
+    tlsPort !== undefined || index === CHEAP_EVERY - 1 ? machine : person,
   );
   const clients = new Logins(folder, each).ofEach(name, CLIENTS);
-  const job: ArriveJob = { port, clients, cheap: machine.username, handshakes: HANDSHAKES };
+  const job: ArriveJob = {
+    ...{ port: tlsPort ?? mqttPort, tls: tlsPort !== undefined },
+    ...{ clients, cheap: machine.username, handshakes: HANDSHAKES },
+  };
   const child = spawnPinned(process.execPath, [ENTRY, 'arrive', JSON.stringify(job)]);
   child.stderr.pipe(process.stderr);
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const exited = once(child, 'exit');
   try {
     await lines.next();
-    await using living = await RawMqttClient.open(port);
+    await using living = await RawMqttClient.open(mqttPort);
     await living.connect({ clientId: 'living', ...machine });
     await meter.longestTurn(broker);
     // It finds all CONNECTs at once, however long it takes to send them; the wait begins when it may.

@@ -17,7 +17,7 @@ import { readProxyHeader } from './read-proxy-header.ts';
 import { readAgain, stopReading } from './socket-reading.ts';
 import { canonicalAddress, peerOf, type Source } from './source-address.ts';
 import type { Brakeable } from './storm-brake.ts';
-import { type Shaking, TlsAcceptor } from './tls-acceptor.ts';
+import { CLIENTS_OF_HANDSHAKE, type Shaking, TlsAcceptor } from './tls-acceptor.ts';
 import type { TrustOverride } from './tls-credentials.ts';
 import { WebSocketAcceptor } from './websocket-acceptor.ts';
 
@@ -106,8 +106,8 @@ class Connection implements AcceptedConnection, Brakeable, Gated, Shaking {
   }
 
   /** A step of those before the CONNECT is done, a handshake has begun, or the CONNECT was read. */
-  comesNearer(): void {
-    this.#brakes?.arriving.seen();
+  comesNearer(clients = 1): void {
+    this.#brakes?.arriving.seen(clients);
   }
 
   leaving(): void {
@@ -173,7 +173,7 @@ class Listener implements RunningListener {
     this.#onConnection = onConnection;
     if (options.tls !== undefined) {
       this.#tls = new TlsAcceptor(options.tls, {
-        onBegun: (connection) => connection.comesNearer(),
+        onBegun: (connection) => connection.comesNearer(CLIENTS_OF_HANDSHAKE),
         onSecure: (connection, socket, certificate) =>
           this.#secured(connection, socket, certificate),
         onFailure: (connection, reason, detail) => connection.refuse(reason, detail),

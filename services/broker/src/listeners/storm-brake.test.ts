@@ -42,6 +42,13 @@ describe('a watch over those who come or leave', () => {
     expect(watch.seen(10, 257)).toBe(true);
   });
 
+  it('counts what takes longer as several', () => {
+    const watch = new TurnWatch(limits);
+    times(32, () => watch.seen(0, 0, 3));
+    expect(watch.seen(10, 0, 3)).toBe(false);
+    expect(watch.seen(10, 0, 3)).toBe(true);
+  });
+
   it('begins again with every turn', () => {
     const watch = new TurnWatch(limits);
     times(99, () => watch.seen(0));

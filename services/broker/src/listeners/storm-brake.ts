@@ -49,10 +49,11 @@ export class TurnWatch {
     return this.#clients;
   }
 
-  /** One more at `now`, where so many were expected. Answers whether that is a storm. */
-  seen(now: number, expected = 0): boolean {
+  /** One more at `now`, where so many were expected, or what takes as long as several. Answers whether that is a storm. */
+  seen(now: number, expected = 0, clients = 1): boolean {
     const { clientsMin, turnMsMax } = this.#limits;
-    if (this.#clients++ === 0) this.#since = now;
+    if (this.quiet) this.#since = now;
+    this.#clients += clients;
     return this.#clients >= clientsMin + expected && now - this.#since >= turnMsMax;
   }
 
@@ -190,14 +191,17 @@ export class StormBrake {
     return this.#stopped.length + this.#unread.length - this.#next;
   }
 
-  /** A client leaves: a goodbye, an end or a failure was read. Or it comes: a CONNECT was, or what goes before it. */
-  seen(): void {
+  /**
+   * A client leaves: a goodbye, an end or a failure was read. Or it comes: a CONNECT was, or what goes before it. `clients`: what it takes
+   * is as much as so many of them take.
+   */
+  seen(clients = 1): void {
     if (this.#limits.turnMsMax === 0) return;
     // It runs behind all that the system has to tell in this turn.
     if (this.#watch.quiet) setImmediate(this.#turned);
     // What is read again may say goodbye and end in one turn, or log in and be sent away.
     const expected = this.unread > 0 ? 2 * this.#pace.slice : 0;
-    if (this.#watch.seen(this.#clock(), expected)) this.#brake();
+    if (this.#watch.seen(this.#clock(), expected, clients)) this.#brake();
   }
 
   #goOnLater(): void {

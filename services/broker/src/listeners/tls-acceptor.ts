@@ -20,6 +20,9 @@ export interface TlsHandlers<Connection> {
   ): void;
 }
 
+/** Clients whose CONNECT takes as long as the first bytes of a handshake. */
+export const CLIENTS_OF_HANDSHAKE = 2;
+
 /** A connection while its handshake lasts. */
 export interface Shaking {
   /** Which of the sockets it is: once the socket is closed, it does not know any more. */

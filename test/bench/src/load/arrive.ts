@@ -1,5 +1,7 @@
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { connect as connectTls } from 'node:tls';
 import { encodeConnect } from '@sallyport/test-kit';
 import type { ArriveJob, ArriveResult } from '../arriving.ts';
 import { type Login, loginsOf, openAll } from './connection.ts';
@@ -14,7 +16,10 @@ interface Answer {
   readonly ms: number;
 }
 
-/** Opens all sockets and says so. Told to go on, it says all CONNECTs at once, says so, and waits for their answers. */
+/**
+ * Opens all sockets and says so. Told to go on, it says all CONNECTs at once, or begins all handshakes, says so, and waits for their
+ * answers.
+ */
 export async function runArrive(job: ArriveJob): Promise<ArriveResult> {
   const logins = loginsOf(job.clients);
   const sockets = await openAll(logins.length, job.handshakes, async () => {
@@ -24,16 +29,21 @@ export async function runArrive(job: ArriveJob): Promise<ArriveResult> {
   });
   process.stdout.write('open\n');
   await once(process.stdin, 'data');
-  for (const [index, socket] of sockets.entries()) {
-    socket.write(encodeConnect(logins[index] ?? { clientId: '' }));
-  }
+  const streams = sockets.map((socket, index) => {
+    // The certificate is one of the benchmark's own.
+    const stream = job.tls === true ? connectTls({ socket, rejectUnauthorized: false }) : socket;
+    stream.write(encodeConnect(logins[index] ?? { clientId: '' }));
+    return stream;
+  });
+  // What begins a handshake is written a tick later.
+  await new Promise((resolve) => setImmediate(resolve));
   process.stdout.write('sent\n');
   const started = performance.now();
-  const answers = await Promise.all(sockets.map((socket) => answerOf(socket, started)));
+  const answers = await Promise.all(streams.map((stream) => answerOf(stream, started)));
   return resultOf(job, logins, answers);
 }
 
-function answerOf(socket: Socket, started: number): Promise<Answer> {
+function answerOf(socket: Duplex, started: number): Promise<Answer> {
   return new Promise((resolve) => {
     const answer = (code: number | undefined) => resolve({ code, ms: performance.now() - started });
     socket.once('data', (chunk: Buffer) => answer(chunk[CODE_AT]));
