@@ -21,6 +21,7 @@ export default defineConfig({
           exclude: ['**/*.{int,e2e}.test.ts', '**/dist/**', '**/node_modules/**'],
           // Hashes and property tests on a busy machine; no test waits for this long.
           testTimeout: 30_000,
+          hookTimeout: 30_000,
         },
       },
       {
