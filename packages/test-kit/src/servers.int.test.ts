@@ -86,6 +86,8 @@ describe('redis-server', () => {
     // It reconnects by itself while the server is away.
     client.on('error', () => undefined);
     await client.set('key', 'value');
+    // With `everysec` it would answer before it writes, on a disk that is slow at that moment.
+    expect(await client.config('GET', 'appendfsync')).toEqual(['appendfsync', 'no']);
     await redis.restart('kill');
     expect(await client.get('key')).toBe('value');
     client.disconnect();
