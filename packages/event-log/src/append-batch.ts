@@ -1,6 +1,6 @@
 import type { NewCommit, Revision } from '@sallyport/domain';
 import type { AppendResult } from './event-log.ts';
-import { encodeForLog } from './record.ts';
+import { encodeForLog, type EncodedRecord } from './record.ts';
 
 /** A store that one writer at a time changes. */
 export interface ExclusiveStore {
@@ -10,14 +10,13 @@ export interface ExclusiveStore {
   put(encoded: EncodedCommit): Revision;
 }
 
-export interface EncodedCommit {
+export interface EncodedCommit extends EncodedRecord {
   readonly commit: NewCommit;
-  readonly text: string;
 }
 
 /** Encodes all before anything is stored, so that a commit that is too large leaves no half of its batch behind. */
 export function encodeBatch(commits: readonly NewCommit[]): readonly EncodedCommit[] {
-  return commits.map((commit) => ({ commit, text: encodeForLog(commit) }));
+  return commits.map((commit) => ({ commit, ...encodeForLog(commit) }));
 }
 
 /**

@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 /** The running hash before the first commit. */
 export const INITIAL_HASH = '';
 
-/** SHA-256 of a stored record, base64. O(bytes). */
-export function digestOf(text: string): string {
-  return createHash('sha256').update(text).digest('base64');
+/** SHA-256 of a stored record, its text or its bytes, base64. O(bytes). */
+export function digestOf(record: string | Uint8Array): string {
+  return createHash('sha256').update(record).digest('base64');
 }
 
 /**

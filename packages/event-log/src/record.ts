@@ -12,16 +12,22 @@ export interface StoredRecord {
 /** Most commits that a tail hands over at once. */
 export const FOLLOW_BATCH_COMMITS_MAX = 500;
 
-/** Texts of commits that are on their way into a log: they are measured when they are decided, and stored a moment later. */
-const encoded = new WeakMap<NewCommit, string>();
+/** What is stored for a commit, and the bytes that it is stored as. */
+export interface EncodedRecord {
+  readonly text: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Commits that are on their way into a log: they are measured when they are decided, and stored a moment later. */
+const encoded = new WeakMap<NewCommit, EncodedRecord>();
 
 const COMMIT_ID = /^[\x21-\x7e]{1,128}$/;
 
 /**
- * The text to store for a commit.
+ * The record to store for a commit. Its bytes are made once: they are measured, stored and digested.
  * @throws OperationalError `commit_too_large` past `COMMIT_BYTES_MAX`; `invalid_request` for an id that is no visible ASCII
  */
-export function encodeForLog(commit: NewCommit): string {
+export function encodeForLog(commit: NewCommit): EncodedRecord {
   const known = encoded.get(commit);
   if (known !== undefined) return known;
   assert(commit.events.length > 0, 'a commit has at least one event');
@@ -32,15 +38,16 @@ export function encodeForLog(commit: NewCommit): string {
     );
   }
   const text = encodeCommit(commit);
-  const bytes = Buffer.byteLength(text);
-  if (bytes > COMMIT_BYTES_MAX) {
+  const bytes = Buffer.from(text);
+  if (bytes.length > COMMIT_BYTES_MAX) {
     throw new OperationalError(
       'commit_too_large',
-      `commit ${commit.commitId} has ${bytes} bytes of at most ${COMMIT_BYTES_MAX}`,
+      `commit ${commit.commitId} has ${bytes.length} bytes of at most ${COMMIT_BYTES_MAX}`,
     );
   }
-  encoded.set(commit, text);
-  return text;
+  const record = { text, bytes };
+  encoded.set(commit, record);
+  return record;
 }
 
 /** Commits of records that are still held by a log: several tails of one process decode them once. */
@@ -48,11 +55,11 @@ const decoded = new WeakMap<StoredRecord, RecordedCommit>();
 
 /** The record of a commit that was stored just now: whoever reads it gets the commit as it was given, and nothing is decoded. */
 export function storedRecord(
-  { commit, text }: { readonly commit: NewCommit; readonly text: string },
+  { commit, text, bytes }: EncodedRecord & { readonly commit: NewCommit },
   revision: Revision,
 ): StoredRecord {
   const record = { revision, text };
-  decoded.set(record, { ...commit, revision, digest: digestOf(text) });
+  decoded.set(record, { ...commit, revision, digest: digestOf(bytes) });
   return record;
 }
 

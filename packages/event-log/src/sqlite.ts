@@ -16,6 +16,9 @@ export const FOLLOW_POLL_MS = 25;
 /** Records that were read last and are kept with their commits, at most `COMMIT_BYTES_MAX` each. */
 export const RECENT_RECORDS_MAX = 4;
 
+/** A large commit is written page by page, and each costs two calls of the system: few large ones take a third of the time. */
+const PAGE_BYTES = 16 * 1024;
+
 /** Marks the file as a log of this program (`PRAGMA application_id`): "SPEL". */
 const APPLICATION_ID = 0x5350454c;
 const SCHEMA_VERSION = 1;
@@ -150,7 +153,7 @@ class SqliteEventLog implements EventLog {
         },
         put: (encoded: EncodedCommit) => {
           const revision = this.#head() + 1;
-          statements.insert.run(revision, encoded.commit.commitId, encoded.text);
+          statements.insert.run(revision, encoded.commit.commitId, encoded.bytes);
           stored.push(storedRecord(encoded, revision));
           return revision;
         },
@@ -230,7 +233,10 @@ function prepare(database: DatabaseSyncInstance) {
     version: database.prepare('PRAGMA data_version'),
     head: database.prepare('SELECT coalesce(max(revision), 0) AS head FROM commits'),
     find: database.prepare('SELECT revision FROM commits WHERE commit_id = ?'),
-    insert: database.prepare('INSERT INTO commits (revision, commit_id, record) VALUES (?, ?, ?)'),
+    // Its bytes are those of the text: handed over as a text they would be made a second time.
+    insert: database.prepare(
+      'INSERT INTO commits (revision, commit_id, record) VALUES (?, ?, CAST(? AS TEXT))',
+    ),
     revisions: database.prepare(
       'SELECT revision FROM commits WHERE revision > ? ORDER BY revision LIMIT ?',
     ),
@@ -243,6 +249,7 @@ function prepare(database: DatabaseSyncInstance) {
 function openDatabase(path: string): DatabaseSyncInstance {
   const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
   try {
+    database.exec(`PRAGMA page_size = ${PAGE_BYTES}`); // Of a new file, before its journal mode is set.
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
     if (isEmpty(database)) create(database);
     const version = pragma(database, 'user_version');

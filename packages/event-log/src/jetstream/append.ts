@@ -22,7 +22,7 @@ const FULL: ReadonlySet<number> = new Set([10002, 10023, 10047, 10077]);
 
 interface Publication {
   readonly subject: string;
-  readonly text: string;
+  readonly payload: Uint8Array;
   readonly commitId: string;
 }
 
@@ -58,7 +58,7 @@ export class JetStreamAppender {
   ): Promise<readonly AppendResult[]> {
     const publications = commits.map((commit): Publication => ({
       subject: subjectOf(this.#subjectPrefix, commit),
-      text: encodeForLog(commit),
+      payload: encodeForLog(commit).bytes,
       commitId: commit.commitId,
     }));
     const deadline = performance.now() + APPEND_SETTLE_TIMEOUT_MS;
@@ -100,7 +100,7 @@ export class JetStreamAppender {
 
   async #publish(publication: Publication, expected: Revision): Promise<AppendResult> {
     try {
-      const ack = await this.#js.publish(publication.subject, publication.text, {
+      const ack = await this.#js.publish(publication.subject, publication.payload, {
         msgID: publication.commitId,
         expect: { streamName: this.#streamName, lastSequence: expected },
         timeout: PUBLISH_TIMEOUT_MS,

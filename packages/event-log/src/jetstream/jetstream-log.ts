@@ -80,7 +80,7 @@ class JetStreamEventLog implements EventLog {
     const stored = commits.flatMap((commit, index) => {
       const result = results[index];
       if (result?.status !== 'appended' || result.duplicate) return [];
-      return [storedRecord({ commit, text: encodeForLog(commit) }, result.revision)];
+      return [storedRecord({ commit, ...encodeForLog(commit) }, result.revision)];
     });
     for (const tail of this.#tails) tail.offer(stored);
     return results;
