@@ -340,6 +340,17 @@ describe('the file that is written', () => {
     },
   );
 
+  it('says the same to readers of YAML 1.1', async () => {
+    for (const name of ['yes', 'off', '<<', '1:30', '017', '1_000', '2020-01-01']) {
+      const sent = { name, match: { username: name }, passwordRequired: false };
+      expect((await admin.post('/api/v1/credentials', sent)).status, name).toBe(201);
+    }
+    const ban = { kind: 'client_id', value: 'n', until: '2099-01-01T00:00:00.000Z' };
+    expect((await admin.post('/api/v1/bans', ban)).status).toBe(201);
+    const { text } = await admin.get('/api/v1/config/export');
+    expect(parse(text, { version: '1.1' })).toEqual(parse(text));
+  });
+
   it('is for people who may read it', async () => {
     const viewer = await world.operator('viewer');
     expect((await viewer.get('/api/v1/config/export')).status).toBe(200);

@@ -161,9 +161,12 @@ function registerExport(app: TypedApp, { ports }: ApiContext): void {
 const SECRETS_NOTE = `# Secrets are not in this file. Where none is written the present one stays: password of credentials, serverKey of certificates.
 `;
 
-/** The text of a value; each line ends where the next one begins. */
+/**
+ * The text of a value; each line ends where the next one begins. Texts that readers of YAML 1.1, such as PyYAML, would take for a
+ * time, a boolean or a number are quoted.
+ */
 const yamlText = (value: unknown): string =>
-  stringify(value, { aliasDuplicateObjects: false }).replace(/\n$/, '');
+  stringify(value, { aliasDuplicateObjects: false, compat: 'yaml-1.1' }).replace(/\n$/, '');
 
 async function* yamlOf(snapshot: Snapshot, at: number): AsyncGenerator<string> {
   yield `# Sallyport at revision ${snapshot.revision}\n${SECRETS_NOTE}version: ${CONFIG_FILE_VERSION}\n`;
