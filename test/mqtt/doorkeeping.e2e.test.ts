@@ -314,6 +314,16 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
     );
     expect(all.items).toMatchObject([{ clientId: 'wrong', reason: 'wrong_secret', count: 1 }]);
     expect(all.total).toBeGreaterThan(1);
+    for (let count = 0; count < 2; count++) {
+      await connect3(1, '', { username: 'nobody', password: 'wrong' });
+    }
+    const nameless = await running.api.expect<Page>(
+      200,
+      'GET',
+      '/api/v1/refused-connections?search=nobody',
+    );
+    expect(nameless.items).toMatchObject([{ username: 'nobody', count: 2 }]);
+    expect(nameless.items[0]).not.toHaveProperty('clientId');
     await lift(answer);
   });
 });

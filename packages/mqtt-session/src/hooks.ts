@@ -27,6 +27,8 @@ export interface Origin {
 /** A CONNECT that is well-formed. */
 export interface ConnectRequest {
   readonly clientId: string;
+  /** Whether the client has sent none, and this one was made up for it. Absent: no. */
+  readonly clientIdAssigned?: boolean;
   readonly username: string | undefined;
   readonly password: Buffer | undefined;
   readonly willTopic: string | undefined;

@@ -118,11 +118,14 @@ export class Handshake {
       this.refuse(reasonCode.clientIdentifierNotValid);
       return;
     }
-    const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
+    const clientIdAssigned = packet.clientId === '';
+    const clientId = clientIdAssigned ? `auto-${randomUUID()}` : packet.clientId;
     const { origin } = connection;
-    const willTopic = will?.topic;
-    const willTerms = will;
-    this.#request = { clientId, username, password, version, origin, willTopic, willTerms };
+    this.#request = {
+      ...{ clientId, clientIdAssigned, username, password, version, origin },
+      willTopic: will?.topic,
+      willTerms: will,
+    };
     const method = packet.properties?.authenticationMethod;
     if (method !== undefined) {
       this.#beginExchange(this.#request, method, packet.properties?.authenticationData);

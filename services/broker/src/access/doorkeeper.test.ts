@@ -133,6 +133,15 @@ describe('Doorkeeper', () => {
     expect(door.lastObjection(proven({}, 'other'))).toBeUndefined();
   });
 
+  it('counts clients that send no client id together, whatever was made up for them', () => {
+    const { door, refused } = setUp();
+    for (const clientId of ['auto-1', 'auto-2']) {
+      const subject = { listener: 'tcp:default', peer: '192.0.2.1:5', clientId, username: 'u' };
+      door.refused({ ...subject, clientIdAssigned: true }, 'wrong_secret');
+    }
+    expect(refused.all()).toMatchObject([{ username: 'u', clientId: undefined, count: 2 }]);
+  });
+
   it('keeps where a refused client came from', () => {
     const { door, refused } = setUp();
     door.refused({ listener: 'tcp:default', peer: '[2001:db8::1]:9', clientId: 'c' }, 'banned');

@@ -28,6 +28,13 @@ export interface Caller {
   readonly peer: string;
 }
 
+/** Whose attempt is kept, as far as it was told. */
+export interface RefusedSubject extends BanSubject {
+  readonly listener: string;
+  /** Whether the client id was made up for a client that has sent none. Absent: no. */
+  readonly clientIdAssigned?: boolean | undefined;
+}
+
 export interface DoorkeeperOptions {
   readonly bans: BanList;
   /** Of client ids. */
@@ -99,12 +106,10 @@ export class Doorkeeper {
     return ban && { ruleId: `ban:${ban.id}`, revision: bans.revision };
   }
 
-  /** Keeps who was refused, for those who look. */
-  refused(
-    { listener, ...subject }: { readonly listener: string } & BanSubject,
-    reason: string,
-  ): void {
-    const { peer, clientId, username } = subject;
+  /** Keeps who was refused, for those who look. A client id that was made up says nothing: with it no attempt is like another. */
+  refused({ listener, ...subject }: RefusedSubject, reason: string): void {
+    const { peer, clientIdAssigned, username } = subject;
+    const clientId = clientIdAssigned === true ? undefined : subject.clientId;
     this.#options.refused.record({
       reason,
       listener,

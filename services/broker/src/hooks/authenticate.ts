@@ -32,6 +32,8 @@ const ADMISSION_ATTEMPTS_MAX = 5;
 /** What a CONNECT packet says, and where it came from. */
 export interface ConnectRequest {
   readonly clientId: string;
+  /** Whether it was made up for a client that has sent none. Absent: no. */
+  readonly clientIdAssigned?: boolean | undefined;
   readonly username: string | undefined;
   readonly password: Uint8Array | undefined;
   readonly willTopic: string | undefined;

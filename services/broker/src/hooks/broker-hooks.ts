@@ -60,10 +60,12 @@ export class BrokerHooks implements MqttHooks {
     client: MqttClient,
     request: ConnectRequest,
   ): ConnectVerdict | Promise<ConnectVerdict> {
-    const { clientId, username, password, willTopic, willTerms, origin } = request;
+    const { clientId, clientIdAssigned, username, password, willTopic, willTerms, origin } =
+      request;
     const { listener, peer } = origin;
     const asked = {
       clientId,
+      clientIdAssigned,
       username,
       password,
       willTopic,

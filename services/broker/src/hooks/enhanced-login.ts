@@ -142,11 +142,11 @@ export class EnhancedLogin implements EnhancedAuthentication {
 
   #refused(refusal: ConnectRefusal, reason: string, by?: DecidedBy): EnhancedStep {
     const { context, request } = this.#options;
-    const { clientId, username, origin } = request;
+    const { clientId, clientIdAssigned, username, origin } = request;
     const { listener, peer } = origin;
     count('sallyport.connects', { outcome: refusal, source: 'policy' });
     const fields = { reason, clientId, username, listener, peer };
-    context.door.refused(fields, reason);
+    context.door.refused({ ...fields, clientIdAssigned }, reason);
     const told = { ...fields, ...by };
     withSpan('mqtt.denied', { attributes: deniedAttributes('connect', by) }, () =>
       context.logger.info(`enhanced ${reason}`, told, 'enhanced authentication refused'),
