@@ -1,3 +1,4 @@
+import type { LoginStep } from '@sallyport/policy-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Client, World } from '../../testing/world.ts';
 
@@ -41,7 +42,7 @@ describe('POST /explain for facts without a credential', () => {
       expect(status).toBe(200);
       expect(body).toMatchObject({
         allowed: false,
-        ruleId: 'login/disabled',
+        ruleId: `credential:${id}`,
         login: { reason: 'disabled', steps: [{ ...steps[0], name: 'found' }] },
       });
     }
@@ -51,6 +52,42 @@ describe('POST /explain for facts without a credential', () => {
       ruleId: 'ban:b1',
       login: { banId: 'b1' },
     });
+  });
+
+  it('tells the state of the credential that refuses, and who made it so and when', async () => {
+    const sent = { name: 'closed', match: { username: 'closed' }, passwordRequired: false };
+    const closed = (await admin.post('/api/v1/credentials', sent)).body.id;
+    const { body: written } = await admin.patch(`/api/v1/credentials/${closed}`, {
+      enabled: false,
+    });
+    await admin.patch(`/api/v1/credentials/${closed}`, { superuser: true });
+    const step = { credentialId: closed, store: 'native', secret: false } as const;
+    const before = { credentialId: id, store: 'native', secret: true, refusal: 'wrong_secret' };
+    world.policy.login = {
+      steps: [before, { ...step, refusal: 'disabled' }] as LoginStep[],
+      reason: 'disabled',
+    };
+    const { body } = await explain({ action: 'connect' });
+    expect(body).toMatchObject({
+      ...{ allowed: false, ruleId: `credential:${closed}` },
+      credential: { id: closed, enabled: false, superuser: true },
+      origin: { type: 'credential', id: closed, row: { enabled: false } },
+      event: { revision: written.revision, actor: { kind: 'operator' } },
+    });
+  });
+
+  it('tells of a ban what it is, and who made it and when', async () => {
+    const until = '2099-01-01T00:00:00.000Z';
+    const row = { kind: 'client_id', value: 'c', reason: 'stolen', until };
+    const { body: ban } = await admin.post('/api/v1/bans', row);
+    world.policy.login = { steps: [], reason: 'banned', banId: ban.id };
+    const { body } = await explain({ action: 'connect' });
+    expect(body).toMatchObject({
+      ...{ allowed: false, ruleId: `ban:${ban.id}` },
+      origin: { type: 'ban', id: ban.id, row },
+      event: { revision: ban.revision, actor: { kind: 'operator' } },
+    });
+    await admin.delete(`/api/v1/bans/${ban.id}`);
   });
 
   it('asks for just these facts, and answers the topic for whoever they log in as', async () => {

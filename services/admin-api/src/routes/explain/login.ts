@@ -3,9 +3,14 @@ import {
   ANONYMOUS_ID,
   type ExplainAnswer,
   type ExplainLoginAnswer,
+  type LoginStep,
 } from '@sallyport/policy-client';
 import type { Facts } from '@sallyport/rules';
 import type { AdminApiPorts } from '../../ports.ts';
+import { closedCredential, ofBan, type Origin } from './origin.ts';
+
+/** Longest wait for this process to hear of what the policy service has heard of. */
+export const CATCH_UP_MS = 2_000;
 
 /** What a CONNECT would say; whom it logs in as is what is asked. */
 export interface LoginQuestion {
@@ -29,11 +34,45 @@ export function connectAnswer(login: ExplainLoginAnswer): ExplainAnswer {
   return { revision, allowed: principal !== undefined, ruleId: ruleIdOf(login), opinions: [] };
 }
 
-function ruleIdOf({ banId, principal, reason = 'unknown_client' }: ExplainLoginAnswer): string {
+/** The same that the log names, where that names one. */
+function ruleIdOf(login: ExplainLoginAnswer): string {
+  const { banId, principal, reason = 'unknown_client' } = login;
   if (banId !== undefined) return `ban:${banId}`;
-  if (principal === undefined) return `login/${reason}`;
-  const { credentialId } = principal;
+  const credentialId = principal?.credentialId ?? refusingStep(login)?.credentialId;
+  if (credentialId === undefined) return `login/${reason}`;
   return credentialId === ANONYMOUS_ID ? ANONYMOUS_ID : `credential:${credentialId}`;
+}
+
+/** The step whose reason is that of the whole, as a CONNECT picks it. */
+function refusingStep({ steps, principal }: ExplainLoginAnswer): LoginStep | undefined {
+  if (principal !== undefined) return undefined;
+  let refusing: LoginStep | undefined;
+  for (const step of steps) {
+    const { refusal } = step;
+    if (refusal === undefined) continue;
+    const before = refusing?.refusal;
+    if (before === undefined || (refusal !== 'wrong_secret' && refusal !== before)) refusing = step;
+  }
+  return refusing;
+}
+
+/** What decides a CONNECT, as it is now; nothing of what has changed since the answer. */
+export async function decidedBy(
+  { model, clock }: Pick<AdminApiPorts, 'model' | 'clock'>,
+  login: ExplainLoginAnswer,
+  facts: Facts,
+): Promise<{ readonly credential?: Credential | undefined; readonly origin?: Origin | undefined }> {
+  const { revision, banId, principal } = login;
+  await model.waitFor(revision, CATCH_UP_MS);
+  if (model.revision !== revision) return {};
+  const { reads } = model;
+  if (banId !== undefined) {
+    return { origin: ofBan({ reads, answer: { ruleId: `ban:${banId}` } }) };
+  }
+  const refusing = refusingStep(login);
+  const credential = reads.credential(principal?.credentialId ?? refusing?.credentialId ?? '');
+  if (credential === undefined || refusing === undefined) return { credential };
+  return { credential, origin: closedCredential(credential, facts, clock()) };
 }
 
 /** What the caller is told. `credential` answers the stored one of an id. */

@@ -32,6 +32,7 @@ import {
   GroupMembership,
   rankedDynsecRoles,
 } from '@sallyport/rules';
+import { instant } from '../../http/list-query.ts';
 
 /** The object that a decision comes from. */
 export interface Origin {
@@ -46,6 +47,7 @@ export interface Origin {
     | 'acl'
     | 'settings'
     | 'auth_chain'
+    | 'ban'
     | 'listener';
   /** Under which the API knows it; absent for what is built in. */
   readonly id?: string;
@@ -69,7 +71,8 @@ export type OriginReads = Pick<
 
 /** What the search for an origin may look at; all of one revision. */
 export interface OriginSources {
-  readonly reads: OriginReads;
+  /** `ban` may be missing of a client that has got in. */
+  readonly reads: OriginReads & Partial<Pick<DecisionReads, 'ban'>>;
   readonly credential: Credential;
   readonly facts: Facts;
   readonly action: Action | 'http';
@@ -81,6 +84,7 @@ export interface OriginSources {
 /** One for each kind of object that rules come from; the first that knows the rule id answers. */
 const finders: readonly ((sources: OriginSources) => Origin | undefined)[] = [
   builtIn,
+  ofBan,
   ofCredential,
   ofMapping,
   ofRoles,
@@ -109,7 +113,7 @@ export interface AnonymousSources extends Omit<OriginSources, 'credential' | 're
  * others, because the chain lets it in unproven.
  */
 export function anonymousOriginOf(sources: AnonymousSources): Origin | undefined {
-  const found = builtIn(sources) ?? ofAclTable(sources);
+  const found = builtIn(sources) ?? ofBan(sources) ?? ofAclTable(sources);
   if (found !== undefined || sources.answer.ruleId !== 'default') return found;
   const { reads, facts } = sources;
   if (facts.open === true) return { type: 'listener', id: facts.listener };
@@ -153,6 +157,28 @@ function builtIn({
   return unspoken || BUILT_IN.has(ruleId) ? { type: 'built_in' } : undefined;
 }
 
+/** Who is banned may not even connect. */
+export function ofBan({
+  reads,
+  answer: { ruleId },
+}: {
+  readonly reads: Partial<Pick<DecisionReads, 'ban'>>;
+  readonly answer: Pick<ExplainAnswer, 'ruleId'>;
+}): Origin | undefined {
+  const id = ruleId.startsWith(BAN_RULE) ? ruleId.slice(BAN_RULE.length) : undefined;
+  const ban = id === undefined ? undefined : reads.ban?.(id);
+  if (ban === undefined) return undefined;
+  const { kind, value, reason, until, updatedRevision } = ban;
+  const row = {
+    ...{ kind, value },
+    ...(reason !== undefined && { reason }),
+    ...(until !== undefined && { until: instant(until) }),
+  };
+  return { type: 'ban', id: ban.id, row, ...dated(updatedRevision, updatedRevision) };
+}
+
+const BAN_RULE = 'ban:';
+
 function ofCredential({
   credential,
   facts,
@@ -195,7 +221,8 @@ function ofPattern(
   return { ...ofPart(credential, part, { direction, pattern }), position };
 }
 
-function closedCredential(credential: Credential, facts: Facts, at: number): Origin {
+/** The part of a credential that lets nobody in at this time; the whole of it where no part does by itself. */
+export function closedCredential(credential: Credential, facts: Facts, at: number): Origin {
   const { enabled, validity, secrets, clientIds } = credential;
   if (!enabled) return ofPart(credential, { kind: 'enabled' }, { enabled });
   if (!isValidAt(credential, at)) {

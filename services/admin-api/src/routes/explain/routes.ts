@@ -29,7 +29,14 @@ import { answers, READ_PROBLEMS } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import type { AdminApiPorts } from '../../ports.ts';
 import { type Asked, type ExplainedLive, explainLive } from './live-session.ts';
-import { connectAnswer, explainLogin, type LoginQuestion, loginView } from './login.ts';
+import {
+  CATCH_UP_MS,
+  connectAnswer,
+  decidedBy,
+  explainLogin,
+  type LoginQuestion,
+  loginView,
+} from './login.ts';
 import { explainRequest, requestIn } from './http-request.ts';
 import { eventOf, type Origin, originOf } from './origin.ts';
 import { PastStates } from './past-state.ts';
@@ -46,9 +53,6 @@ import {
 
 /** Most times that an answer and the objects behind it are of two revisions, before the caller has to come again. */
 const ATTEMPTS_MAX = 5;
-
-/** Longest wait for this process to hear of what the policy service has heard of. */
-const CATCH_UP_MS = 2_000;
 
 export const explainRoutes: Routes = (app, { ports }) => {
   const past = new PastStates();
@@ -87,7 +91,7 @@ export const explainRoutes: Routes = (app, { ports }) => {
       };
       if (asked === undefined || (login !== undefined && login.principal === undefined)) {
         assert(login !== undefined, 'only a login may be asked for without a topic');
-        return { ...connectAnswer(login), opinions: [], ...told };
+        return { ...(await connectView(ports, login, supposed.facts)), ...told };
       }
       const found: ExplainedLive | Explained =
         connection === undefined
@@ -102,17 +106,32 @@ export const explainRoutes: Routes = (app, { ports }) => {
         ...(await eventsOf(ports.log, origin, before)),
         ...told,
         ...('connection' in found && { connection: found.connection }),
-        ...(credential && {
-          credential: {
-            ...stateOf(credential, ports.clock()),
-            ...authenticatorState(ports.model.reads, credential, facts.listener),
-          },
-        }),
+        ...(credential && { credential: credentialView(ports, credential, facts) }),
         ...(admittedBy && { admittedBy }),
       };
     },
   );
 };
+
+/** Whether somebody would get in at all, and what says so. */
+async function connectView(ports: AdminApiPorts, login: ExplainLoginAnswer, facts: Facts) {
+  const { credential, origin } = await decidedBy(ports, login, facts);
+  return {
+    ...connectAnswer(login),
+    opinions: [],
+    ...(await eventsOf(ports.log, origin, {})),
+    ...(credential && { credential: credentialView(ports, credential, facts) }),
+  };
+}
+
+const credentialView = (
+  { model, clock }: AdminApiPorts,
+  credential: Credential,
+  { listener }: Facts,
+) => ({
+  ...stateOf(credential, clock()),
+  ...authenticatorState(model.reads, credential, listener),
+});
 
 const pastQuestion = (
   { clock }: AdminApiPorts,

@@ -159,6 +159,7 @@ const originFields = {
     'acl',
     'settings',
     'auth_chain',
+    'ban',
     'listener',
   ]),
   id: Type.Optional(Type.String()),
