@@ -18,7 +18,7 @@ import { TurnPace } from './turn-pace.ts';
 /** Questions of one stream that are not answered, or whose answers are not read, from which on no more are read. */
 export const QUESTIONS_OPEN_MAX = 4_096;
 
-/** Questions that are taken up in one turn of the event loop: a message may bring hundreds, and a turn must stay short. */
+/** Questions of all streams that are taken up in one turn of the event loop: a message may bring hundreds, and a turn must stay short. */
 export const QUESTIONS_A_TURN = 32;
 
 type Call = ServerDuplexStream<WireDecideRequest, WireDecideResponse>;
@@ -85,7 +85,7 @@ class DecideStream {
     this.#pile = new MessagePile(call, () => this.#goOn());
     call.on('data', ({ questions }: WireDecideRequest) => {
       this.#unanswered += questions.length;
-      for (const question of questions) options.pace.do(() => void this.#answer(question));
+      for (const question of questions) options.pace.do(() => void this.#answer(question), this);
       if (this.#isFull()) call.pause();
     });
     call.on('end', () => this.end());
@@ -101,6 +101,7 @@ class DecideStream {
   #finish(): void {
     this.#state = 'over';
     this.#pile.close();
+    this.#options.pace.forget(this);
     this.#options.onOver();
   }
 
