@@ -14,13 +14,19 @@ export interface RunningGrpcServer {
   close(graceMs: number): Promise<void>;
 }
 
+/** How often a connection is asked for a sign of life, and how long it has for that: a broker that is gone may leave its streams. */
+const KEEPALIVE_MS = 10_000;
+
 /** Serves a policy service over gRPC. @throws OperationalError `config_invalid` when it cannot listen or read its files */
 export async function startGrpcServer(
   policy: PolicyClient & LoginExplainer,
   config: PolicyConfig['grpc'],
   logger: Logger,
+  keepaliveMs = KEEPALIVE_MS,
 ): Promise<RunningGrpcServer> {
   const server = new Server({
+    'grpc.keepalive_time_ms': keepaliveMs,
+    'grpc.keepalive_timeout_ms': keepaliveMs,
     'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
     // Its counters of every call are for a service of channelz, and there is none.
     'grpc.enable_channelz': 0,
