@@ -12,7 +12,10 @@ import {
   EXPIRED_BANS_REMOVED_MAX,
 } from './ban.ts';
 import { BanIndex, type BanRule } from './ban-index.ts';
-import { affects, type Command, type PlannedCommand, scopeOf, streamOf } from './domain.ts';
+import { affects } from './cache-tags.ts';
+import type { Command, PlannedCommand } from './domain.ts';
+import { scopeOf } from './scope.ts';
+import { streamOf } from './streams.ts';
 import { startOf, parseIpAddress, parseIpNetwork } from './ip-address.ts';
 
 const AT = 1000;

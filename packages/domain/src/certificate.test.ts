@@ -9,8 +9,11 @@ import {
   MAPPING_ENTRIES_MAX,
   MAPPING_PATTERNS_MAX,
 } from './certificate-mapping.ts';
-import { carriesMatch, type Credential, loginKey, loginKeysOf } from './credential.ts';
-import { affects, decideOn, PATTERNS_TAG, scopeOf } from './domain.ts';
+import { carriesMatch, loginKey, loginKeysOf } from './login-keys.ts';
+import type { Credential } from './credential.ts';
+import { affects, PATTERNS_TAG } from './cache-tags.ts';
+import { decideOn } from './domain.ts';
+import { scopeOf } from './scope.ts';
 import { Overlay } from './overlay.ts';
 
 const DIGEST = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad';

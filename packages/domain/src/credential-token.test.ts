@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { aCredential, commit, given, onRevision } from '../test/given.ts';
 import { CREDENTIAL_TOKENS_MAX, type CredentialToken, liveTokens } from './credential-token.ts';
 import type { Credential } from './credential.ts';
-import { affects } from './domain.ts';
+import { affects } from './cache-tags.ts';
 import { type Grant, needsSecret } from './grants.ts';
 import { NAME_BYTES_MAX } from './text.ts';
 

@@ -6,10 +6,9 @@ import {
   type Credential,
   isLive,
   LIVE_SECRETS_MAX,
-  loginKey,
-  loginKeysOf,
   PATTERNS_MAX,
 } from './credential.ts';
+import { loginKey, loginKeysOf } from './login-keys.ts';
 import { anAclRule, aCredential, aSecret, commit, given, onRevision } from '../test/given.ts';
 
 const added = (changes: Partial<Credential> = {}) =>

@@ -19,16 +19,11 @@ import {
   stateOf,
 } from '../test/given.ts';
 import type { DomainEvent } from './commit.ts';
-import { loginKey } from './credential.ts';
-import {
-  affects,
-  type Command,
-  decide,
-  decideOn,
-  type PlannedCommand,
-  scopeOf,
-  streamOf,
-} from './domain.ts';
+import { loginKey } from './login-keys.ts';
+import { affects } from './cache-tags.ts';
+import { type Command, decide, decideOn, type PlannedCommand } from './domain.ts';
+import { scopeOf } from './scope.ts';
+import { streamOf } from './streams.ts';
 import { Overlay } from './overlay.ts';
 import { TLS_LISTENERS } from './trust.ts';
 

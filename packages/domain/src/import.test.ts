@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { decide, decideOn, streamOf } from './domain.ts';
+import { decide, decideOn } from './domain.ts';
+import { streamOf } from './streams.ts';
 import { IMPORT_COMMIT_ROWS_MAX, type ImportCommand, type ImportRow } from './import.ts';
 import { MemoryState } from './memory-state.ts';
 import { Overlay } from './overlay.ts';

@@ -6,7 +6,8 @@ import {
   presentRule,
 } from './acl-table.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
-import type { CredentialCommand, CredentialEvent, NewCredential } from './credential.ts';
+import type { CredentialCommand } from './decide-credential.ts';
+import type { CredentialEvent, NewCredential } from './credential.ts';
 
 /** Most rows of one commit of an import. */
 export const IMPORT_COMMIT_ROWS_MAX = 1000;

@@ -16,10 +16,11 @@ import {
   type CredentialEvent,
   type CredentialMatch,
   evolveCredential,
-  loginKey,
   type Store,
 } from './credential.ts';
-import { type DecisionReads, streamOf } from './domain.ts';
+import { loginKey } from './login-keys.ts';
+import type { DecisionReads } from './domain.ts';
+import { streamOf } from './streams.ts';
 import { dynsecKey, type DynsecKind, dynsecNamedBy } from './dynsec/access.ts';
 import {
   type DynsecEvent,

@@ -24,11 +24,12 @@ import {
   type CredentialEvent,
   type CredentialMatch,
   evolveCredential,
-  loginKey,
   type NewCredential,
   type Store,
 } from './credential.ts';
-import type { DecisionReads, StreamId } from './domain.ts';
+import { loginKey } from './login-keys.ts';
+import type { DecisionReads } from './domain.ts';
+import type { StreamId } from './streams.ts';
 import { dynsecKey, type DynsecKind, dynsecNamedBy } from './dynsec/access.ts';
 import {
   type DynsecEvent,

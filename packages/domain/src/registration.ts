@@ -1,12 +1,8 @@
 import { unreachable } from '@sallyport/errors';
 import { utf8Bytes } from '@sallyport/topic';
 import { accept, type Decided, type EventContext, reject } from './commit.ts';
-import {
-  type CredentialEvent,
-  type CredentialReads,
-  decideCredential,
-  type NewCredential,
-} from './credential.ts';
+import type { CredentialEvent, NewCredential } from './credential.ts';
+import { type CredentialReads, decideCredential } from './decide-credential.ts';
 import type { IssuedCertificateEvent, IssuedFields } from './issued-certificate.ts';
 import { checkPermission, type Permission } from './permission.ts';
 import { ROLE_ID_BYTES_MAX } from './role.ts';

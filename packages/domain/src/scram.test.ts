@@ -1,12 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { aCredential, aSecret, commit, given } from '../test/given.ts';
-import {
-  carriesMatch,
-  type Credential,
-  type CredentialCommand,
-  type CredentialMatch,
-  type Secret,
-} from './credential.ts';
+import { carriesMatch } from './login-keys.ts';
+import type { Credential, CredentialMatch, Secret } from './credential.ts';
+import type { CredentialCommand } from './decide-credential.ts';
 import type { ScramMechanism } from './scram.ts';
 import { decodeCommit } from './upcast.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { commit, given } from '../test/given.ts';
-import { affects, SETTINGS_TAG } from './domain.ts';
+import { affects, SETTINGS_TAG } from './cache-tags.ts';
 import {
   DEFAULT_SETTINGS,
   FOREIGN_VALUE_BYTES_MAX,
