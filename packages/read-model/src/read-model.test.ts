@@ -36,7 +36,8 @@ import { FOLD_COMMITS_MAX, FOLD_EVENTS_MAX, ReadModel, SNAPSHOTS_MAX } from './i
 import { markedAs } from './schema.ts';
 import { DatabaseSync } from './sqlite.ts';
 import { SORTED_HOLDERS_MAX } from './sqlite-lists.ts';
-import { LOGIN_KEYS_TOGETHER, ROLES_KEPT_MAX } from './tables.ts';
+import { LOGIN_KEYS_TOGETHER } from './credential-tables.ts';
+import { ROLES_KEPT_MAX } from './tables.ts';
 
 const AT = 1_700_000_000_000;
 

@@ -37,7 +37,7 @@ import type {
 import { type Piece, Pieces } from './pieces.ts';
 import { markedAs, type MARKS } from './schema.ts';
 import type { Database } from './sqlite.ts';
-import { nameKey } from './tables.ts';
+import { nameKey } from './statements.ts';
 
 const sortColumns: Readonly<Record<RoleSort & GroupSort, string>> = {
   name: 'name_key',
