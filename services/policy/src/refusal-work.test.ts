@@ -161,6 +161,16 @@ describe('the stand-in of a name that nobody has', () => {
     expect(strangers(learnt(0, NAMES))).toEqual(before);
   });
 
+  it('depends neither on the order in which they came, nor on who was forgotten meanwhile', () => {
+    const expected = strangers(learnt(0, NAMES));
+    const turned = new RefusalWork(box);
+    for (let index = NAMES - 1; index >= 0; index--) learnt(index, index + 1, turned);
+    expect(strangers(turned)).toEqual(expected);
+    for (let index = 0; index < NAMES; index += 2) turned.of(facts('c', `known-${index}`), [], 0);
+    expect(strangers(turned)).not.toEqual(expected);
+    expect(strangers(learnt(0, NAMES, turned))).toEqual(expected);
+  });
+
   it('stays for most when others come', () => {
     const work = learnt(0, NAMES);
     const before = strangers(work);

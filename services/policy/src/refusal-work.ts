@@ -20,6 +20,7 @@ const DEFAULT_WORKS: readonly HashWork[] =
   Array<HashWork>(SLOW_CHECKS_OF_REFUSAL).fill(DEFAULT_WORK);
 
 interface Place {
+  readonly name: string;
   /** Of all names those with the least are kept: a sample that does not depend on who comes how often. */
   readonly rank: number;
   readonly position: number;
@@ -45,24 +46,22 @@ export class RefusalWork {
 
   /** Somebody has logged in: mostly it is not one of the sample, and costs a hash. */
   learn(facts: Facts, credentials: readonly Credential[], at: number): void {
-    const name = nameOf(facts);
-    const place = this.#placeOf(name);
+    const place = this.#placeOf(nameOf(facts));
     if (this.#isFull && place.rank > this.#rankMax) return;
-    this.#remember(name, place, this.#worksOf(credentials, at));
+    this.#remember(place, this.#worksOf(credentials, at));
   }
 
   /** Of a refusal of these facts. */
   of(facts: Facts, credentials: readonly Credential[], at: number): readonly HashWork[] {
-    const name = nameOf(facts);
-    const place = this.#placeOf(name);
+    const place = this.#placeOf(nameOf(facts));
     const works = this.#worksOf(credentials, at);
     // Looked for in any case: it takes microseconds, too.
     const standIn = this.#next(place.position);
     if (credentials.length === 0) {
-      this.#sample.delete(name);
+      this.#sample.delete(place.name);
       return standIn;
     }
-    if (!this.#isFull || place.rank <= this.#rankMax) this.#remember(name, place, works);
+    if (!this.#isFull || place.rank <= this.#rankMax) this.#remember(place, works);
     return works;
   }
 
@@ -70,18 +69,30 @@ export class RefusalWork {
     return this.#sample.size >= this.#namesMax;
   }
 
-  #remember(name: string, place: Place, works: readonly HashWork[]): void {
-    const isNew = !this.#sample.has(name);
-    this.#sample.set(name, { ...place, works });
-    if (!isNew) return;
-    const byRank = [...this.#sample].toSorted(([, one], [, other]) => one.rank - other.rank);
-    for (const [last] of byRank.splice(this.#namesMax)) this.#sample.delete(last);
-    this.#rankMax = byRank.at(-1)?.[1].rank ?? -1;
+  #remember(place: Place, works: readonly HashWork[]): void {
+    this.#sample.set(place.name, { ...place, works });
+    // That of one who was forgotten, at most: it lets in one too many then, and is looked for anew.
+    this.#rankMax = Math.max(this.#rankMax, place.rank);
+    if (this.#sample.size > this.#namesMax) this.#dropLast();
+  }
+
+  /** O(names). While a sample is young every tenth login comes here: sorting it took longer than the rest of the decision. */
+  #dropLast(): void {
+    let last: Place | undefined;
+    let rankMax = -1;
+    for (const place of this.#sample.values()) {
+      if (last === undefined || place.rank > last.rank) {
+        rankMax = last?.rank ?? -1;
+        last = place;
+      } else if (place.rank > rankMax) rankMax = place.rank;
+    }
+    if (last !== undefined) this.#sample.delete(last.name);
+    this.#rankMax = rankMax;
   }
 
   #placeOf(name: string): Place {
     const mac = createHmac('sha256', this.#key).update(name).digest();
-    return { rank: mac.readUIntBE(0, 6), position: mac.readUIntBE(6, 6) };
+    return { name, rank: mac.readUIntBE(0, 6), position: mac.readUIntBE(6, 6) };
   }
 
   /** Of the sampled name that stands nearest behind the position. O(names). */
