@@ -124,8 +124,8 @@ export class PolicyService implements PolicyClient, LoginExplainer {
 
   /** Whoever shows a certificate that was made here and is revoked is refused, also where the listener has no list of it. */
   #revoked({ certificate }: Facts): Omit<RefusedAnswer, 'revision'> | undefined {
-    const fingerprint = certificate?.fingerprintSha256 ?? '';
-    if (!isRevoked(this.#model.reads, fingerprint)) return undefined;
+    const fingerprint = certificate?.fingerprintSha256;
+    if (fingerprint === undefined || !isRevoked(this.#model.reads, fingerprint)) return undefined;
     return { ok: false, reason: 'certificate', ruleId: certificateTag(fingerprint) };
   }
 
