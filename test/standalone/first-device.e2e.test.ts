@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { freePorts, removeFolder, repositoryPath, tempFolder } from '@sallyport/test-kit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Api } from '../harness/api.ts';
 import { MosquittoSub, run } from '../harness/mosquitto.ts';
@@ -129,3 +132,48 @@ describe('the process', () => {
     await expect(refused).rejects.toThrow(/SALLYPORT_MQTT__TPC__LISTEN/);
   });
 });
+
+describe('npm start', () => {
+  it('ends with all its processes when whoever has started it ends it', async () => {
+    const dataDir = tempFolder('npm-start');
+    const [http = 0, mqtt = 0, ws = 0] = await freePorts(3);
+    const npm = spawn('npm', ['start'], {
+      cwd: repositoryPath('.'),
+      // A group of its own, so that nothing is left of it when this fails.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: {
+        ...process.env,
+        SALLYPORT_DATA_DIR: dataDir,
+        SALLYPORT_HTTP__LISTEN: `127.0.0.1:${http}`,
+        SALLYPORT_MQTT__TCP__LISTEN: `127.0.0.1:${mqtt}`,
+        SALLYPORT_MQTT__WS__LISTEN: `127.0.0.1:${ws}`,
+      },
+    });
+    try {
+      let told = '';
+      for await (const chunk of npm.stdout.iterator({ destroyOnReturn: false })) {
+        told += String(chunk);
+        if (told.includes('Ctrl-C stops it')) break;
+      }
+      // Each process has this pipe: it ends with the last of them.
+      const ended = once(npm, 'close', { signal: AbortSignal.timeout(20_000) });
+      npm.stdout.resume();
+      npm.kill('SIGTERM');
+      await ended;
+      await expect(fetch(`http://127.0.0.1:${http}/livez`)).rejects.toThrow('fetch failed');
+    } finally {
+      if (npm.pid !== undefined) killGroup(npm.pid);
+      removeFolder(dataDir);
+    }
+  });
+});
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    // There is none any more.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
