@@ -254,6 +254,36 @@ describe.each(PROFILES)('doorkeeping on the %s profile', (profile) => {
     expect((await connect5(1, 'fewer-9', {}, fewer)).reasonCode).toBe(QUOTA_EXCEEDED);
   });
 
+  it('a credential that had no limit keeps the oldest too, whatever they speak and which node hears of it first', async () => {
+    const { api } = running;
+    const open = await api.addDevice('open', []);
+    const path = `/api/v1/credentials/${open.id}?wait=enforced`;
+    // The first node has the youngest, and a client of each version stays and goes.
+    for (const [index, node] of [2, 1, 2, 1, 0, 0].entries()) {
+      const clientId = `open-${index}`;
+      if (index % 2 === 0) expect(await connect3(node, clientId, open)).toBe(0);
+      else expect((await connect5(node, clientId, {}, open)).reasonCode).toBe(0);
+      await pause(20);
+    }
+    const answer = await api.send('PATCH', path, { sessionsMax: 2 });
+    expect([answer.status, answer.headers.get('sallyport-enforced')]).toEqual([200, 'true']);
+    const enforced = performance.now();
+    for (const client of clients.slice(2)) {
+      if (client instanceof RawMqttClient) await client.closed;
+      else {
+        const packets = await client.ending();
+        expect(packets).toMatchObject([{ type: 'disconnect', reasonCode: QUOTA_EXCEEDED }]);
+      }
+    }
+    // They were ended before; what is left is the way here.
+    expect(performance.now() - enforced).toBeLessThan(1_000);
+    const [first, second] = clients as [RawMqttClient, RawMqtt5Client];
+    expect(await first.subscribe(1, [{ topicFilter: 'nothing', qos: 0 }])).toHaveLength(1);
+    await second.ping();
+    expect(await connect3(0, 'open-9', open)).toBe(SERVER_UNAVAILABLE);
+    expect((await connect5(2, 'open-9', {}, open)).reasonCode).toBe(QUOTA_EXCEEDED);
+  });
+
   it('who publishes too fast is slowed down and loses nothing', async () => {
     const receiver = await connect5(0, 'receiver');
     await receiver.client.subscribe('fast/#');

@@ -319,6 +319,10 @@ class MemorySessionStore implements SessionStore {
     return this.#places.limit(own, limits);
   }
 
+  tellPlaces(nodeId: string, revision: number): ReadonlyMap<string, number> {
+    return this.#places.tell(nodeId, revision);
+  }
+
   leavePlace(place: SessionPlace): Promise<void> {
     this.#places.leave(place);
     return DONE;

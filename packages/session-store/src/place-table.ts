@@ -7,6 +7,8 @@ type Nodes = Map<string, Map<string, Held>>;
 export class PlaceTable {
   /** By client id, by node, by credential. */
   readonly #owners = new Map<string, Nodes>();
+  /** By node, the revision up to which it has asked for all its own. */
+  readonly #told = new Map<string, number>();
 
   take(place: SessionPlace, { most, nodeIds }: PlaceLimits): boolean {
     const { owner, clientId } = place;
@@ -21,36 +23,34 @@ export class PlaceTable {
     return true;
   }
 
-  leave({ owner, clientId, nodeId, token }: SessionPlace): void {
+  /** Whether it was held. */
+  leave({ owner, clientId, nodeId, token }: SessionPlace): boolean {
     const places = this.#owners.get(owner)?.get(nodeId);
-    if (places?.get(clientId)?.token !== token) return;
+    if (places?.get(clientId)?.token !== token) return false;
     places.delete(clientId);
     if (places.size === 0) this.#forget(owner, nodeId);
+    return true;
   }
 
   limit(own: readonly SessionPlace[], { most, nodeIds }: PlaceLimits): readonly SessionPlace[] {
     const held = this.#sinceOf(own[0]?.owner ?? '', nodeIds);
+    for (const place of own) {
+      // The client id has a newer connection.
+      if (held.has(place.clientId)) continue;
+      held.set(place.clientId, place.since);
+      this.#set(place);
+    }
     const byAge = [...held].sort(([a, one], [b, other]) => one - other || (a < b ? -1 : 1));
     const beyond = new Set(byAge.slice(most).map(([clientId]) => clientId));
-    let free = most - held.size;
-    return own.filter((place) => {
-      const { owner, clientId, nodeId, token } = place;
-      if (this.#owners.get(owner)?.get(nodeId)?.get(clientId)?.token === token) {
-        if (!beyond.has(clientId)) return false;
-        this.leave(place);
-        return true;
-      }
-      // The client id has a newer connection.
-      if (held.has(clientId)) return false;
-      if (free <= 0) return true;
-      free -= 1;
-      this.#set(place);
-      held.set(clientId, place.since);
-      return false;
-    });
+    return own.filter((place) => beyond.has(place.clientId) && this.leave(place));
+  }
+
+  tell(nodeId: string, revision: number): ReadonlyMap<string, number> {
+    return this.#told.set(nodeId, revision);
   }
 
   leaveNode(nodeId: string): void {
+    this.#told.delete(nodeId);
     for (const owner of [...this.#owners.keys()]) this.#forget(owner, nodeId);
   }
 

@@ -584,42 +584,37 @@ const LIMIT_PLACES = `${BASE}${PLACES}
 local owner, node, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local nodes = 5 + 2 * tonumber(ARGV[4])
 local mine = placesOf(owner, node)
-local since, count = {}, 0
+local since = {}
+local function meet(client, held)
+  local began = tonumber(string.match(held, '^(%d+) ')) or 0
+  if since[client] == nil or since[client] < began then since[client] = began end
+end
 for at = nodes, #ARGV do
   local held = call('HGETALL', placesOf(owner, ARGV[at]))
-  for entry = 1, #held, 2 do
-    local client = held[entry]
-    local began = tonumber(string.match(held[entry + 1], '^(%d+) ')) or 0
-    if since[client] == nil then count = count + 1 end
-    if since[client] == nil or since[client] < began then since[client] = began end
+  for entry = 1, #held, 2 do meet(held[entry], held[entry + 1]) end
+end
+for at = 5, nodes - 1, 2 do
+  if since[ARGV[at]] == nil then
+    meet(ARGV[at], ARGV[at + 1])
+    call('HSET', mine, ARGV[at], ARGV[at + 1])
   end
 end
+local order = {}
+for client in pairs(since) do order[#order + 1] = client end
 local beyond = {}
-if count > most then
-  local order = {}
-  for client in pairs(since) do order[#order + 1] = client end
+if #order > most then
   table.sort(order, function(one, other)
     if since[one] == since[other] then return one < other end
     return since[one] < since[other]
   end)
-  for at = most + 1, count do beyond[order[at]] = true end
+  for at = most + 1, #order do beyond[order[at]] = true end
 end
 local lost = {}
 for at = 5, nodes - 1, 2 do
   local client = ARGV[at]
-  if call('HGET', mine, client) == ARGV[at + 1] then
-    if beyond[client] then
-      call('HDEL', mine, client)
-      lost[#lost + 1] = (at - 3) / 2
-    end
-  elseif since[client] == nil then
-    if count < most then
-      count = count + 1
-      since[client] = 0
-      call('HSET', mine, client, ARGV[at + 1])
-    else
-      lost[#lost + 1] = (at - 3) / 2
-    end
+  if beyond[client] and call('HGET', mine, client) == ARGV[at + 1] then
+    call('HDEL', mine, client)
+    lost[#lost + 1] = (at - 3) / 2
   end
 end
 local change = call('EXISTS', mine) == 1 and 'SADD' or 'SREM'
@@ -627,8 +622,15 @@ call(change, NS .. 'placed:' .. node, owner)
 return lost
 `;
 
+/** Node, revision. Answers pairs of node and revision. */
+const TELL_PLACES = `${BASE}
+call('HSET', NS .. 'placestold', ARGV[1], ARGV[2])
+return call('HGETALL', NS .. 'placestold')
+`;
+
 /** Node, most of one call. Answers how many credentials it has looked at. */
 const LEAVE_NODE = `${BASE}${PLACES}
+call('HDEL', NS .. 'placestold', ARGV[1])
 local placed = NS .. 'placed:' .. ARGV[1]
 local owners = call('SRANDMEMBER', placed, ARGV[2])
 for _, owner in ipairs(owners) do
@@ -661,6 +663,7 @@ const SCRIPTS = {
   spTakePlace: TAKE_PLACE,
   spLeavePlace: LEAVE_PLACE,
   spLimitPlaces: LIMIT_PLACES,
+  spTellPlaces: TELL_PLACES,
   spLeaveNode: LEAVE_NODE,
 } as const;
 

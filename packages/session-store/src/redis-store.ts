@@ -522,6 +522,16 @@ export class RedisSessionStore implements SessionStore {
     return lost;
   }
 
+  tellPlaces(nodeId: string, revision: number): Promise<ReadonlyMap<string, number>> {
+    return ask(this.#redis.spTellPlacesBuffer(nodeId, revision), (answer) => {
+      const told = (answer as readonly Answer[]).map(String); // A list of pairs.
+      const pairs = told.flatMap((one, at) =>
+        at % 2 === 0 ? [[one, Number(told[at + 1])] as const] : [],
+      );
+      return new Map(pairs);
+    });
+  }
+
   /** A write that may change subscriptions. */
   #change<T>(
     writing: Promise<Answer | Answer[]>,

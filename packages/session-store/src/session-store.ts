@@ -289,13 +289,22 @@ export interface SessionStore {
   /**
    * A limit is lower now, or there was none: answers those of `own` that have no place any more. `own`: connections of one credential to
    * one node that are to have a place, from the oldest on, whether they have it already or not. Of all that have one, over all nodes that
-   * are alive, the `most` oldest keep it; what is free goes to those that had none. Nothing is taken of other nodes, which ask for
-   * themselves. One atomic step for each `PLACES_OF_STEP_MAX`, O(places of the credential).
+   * are alive, the `most` oldest keep it. Nothing is taken of other nodes, which ask for themselves: until they have, their oldest may be
+   * missing, and more of `own` may have to go when it is asked again. One atomic step for each `PLACES_OF_STEP_MAX`, O(places of the
+   * credential).
    */
   limitPlaces(
     own: readonly SessionPlace[],
     limits: PlaceLimits,
   ): readonly SessionPlace[] | Promise<readonly SessionPlace[]>;
+  /**
+   * Says that a node has asked for all its connections that limits up to this revision are about. Answers, by node, the revision that each
+   * has said so of; `recoverSessions` forgets the node's own.
+   */
+  tellPlaces(
+    nodeId: string,
+    revision: number,
+  ): ReadonlyMap<string, number> | Promise<ReadonlyMap<string, number>>;
 }
 
 /** A place that a connection takes of those that its credential has. */

@@ -471,6 +471,10 @@ export class SqliteSessionStore implements SessionStore {
     return this.#places.limit(own, limits);
   }
 
+  tellPlaces(nodeId: string, revision: number): ReadonlyMap<string, number> {
+    return this.#places.tell(nodeId, revision);
+  }
+
   async leavePlace(place: SessionPlace): Promise<void> {
     this.#places.leave(place);
   }

@@ -1131,6 +1131,32 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
         expect(await store.takePlace(began('z', 9), limits(3))).toBe(true);
       });
 
+      test('are those of the oldest also where there were none, whichever node asks first', async () => {
+        const own = [began('a', 5), began('b', 7), began('c', 8)];
+        const far = [began('x', 4, 'n2'), began('y', 6, 'n2'), began('z', 9, 'n2')];
+        // It does not know of those of the other node yet, and ends only those that are too many for sure.
+        expect(await store.limitPlaces(own, limits(2))).toEqual([own[2]]);
+        expect(await store.limitPlaces(far, limits(2))).toEqual([far[1], far[2]]);
+        expect(await store.takePlace(began('n', 10), limits(2))).toBe(false);
+        expect(await store.limitPlaces(own.slice(0, 2), limits(2))).toEqual([own[1]]);
+        expect(await store.limitPlaces(own.slice(0, 1), limits(2))).toEqual([]);
+        expect(await store.takePlace(began('n', 10), limits(2))).toBe(false);
+        await store.leavePlace(began('a', 5));
+        expect(await store.takePlace(began('n', 10, 'n2'), limits(2))).toBe(true);
+      });
+
+      test('were asked for by each node up to the revision that it has told, until it starts again', async () => {
+        expect(await store.tellPlaces('n1', 5)).toEqual(new Map([['n1', 5]]));
+        await store.tellPlaces('n2', 4);
+        const told = new Map([
+          ['n1', 7],
+          ['n2', 4],
+        ]);
+        expect(await store.tellPlaces('n1', 7)).toEqual(told);
+        await store.recoverSessions({ nodeId: 'n1', now: NOW });
+        expect(await store.tellPlaces('n2', 8)).toEqual(new Map([['n2', 8]]));
+      });
+
       test('by two that began at once are told by their names', async () => {
         const own = [began('b', 1), began('a', 1)];
         await take(...own);

@@ -3,7 +3,7 @@ import type { EventLog } from '@sallyport/event-log';
 import type { MessageBus } from '@sallyport/message-bus';
 import { Engine } from '@sallyport/mqtt-session';
 import { reasonCode } from '@sallyport/mqtt-session/codec';
-import type { Membership, NodeCalls, NodeRegistry } from '@sallyport/node-registry';
+import type { Membership, NodeCalls, NodeRegistry, NodeView } from '@sallyport/node-registry';
 import { PolicyCache, type PolicyClient } from '@sallyport/policy-client';
 import type { SessionStore } from '@sallyport/session-store';
 import {
@@ -198,14 +198,16 @@ export class BrokerNode {
     const { registry, sessionStore: store } = this.#ports;
     // INVARIANT: as the registry has it: by then a silent node has dropped its sessions, or is meant to keep them unseen.
     const silentMsMax = enforcement.maxStalenessSeconds * 1000;
+    const others = (): readonly NodeView[] =>
+      registry.nodes().filter((one) => one.nodeId !== nodeId && one.silentMs <= silentMsMax);
     return new SessionPlaces({
       store,
       nodeId,
-      otherNodes: () =>
-        registry
-          .nodes()
-          .filter(({ silentMs }) => silentMs <= silentMsMax)
-          .map((node) => node.nodeId),
+      otherNodes: () => others().map((one) => one.nodeId),
+      nodesBehind: (revision) =>
+        others()
+          .filter((one) => one.revision < revision)
+          .map((one) => one.nodeId),
       sessionsMax: mqtt.sessionsPerCredentialMax,
       logger: this.#throttle,
     });

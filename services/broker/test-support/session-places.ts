@@ -12,13 +12,17 @@ export const placesOf = (options: Partial<SessionPlacesOptions> = {}): SessionPl
     store: createMemorySessionStore(),
     nodeId: 'n1',
     otherNodes: () => [],
+    nodesBehind: () => [],
     sessionsMax: 0,
     logger: { warn: () => undefined },
     ...options,
   });
 
 /** A store that answers later, as one that is elsewhere; until it is told to, it fails. */
-export class FarStore implements Pick<SessionStore, 'takePlace' | 'leavePlace' | 'limitPlaces'> {
+export class FarStore implements Pick<
+  SessionStore,
+  'takePlace' | 'leavePlace' | 'limitPlaces' | 'tellPlaces'
+> {
   readonly #near = createMemorySessionStore();
   failure: Error | undefined;
   asked = 0;
@@ -37,6 +41,12 @@ export class FarStore implements Pick<SessionStore, 'takePlace' | 'leavePlace' |
     await Promise.resolve();
     if (this.failure !== undefined) throw this.failure;
     return this.#near.limitPlaces(own, limits);
+  }
+
+  async tellPlaces(nodeId: string, revision: number): Promise<ReadonlyMap<string, number>> {
+    await Promise.resolve();
+    if (this.failure !== undefined) throw this.failure;
+    return this.#near.tellPlaces(nodeId, revision);
   }
 
   async leavePlace(place: SessionPlace): Promise<void> {

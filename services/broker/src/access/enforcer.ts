@@ -219,7 +219,7 @@ export class Enforcer implements AsyncDisposable {
       try {
         if (batch.length > 0) await this.#resolve(batch, revision);
         done += batch.length;
-        if (done === affected.length) await this.#limitSessions();
+        if (done === affected.length) await this.#limitSessions(revision);
         // In one process nothing above has waited for anything.
         if (done < affected.length) await new Promise((resolve) => setImmediate(resolve));
       } catch (error) {
@@ -234,13 +234,13 @@ export class Enforcer implements AsyncDisposable {
   }
 
   /** Once all of them know the limit. Pinned ones keep the one that they came in with, and their places. */
-  async #limitSessions(): Promise<void> {
-    for (const credentialId of this.#limited) {
-      const found = this.#options.sessions.withTags(new Set([credentialTag(credentialId)]));
-      const own = [...found].filter((one) => one.principal.credentialId === credentialId);
-      await this.#options.places?.limit(own);
-      this.#limited.delete(credentialId);
-    }
+  async #limitSessions(revision: number): Promise<void> {
+    const limited = [...this.#limited];
+    if (limited.length === 0) return;
+    const found = this.#options.sessions.withTags(new Set(limited.map(credentialTag)));
+    const own = [...found].filter((one) => this.#limited.has(one.principal.credentialId));
+    await this.#options.places?.limit(own, revision);
+    for (const credentialId of limited) this.#limited.delete(credentialId);
   }
 
   async #resolve(batch: readonly Concerned[], minRevision: number): Promise<void> {

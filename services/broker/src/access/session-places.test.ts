@@ -4,7 +4,7 @@ import { compilePolicy } from '@sallyport/rules';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FarStore, placesOf } from '../../test-support/session-places.ts';
 import { LiveSession } from './live-sessions.ts';
-import { LEAVE_RETRY_MS } from './session-places.ts';
+import { LEAVE_RETRY_MS, LIMIT_WAIT_MS, RECOUNT_MS, type SessionPlaces } from './session-places.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -118,9 +118,9 @@ describe('the places of a credential', () => {
       const places = placesOf();
       const all = gathered('a', 'b', 'c', 'd');
       for (const one of all) expect(places.take(one)).toBe(true);
-      await places.limit(lowered(all, 4));
+      await places.limit(lowered(all, 4), 2);
       expect(closed).toEqual([]);
-      await places.limit(lowered(all, 2).toReversed());
+      await places.limit(lowered(all, 2).toReversed(), 2);
       expect(closed).toEqual(['c credential_sessions', 'd credential_sessions']);
       expect(places.take(closing('e', 2))).toBe(false);
       for (const one of all.slice(1)) places.leave(one);
@@ -146,10 +146,106 @@ describe('the places of a credential', () => {
         }
         lowered(all, 3);
         for (const node of order) {
-          await both[node]?.limit(all.filter((_, index) => index % 2 === node));
+          await both[node]?.limit(
+            all.filter((_, index) => index % 2 === node),
+            2,
+          );
         }
         expect(closed.splice(0)).toEqual(['d credential_sessions']);
       }
+    });
+
+    describe('where there was no limit', () => {
+      const nodeIds = ['n1', 'n2'];
+      /** What each node has said to enforce. */
+      let enforced: Record<string, number>;
+      let store: FarStore;
+      const nodeOf = (nodeId: string): SessionPlaces => {
+        const others = nodeIds.filter((one) => one !== nodeId);
+        return placesOf({
+          ...{ store, nodeId },
+          otherNodes: () => others,
+          nodesBehind: (revision) => others.filter((one) => (enforced[one] ?? 0) < revision),
+        });
+      };
+      let both: readonly [SessionPlaces, SessionPlaces];
+      beforeEach(() => {
+        enforced = {};
+        store = new FarStore();
+        both = [nodeOf('n1'), nodeOf('n2')];
+      });
+      /** Of both nodes by turns; those of a node. */
+      const of = (all: readonly LiveSession[], node: number): LiveSession[] =>
+        all.filter((_, index) => index % 2 === node);
+
+      it('are those of the oldest too, and no node is done before it knows of all', async () => {
+        for (const [first, second] of [
+          [0, 1],
+          [1, 0],
+        ] as const) {
+          const all = lowered(gathered('a', 'b', 'c', 'd', 'e'), 2);
+          let done = false;
+          const limited = both[first].limit(of(all, first), 2).then(() => (done = true));
+          await vi.advanceTimersByTimeAsync(500);
+          expect(done).toBe(false);
+          await both[second].limit(of(all, second), 2);
+          await vi.advanceTimersByTimeAsync(100);
+          expect(done).toBe(true);
+          await limited;
+          expect(closed.splice(0).toSorted()).toEqual([
+            'c credential_sessions',
+            'd credential_sessions',
+            'e credential_sessions',
+          ]);
+          for (const node of [0, 1]) for (const one of of(all, node)) both[node]?.leave(one);
+          await store.tellPlaces('n1', 0);
+          await store.tellPlaces('n2', 0);
+        }
+      });
+
+      it('are not waited for where a node enforces the limit, or has told of a newer one', async () => {
+        const all = lowered(gathered('a', 'b'), 1);
+        enforced = { n2: 2 };
+        await both[0].limit(all, 2);
+        enforced = {};
+        await store.tellPlaces('n2', 4);
+        await both[0].limit(all.slice(0, 1), 3);
+        expect(closed).toEqual(['b credential_sessions']);
+      });
+
+      it('are counted again for a node that is silent for too long, once it has told', async () => {
+        const all = lowered(gathered('a', 'b', 'c', 'd'), 2);
+        const limited = both[0].limit(of(all, 0), 2);
+        await vi.advanceTimersByTimeAsync(LIMIT_WAIT_MS + 100);
+        await limited;
+        await vi.advanceTimersByTimeAsync(10 * RECOUNT_MS);
+        expect(closed).toEqual([]);
+        enforced = { n1: 2 };
+        await both[1].limit(of(all, 1), 2);
+        enforced = { n1: 2, n2: 2 };
+        expect(closed).toEqual(['d credential_sessions']);
+        await vi.advanceTimersByTimeAsync(2 * RECOUNT_MS);
+        expect(closed).toEqual(['d credential_sessions', 'c credential_sessions']);
+        expect(vi.getTimerCount()).toBe(0);
+      });
+
+      it('are not kept by one that came before the others knew of it, nor by one that has gone meanwhile', async () => {
+        const all = lowered(gathered('a', 'b'), 1);
+        const late = lowered(gathered('late'), 1)[0] ?? closing('');
+        expect(await both[1].take(late)).toBe(true);
+        const limited = both[0].limit(all, 2);
+        await vi.advanceTimersByTimeAsync(100);
+        expect(closed).toEqual(['b credential_sessions']);
+        both[0].leave(all[1] ?? late);
+        enforced = { n1: 2, n2: 2 };
+        await vi.advanceTimersByTimeAsync(2 * RECOUNT_MS);
+        await limited;
+        expect(closed).toEqual(['b credential_sessions', 'late credential_sessions']);
+        both[0].leave(all[0] ?? late);
+        await vi.advanceTimersByTimeAsync(0);
+        expect(await both[1].take(session('next', 1))).toBe(true);
+        expect(vi.getTimerCount()).toBe(0);
+      });
     });
 
     it('are asked for again when the store was away, and end nobody who went meanwhile', async () => {
@@ -157,19 +253,19 @@ describe('the places of a credential', () => {
       const places = placesOf({ store });
       const all = lowered(gathered('a', 'b', 'c'), 1);
       store.failure = away;
-      await expect(places.limit(all)).rejects.toBe(away);
+      await expect(places.limit(all, 2)).rejects.toBe(away);
       expect(closed).toEqual([]);
       store.failure = undefined;
-      const limited = places.limit(all);
+      const limited = places.limit(all, 2);
       for (const one of all.slice(2)) places.leave(one);
       await limited;
       expect(closed).toEqual(['b credential_sessions']);
-      await places.limit([]);
+      await places.limit([], 2);
     });
 
     it('are no fewer for those that have no credential', async () => {
       const places = placesOf({ sessionsMax: 1 });
-      await places.limit([closing('a', 1, ANONYMOUS_ID), closing('b', 1, ANONYMOUS_ID)]);
+      await places.limit([closing('a', 1, ANONYMOUS_ID), closing('b', 1, ANONYMOUS_ID)], 2);
       expect(closed).toEqual([]);
     });
   });
