@@ -48,6 +48,30 @@ describe('the window', () => {
     expect(bench.line.take()).toEqual(['publish m2 q2 #2']);
   });
 
+  test('MQTT-5.0 [MQTT-3.3.4-9] the end of an exchange of an earlier connection makes no room in this one', async () => {
+    const { bench, line } = storedBench({ window: 2 });
+    for (const number of numbers(2)) await bench.publish(`old${number}`, 2);
+    await settle();
+    for (const id of [1, 2]) bench.outbound.received(id);
+    await settle();
+    for (const number of numbers(4)) await bench.publish(`m${number}`, 1);
+    line.take();
+    bench.reconnect();
+    await settle();
+    expect(line.take()).toEqual([
+      'pubrel #1 0',
+      'pubrel #2 0',
+      'publish m1 q1 #3',
+      'publish m2 q1 #4',
+    ]);
+    for (const id of [1, 2]) bench.outbound.completed(id);
+    await settle();
+    expect(line.take()).toEqual([]);
+    bench.outbound.acknowledge(3, 1);
+    await settle();
+    expect(line.take()).toEqual(['publish m3 q1 #5']);
+  });
+
   test.each([
     ['PUBACK of an unknown id', (bench: OutboundBench) => bench.outbound.acknowledge(9, 1)],
     ['PUBACK of QoS 2', (bench: OutboundBench) => bench.outbound.acknowledge(2, 1)],

@@ -44,6 +44,8 @@ interface Outgoing {
   state: 'queued' | 'sent' | 'released';
   /** 0 until it is sent. */
   packetId: number;
+  /** Whether it takes a place of the window: only what was sent as PUBLISH on this connection. */
+  counted: boolean;
 }
 
 /** The connection, as the queue sees it. */
@@ -351,7 +353,7 @@ export class Outbound {
       line.fail(reasonCode.quotaExceeded, new Error('the queue of a slow client is full'));
       return;
     }
-    this.#push({ publication, qos, terms, stored, state: 'queued', packetId: 0 });
+    this.#push({ publication, qos, terms, stored, state: 'queued', packetId: 0, counted: false });
     this.#pump();
   }
 
@@ -444,6 +446,7 @@ export class Outbound {
   /** From now on it counts against the window. */
   #take(entry: Outgoing): void {
     entry.state = 'sent';
+    entry.counted = true;
     this.#inflight.set(entry.packetId, entry);
     this.#quota--;
   }
@@ -502,9 +505,10 @@ export class Outbound {
   }
 
   #settle(entry: Outgoing): void {
-    const { store, clientId, window } = this.#options;
+    const { store, clientId } = this.#options;
     this.#inflight.delete(entry.packetId);
-    this.#quota = Math.min(this.#quota + 1, window);
+    // MQTT-5.0 [MQTT-3.3.4-9]: a PUBCOMP for what an earlier connection has sent makes no room.
+    if (entry.counted) this.#quota++;
     if (entry.stored && store !== undefined) {
       this.#written(store.outgoingClearMessageId({ id: clientId }, { messageId: entry.packetId }));
     }
@@ -653,7 +657,15 @@ export class Outbound {
   #sendRetained(publication: Publication, qos: 1 | 2, terms: DeliveryTerms): void {
     const { store, clientId } = this.#options;
     if (store === undefined) {
-      this.#push({ publication, qos, terms, stored: false, state: 'queued', packetId: 0 });
+      this.#push({
+        publication,
+        qos,
+        terms,
+        stored: false,
+        state: 'queued',
+        packetId: 0,
+        counted: false,
+      });
       return;
     }
     const identifier = terms.identifiers?.[0];
@@ -695,5 +707,6 @@ function outgoingOf(entry: QueueEntry, qos: 1 | 2): Outgoing {
     stored: true,
     state,
     packetId: messageId ?? 0,
+    counted: false,
   };
 }
