@@ -54,9 +54,9 @@ const AUTH_CHAIN_TAG_PREFIX = 'auth-chain:';
 export const authChainTag = (scope: string): string => `${AUTH_CHAIN_TAG_PREFIX}${scope}`;
 /** Whether the tag is of what lets somebody in, rather than of what the rules are made from alone. */
 export const isProofTag = (tag: string): boolean =>
-  [CREDENTIAL_TAG_PREFIX, AUTH_CHAIN_TAG_PREFIX, CERTIFICATE_TAG_PREFIX].some((one) =>
-    tag.startsWith(one),
-  );
+  tag.startsWith(CREDENTIAL_TAG_PREFIX) ||
+  tag.startsWith(AUTH_CHAIN_TAG_PREFIX) ||
+  tag.startsWith(CERTIFICATE_TAG_PREFIX);
 /** Tags of everything that depends on which chain is in force on a listener, and on what it says. */
 export const authChainTagsOf = (listener: string): readonly string[] =>
   [listenerScope(listener), GLOBAL_SCOPE].map(authChainTag);

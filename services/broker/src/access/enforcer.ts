@@ -1,11 +1,5 @@
 import { OperationalError } from '@sallyport/errors';
-import {
-  affects,
-  type ApplyMode,
-  credentialTag,
-  isProofTag,
-  type Revision,
-} from '@sallyport/domain';
+import { affects, credentialTag, isProofTag, type Revision } from '@sallyport/domain';
 import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
 import type { PolicyCache, PolicyClient, PolicyStatus, Resolved } from '@sallyport/policy-client';
 import type { CompiledPolicy } from '@sallyport/rules';
@@ -31,6 +25,8 @@ export interface EnforcedState {
   readonly hash: string;
 }
 
+export type ChangedTags = Pick<ReadonlySet<string>, 'has'>;
+
 export interface EnforcerOptions {
   readonly log: EventLog;
   readonly client: PolicyClient;
@@ -51,7 +47,7 @@ export interface EnforcerOptions {
   /** Called after all live sessions are decided by a policy of this revision or newer. */
   readonly onEnforced: (state: EnforcedState) => void;
   /** Resolves when whatever else depends on these cache tags is at this revision or newer. */
-  readonly onChange?: (tags: ReadonlySet<string>, revision: number) => Promise<void>;
+  readonly onChange?: (tags: ChangedTags, revision: number) => Promise<void>;
   /** The log cannot be followed any more. */
   readonly onFailure: (failure: OperationalError) => void;
 }
@@ -75,24 +71,25 @@ function concernedBy(
   changes: readonly Change[],
   sessions: LiveSessions,
 ): ReadonlyMap<LiveSession, Reach> {
-  const tagsOf = (apply: ApplyMode | undefined): ReadonlySet<string> =>
-    new Set(changes.filter((one) => one.commit.apply === apply).flatMap((one) => one.tags));
   const concerned = new Map<LiveSession, Reach>();
+  // An import changes hundreds of credentials a commit, before anybody is there.
+  if (sessions.size === 0) return concerned;
   const reach = (session: LiveSession, how: Reach): void => {
     const before = concerned.get(session);
     if (before !== undefined && REACHES.indexOf(before) >= REACHES.indexOf(how)) return;
     concerned.set(session, how);
   };
-  const ordinary = tagsOf(undefined);
-  for (const session of sessions.withTags(ordinary)) {
-    reach(session, session.applyMode === 'kick' ? 'kick' : 'live');
-  }
-  const ofProof = new Set([...ordinary, ...tagsOf('pinned')].filter(isProofTag));
-  for (const session of sessions.withTags(ofProof, { pinned: true })) {
-    if (!session.outlivesCredential) reach(session, 'stay');
-  }
-  for (const how of ['live', 'kick'] as const) {
-    for (const session of sessions.withTags(tagsOf(how), { pinned: true })) reach(session, how);
+  for (const { commit, tags } of changes) {
+    const { apply } = commit;
+    if (apply === 'live' || apply === 'kick') {
+      for (const session of sessions.withTags(tags, { pinned: true })) reach(session, apply);
+      continue;
+    }
+    const followers = apply === undefined ? sessions.withTags(tags) : [];
+    for (const session of followers) reach(session, session.applyMode === 'kick' ? 'kick' : 'live');
+    for (const session of sessions.withTags(tags.filter(isProofTag), { pinned: true })) {
+      if (!session.outlivesCredential) reach(session, 'stay');
+    }
   }
   return concerned;
 }
@@ -182,10 +179,12 @@ export class Enforcer implements AsyncDisposable {
       .traceparent;
     const attributes = { [keys.revision]: last.revision };
     await withSpan('policy.reevaluate', { attributes, parent }, async () => {
-      const tags = new Set(changes.flatMap((one) => one.tags));
       await this.#endBanned();
       await this.#reevaluate(changes, last.revision);
-      await this.#options.onChange?.(tags, last.revision);
+      await this.#options.onChange?.(
+        { has: (tag) => changes.some(({ tags }) => tags.includes(tag)) },
+        last.revision,
+      );
       const hash = changes.reduce(
         (so, { commit }) => nextHash(so, commit.digest),
         this.#enforced.hash,

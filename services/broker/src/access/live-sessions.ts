@@ -277,7 +277,7 @@ export class LiveSessions {
 
   /** Every session that depends on one of the tags; pinned ones only when they are asked for. */
   withTags(
-    tags: ReadonlySet<string>,
+    tags: Iterable<string>,
     { pinned }: { readonly pinned: boolean } = { pinned: false },
   ): Set<LiveSession> {
     const found = new Set<LiveSession>();
@@ -296,7 +296,7 @@ class TagIndex {
   /** Most tags are of one session only, which then needs no set: there are several of them for each connection. */
   readonly #byTag = new Map<string, LiveSession | Set<LiveSession>>();
 
-  find(tags: ReadonlySet<string>, found: Set<LiveSession>): void {
+  find(tags: Iterable<string>, found: Set<LiveSession>): void {
     for (const tag of tags) {
       const known = this.#byTag.get(tag);
       if (known instanceof LiveSession) found.add(known);
