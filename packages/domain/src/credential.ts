@@ -167,21 +167,23 @@ export type CredentialEvent =
       readonly data: { readonly id: string; readonly roleId: string };
     };
 
+export function addedCredential(added: NewCredential, { at, revision }: EventContext): Credential {
+  // Its own members first: behind a spread of so many they cost V8 twenty times as much.
+  return {
+    createdAt: at,
+    createdRevision: revision,
+    updatedAt: at,
+    updatedRevision: revision,
+    ...added,
+  };
+}
+
 export function evolveCredential(
   state: Credential | undefined,
   event: CredentialEvent,
   context: EventContext,
 ): Credential | undefined {
-  if (event.type === 'CredentialAdded') {
-    // Its own members first: behind a spread of so many they cost V8 twenty times as much.
-    return {
-      createdAt: context.at,
-      createdRevision: context.revision,
-      updatedAt: context.at,
-      updatedRevision: context.revision,
-      ...event.data,
-    };
-  }
+  if (event.type === 'CredentialAdded') return addedCredential(event.data, context);
   if (event.type === 'CredentialRemoved' || state === undefined) return undefined;
   // Nobody has decided anything: who has read the credential may still write on what they saw.
   if (event.type === 'CredentialSecretRehashed') return rehashed(state, event.data);

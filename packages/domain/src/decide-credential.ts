@@ -49,11 +49,11 @@ export interface CredentialReads extends Pick<AuthChainReads, 'authChain'> {
   takenBy?(added: readonly NewCredential[]): TakenIdentities;
 }
 
-/** Ids, names and matches that credentials have, and whose they are. Names and matches are under `<realm>:<name or login key>`. */
+/** Ids that credentials have, and in each realm names and login keys and whose they are. */
 export interface TakenIdentities {
-  readonly ids: ReadonlyMap<string, string>;
-  readonly names: ReadonlyMap<string, string>;
-  readonly logins: ReadonlyMap<string, string>;
+  readonly ids: ReadonlySet<string>;
+  readonly names: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  readonly logins: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }
 
 interface Conditional {

@@ -180,9 +180,9 @@ describe('an overlay', () => {
       takenBy: () => {
         asked++;
         return {
-          ids: new Map([['a', 'a']]),
-          names: new Map([['native:name a', 'a']]),
-          logins: new Map([['native:username:a', 'a']]),
+          ids: new Set(['a']),
+          names: new Map([['native', new Map([['name a', 'a']])]]),
+          logins: new Map([['native', new Map([['username:a', 'a']])]]),
         };
       },
       credential: (id: string) => base.credential(id),

@@ -20,6 +20,7 @@ import { matchesByPattern } from './certificate-match.ts';
 import { type ChainMember, memberKey, memberOf, realmOf } from './chain-member.ts';
 import type { DomainEvent, EventContext } from './commit.ts';
 import {
+  addedCredential,
   type Credential,
   type CredentialEvent,
   type CredentialMatch,
@@ -39,7 +40,7 @@ import {
   evolveDynsec,
 } from './dynsec/object.ts';
 import { evolveImport, type Import, type ImportEvent } from './import.ts';
-import { Layer } from './layer.ts';
+import { Layer, RealmLayers } from './layer.ts';
 import type { ApiKey, Operator } from './operator.ts';
 import { evolveGroup, type Group, type GroupEvent } from './group.ts';
 import { evolveGroupRules, type GroupRules, type GroupRulesEvent } from './group-rules.ts';
@@ -59,8 +60,8 @@ export class Overlay implements DecisionReads {
   readonly #context: EventContext;
   readonly #credentials = new Layer<Credential>();
   /** Ids, like those of all indexes below. */
-  readonly #names = new Layer<string>();
-  readonly #logins = new Layer<string>();
+  readonly #names = new RealmLayers<string>();
+  readonly #logins = new RealmLayers<string>();
   #patternsMore = 0;
   readonly #aclTables = new Layer<AclTable>();
   readonly #imports = new Layer<Import>();
@@ -148,26 +149,35 @@ export class Overlay implements DecisionReads {
     const taken = this.#base.takenBy?.(added);
     if (taken === undefined) return;
     for (const one of added) {
-      const { id } = one;
-      const [byName, byMatch] = [nameOf(one), loginOf(one)];
+      const { id, name } = one;
+      const realm = realmOf(one);
+      const login = loginKey(one.match);
+      const [names, logins] = [this.#names.of(realm), this.#logins.of(realm)];
       if (!this.#credentials.covers(id) && !taken.ids.has(id)) this.#credentials.put(id, undefined);
-      if (!this.#names.covers(byName)) this.#names.put(byName, taken.names.get(byName));
-      if (!this.#logins.covers(byMatch)) this.#logins.put(byMatch, taken.logins.get(byMatch));
+      if (!names.covers(name)) names.put(name, taken.names.get(realm)?.get(name));
+      if (!logins.covers(login)) logins.put(login, taken.logins.get(realm)?.get(login));
     }
   }
 
   #applyCredential(id: string, event: CredentialEvent): void {
-    const before = event.type === 'CredentialAdded' ? undefined : this.credential(id);
-    const next = evolveCredential(before, event, this.#context);
-    if (before !== undefined) {
-      this.#names.put(nameOf(before), undefined);
-      this.#logins.put(loginOf(before), undefined);
+    if (event.type === 'CredentialAdded') {
+      this.#credentials.putUnmade(id, () => addedCredential(event.data, this.#context));
+      this.#find(event.data, id);
+      return;
     }
+    const before = this.credential(id);
+    const next = evolveCredential(before, event, this.#context);
+    if (before !== undefined) this.#find(before, undefined);
     this.#credentials.put(id, next);
-    this.#patternsMore += countOfParentPattern(next) - countOfParentPattern(before);
-    if (next === undefined) return;
-    this.#names.put(nameOf(next), id);
-    this.#logins.put(loginOf(next), id);
+    if (next !== undefined) this.#find(next, id);
+  }
+
+  /** From now on `id` is found by its name and match, or nobody is. */
+  #find(one: NewCredential, id: string | undefined): void {
+    const realm = realmOf(one);
+    this.#names.of(realm).put(one.name, id);
+    this.#logins.of(realm).put(loginKey(one.match), id);
+    if (matchesByPattern(one.match)) this.#patternsMore += id === undefined ? -1 : 1;
   }
 
   #applyRole(id: string, event: RoleEvent): void {
@@ -219,7 +229,7 @@ export class Overlay implements DecisionReads {
 
   credentialIdByName(store: Store, name: string, chain?: ChainMember): string | undefined {
     const below = () => this.#base.credentialIdByName(store, name, chain);
-    return this.#names.get(nameOf({ store, name, chain }), below);
+    return this.#names.of(realmOf({ store, chain })).get(name, below);
   }
 
   credentialIdByMatch(
@@ -228,7 +238,7 @@ export class Overlay implements DecisionReads {
     chain?: ChainMember,
   ): string | undefined {
     const below = () => this.#base.credentialIdByMatch(store, match, chain);
-    return this.#logins.get(loginOf({ store, match, chain }), below);
+    return this.#logins.of(realmOf({ store, chain })).get(loginKey(match), below);
   }
 
   patternCredentialCount(): number {
@@ -431,18 +441,9 @@ export class Overlay implements DecisionReads {
   }
 }
 
-type In = { readonly store: Store; readonly chain?: ChainMember | undefined };
-
-// No realm with a colon behind it is the beginning of another one.
-const nameOf = (one: In & { readonly name: string }): string => `${realmOf(one)}:${one.name}`;
-const loginOf = (one: In & { readonly match: CredentialMatch }): string =>
-  `${realmOf(one)}:${loginKey(one.match)}`;
-
 const countOf = (object: unknown): number => (object === undefined ? 0 : 1);
 const countOfPattern = (ban: Ban | undefined): number =>
   ban !== undefined && isBanPattern(ban.kind) ? 1 : 0;
-const countOfParentPattern = (one: Credential | undefined): number =>
-  one !== undefined && matchesByPattern(one.match) ? 1 : 0;
 const has = (access: Credential['access'], roleId: string): boolean =>
   rolesOf(access).includes(roleId);
 

@@ -103,7 +103,7 @@ export class CredentialTables {
         values.push(context.at, context.at, rolesText(event.data), marksOf(event.data));
         values.push(textOf(event));
       }
-      this.#sql.run(count === 1 ? ADD_CREDENTIAL : ADD_CREDENTIALS, ...values);
+      this.#sql.prepared(count === 1 ? ADD_CREDENTIAL : ADD_CREDENTIALS).runWith(values);
       start += count;
     }
     for (const { data } of events) {
@@ -234,37 +234,31 @@ export class CredentialTables {
   }
 
   takenBy(added: readonly NewCredential[]): TakenIdentities {
-    const names = new Map<string, string>();
-    const logins = new Map<string, string>();
+    const names = new Map<string, ReadonlyMap<string, string>>();
+    const logins = new Map<string, ReadonlyMap<string, string>>();
     for (const [realm, members] of byRealm(added)) {
       const where = [members[0]?.store ?? '', memberKey(members[0]?.chain)] as const;
-      const find = (into: Map<string, string>, column: string, values: readonly string[]): void => {
+      const find = (column: string, values: readonly string[]): ReadonlyMap<string, string> => {
         const sql = `SELECT c.${column} AS key, c.id AS id FROM json_each(?) j CROSS JOIN credentials c
           ON c.store = ? AND c.chain = ? AND c.${column} = j.value`;
-        for (const { key, id } of this.#found(sql, values, where)) into.set(`${realm}:${key}`, id);
+        return new Map(this.#found(sql, values, where).map(({ key, id }) => [key, id]));
       };
-      find(
-        names,
-        'name',
-        members.map((one) => one.name),
-      );
-      find(
-        logins,
-        'login_key',
-        members.map((one) => loginKey(one.match)),
-      );
+      const byName = members.map((one) => one.name);
+      names.set(realm, find('name', byName));
+      const byMatch = members.map((one) => loginKey(one.match));
+      logins.set(realm, find('login_key', byMatch));
     }
     return { ids: this.#takenIds(added.map((one) => one.id)), names, logins };
   }
 
-  #takenIds(ids: readonly string[]): ReadonlyMap<string, string> {
+  #takenIds(ids: readonly string[]): ReadonlySet<string> {
     // Ids of an import follow on each other in time, and hardly ever lie on both sides of one that is there.
     const between = `SELECT id FROM credentials WHERE id BETWEEN
       (SELECT min(value) FROM json_each(?1)) AND (SELECT max(value) FROM json_each(?1)) LIMIT 1`;
-    if (this.#sql.get(between, JSON.stringify(ids)) === undefined) return new Map();
+    if (this.#sql.get(between, JSON.stringify(ids)) === undefined) return new Set();
     const sql =
       'SELECT c.id AS key, c.id AS id FROM json_each(?) j CROSS JOIN credentials c ON c.id = j.value';
-    return new Map(this.#found(sql, ids).map(({ key, id }) => [key, id]));
+    return new Set(this.#found(sql, ids).map(({ id }) => id));
   }
 
   #found(sql: string, values: readonly string[], more: readonly string[] = []) {

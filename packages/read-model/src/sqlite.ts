@@ -13,6 +13,8 @@ export interface Statement {
   get(...values: readonly Value[]): unknown;
   all(...values: readonly Value[]): unknown[];
   run(...values: readonly Value[]): void;
+  /** The same with values that are an array already: there may be hundreds, and each call that spreads them copies them. */
+  runWith(values: readonly Value[]): void;
 }
 
 /** @source sqlite.org/rescode.html: SQLITE_CORRUPT, SQLITE_NOTADB */
@@ -74,6 +76,7 @@ export class Database {
       get: (...values) => this.#guarded((): unknown => statement.get(...values)),
       all: (...values) => this.#guarded((): unknown[] => statement.all(...values)),
       run: (...values) => this.#guarded(() => void statement.run(...values)),
+      runWith: (values) => this.#guarded(() => void statement.run(...values)),
     };
   }
 
