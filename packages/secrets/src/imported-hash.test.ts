@@ -38,6 +38,7 @@ const mosquitto = (iterations: number, key = 64): PasswordHash => ({
 describe('a hash that is refused', () => {
   it.each([
     ['an empty password', { algorithm: 'plain', hash: '' }, 'hash'],
+    ['a password too long to be shown', { algorithm: 'plain', hash: 'é'.repeat(2049) }, 'hash'],
     ['a salt that nothing is done with', { algorithm: 'plain', hash: 'x', salt: 's' }, 'salt'],
     ['iterations of a digest', { algorithm: 'md5', hash: hex(16), iterations: 5 }, 'iterations'],
     ['a digest that is too short', { algorithm: 'sha256', hash: hex(31) }, 'hash'],
@@ -121,6 +122,7 @@ describe('a hash that is refused', () => {
 /** Published vectors, and what the tools themselves have made. */
 const vectors: [string, PasswordHash, string | Uint8Array][] = [
   ['plain', { algorithm: 'plain', hash: 'pässword' }, 'pässword'],
+  ['plain, as long as may be', { algorithm: 'plain', hash: 'é'.repeat(2048) }, 'é'.repeat(2048)],
   // RFC 1321 §A.5, FIPS 180-4 examples ("abc").
   ['md5', { algorithm: 'md5', hash: '900150983cd24fb0d6963f7d28e17f72' }, 'abc'],
   ['sha1', { algorithm: 'sha1', hash: 'A9993E364706816ABA3E25717850C26C9CD0D89D' }, 'abc'],

@@ -11,6 +11,7 @@ import {
   type SimpleDigest,
 } from '@sallyport/domain';
 import { derivedKey } from './derived-key.ts';
+import { SECRET_BYTES_MAX } from './secret-limit.ts';
 
 /**
  * Highest cost of bcrypt, as a power of two: about a second of one thread, at every login and at every guess. EMQX takes any cost;
@@ -71,6 +72,10 @@ export function importedVerifier(wanted: PasswordHash): ParsedHash {
   switch (algorithm) {
     case 'plain': {
       if (wanted.hash === '') return refuse('hash', 'must not be empty');
+      // Of a longer one nobody could prove that they know it.
+      if (Buffer.byteLength(wanted.hash) > SECRET_BYTES_MAX) {
+        return refuse('hash', `must be at most ${SECRET_BYTES_MAX} bytes of UTF-8`);
+      }
       return { ok: true, verifier: `plain$${Buffer.from(wanted.hash).toString('base64')}` };
     }
     case 'bcrypt':

@@ -41,7 +41,7 @@ export {
 export {
   HASH_QUEUE_MAX,
   MACHINE_SECRET_BYTES,
-  SECRET_BYTES_MAX,
   SecretHasher,
   type VerifierCost,
 } from './secret-hasher.ts';
+export { SECRET_BYTES_MAX } from './secret-limit.ts';

@@ -9,15 +9,13 @@ import { importedCost, verifyImportedFast, verifyImportedSlow } from './imported
 import { RandomPool } from './random-pool.ts';
 import { deriveScram, formatScramVerifier, SCRAM_ITERATIONS, SCRAM_SALT_BYTES } from './scram.ts';
 import type { SecretBox } from './secret-box.ts';
+import { SECRET_BYTES_MAX } from './secret-limit.ts';
 
 /** Secrets that we generate: 32 random bytes. */
 export const MACHINE_SECRET_BYTES = 32;
 
 /** Most verifications that wait for a place in the pool; one more is refused. */
 export const HASH_QUEUE_MAX = 64;
-
-/** Longest secret that is looked at, in bytes. */
-export const SECRET_BYTES_MAX = 4096;
 
 /** RFC 9106 §3.1 recommends 16. */
 const ARGON2ID_SALT_BYTES = 16;
