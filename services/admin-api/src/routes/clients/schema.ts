@@ -1,4 +1,4 @@
-import { type Credential, fingerprintText } from '@sallyport/domain';
+import { type Credential, CREDENTIAL_NAME_BYTES_MAX, fingerprintText } from '@sallyport/domain';
 import { SECRET_BYTES_MAX } from '@sallyport/secrets';
 import type { Static } from 'typebox';
 import { Type } from 'typebox';
@@ -9,7 +9,9 @@ import { passwordSchema } from '../credentials/schema.ts';
 const closed = { additionalProperties: false };
 
 const members = {
-  name: Type.String({ description: 'Unique among clients; 1 to 256 bytes.' }),
+  name: Type.String({
+    description: `Unique among clients; 1 to ${CREDENTIAL_NAME_BYTES_MAX} bytes.`,
+  }),
   authentication: Type.Enum(['credentials', 'certificate'], {
     description: 'A user name and a password, or a certificate alone.',
   }),

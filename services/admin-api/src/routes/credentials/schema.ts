@@ -6,6 +6,7 @@ import {
   type ChainMember,
   type ClientIds,
   type Credential,
+  CREDENTIAL_NAME_BYTES_MAX,
   CREDENTIAL_TOKENS_MAX,
   type CredentialToken,
   CREDENTIAL_SESSIONS_MAX,
@@ -97,7 +98,9 @@ export const accessSchema = accessSchemaOf(rolesAccessSchema, dynsecAccessSchema
 
 /** Members of a credential that an administrator decides. */
 const fields = {
-  name: Type.String({ description: 'Unique within its store; 1 to 256 bytes.' }),
+  name: Type.String({
+    description: `Unique within its store; 1 to ${CREDENTIAL_NAME_BYTES_MAX} bytes.`,
+  }),
   match: matchSchema,
   enabled: defaulted(Type.Boolean({ default: true })),
   superuser: defaulted(Type.Boolean({ default: false })),
