@@ -185,6 +185,27 @@ describe('limits and lists', () => {
     expect((await admin.delete(url)).status).toBe(204);
   });
 
+  it('rules that are put once more without their ids stay who they were, since when they were', async () => {
+    const url = '/api/v1/acl/clients/once-more';
+    const target = { kind: 'client', name: 'once-more' } as const;
+    const ids = (body: AnswerBody) => body.rules.map((one) => one.ruleId);
+    const sent = [rule('a'), rule('b', { qos: [1] }), rule('a'), rule('c', { ruleId: 'mine' })];
+    const first = (await admin.put(url, { rules: sent })).body;
+    const [one, two, three] = ids(first);
+    const changed = [rule('b', { qos: [1] }), rule('c'), rule('a'), rule('d'), rule('a')];
+    const next = (await admin.put(url, { rules: changed })).body;
+    const fresh = ids(next)[3];
+    expect(ids(next)).toEqual([two, 'mine', one, fresh, three]);
+    expect([one, two, three, 'mine']).not.toContain(fresh);
+    const since = world.model.reads.aclTable(target)?.ruleRevisions;
+    const { revision } = first;
+    expect(since).toEqual([revision, revision, revision, next.revision, revision]);
+    const taken = [rule('d', { ruleId: one }), rule('a')];
+    expect(ids((await admin.put(url, { rules: taken })).body)).toEqual([one, three]);
+    const anew = ids((await admin.put(url, { rules: [rule('a', { effect: 'deny' })] })).body);
+    expect([one, three]).not.toContain(anew[0]);
+  });
+
   it('a retry derives the same rule ids', async () => {
     const url = '/api/v1/acl/clients/retry';
     const headers = { 'idempotency-key': randomUUID() };

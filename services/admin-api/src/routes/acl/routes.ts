@@ -9,6 +9,7 @@ import { answers, READ_PROBLEMS, writeAnswers } from '../../http/openapi.ts';
 import { refused } from '../../http/problems.ts';
 import type { Done } from '../../http/write.ts';
 import { registerExport } from './export.ts';
+import { withKeptRuleIds } from './kept-ids.ts';
 import {
   emptyQuery,
   listQuery,
@@ -134,10 +135,9 @@ function registerReplace(app: TypedApp, context: ApiContext, route: TargetRoute)
       const target = targetOf(route, request.params);
       return context.writer.respond(request, reply, {
         command: (inputs) => {
-          const rules = request.body.rules.map((rule, index) => ({
-            ...rule,
-            ruleId: rule.ruleId ?? inputs.id(`rule-${index}`),
-          }));
+          const before = tableOf(context, target)?.rules ?? [];
+          const newId = (index: number) => inputs.id(`rule-${index}`);
+          const rules = withKeptRuleIds(request.body.rules, before, newId);
           const condition = conditionOf(context, request, target);
           const { keepEmpty = false } = request.body;
           return { type: 'ReplaceAclRules', data: { target, rules, keepEmpty, ...condition } };

@@ -127,7 +127,8 @@ export const replaceBody = Type.Object(
   {
     rules: Type.Array(Type.Object({ ruleId: Type.Optional(ruleId), ...ruleMembers }, closed), {
       maxItems: ACL_RULES_MAX,
-      description: 'The whole list, in order; the first rule that matches decides.',
+      description:
+        'The whole list, in order; the first rule that matches decides. One without an id keeps that of a rule that said the same.',
     }),
     keepEmpty: Type.Optional(
       Type.Boolean({
