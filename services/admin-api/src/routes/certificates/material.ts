@@ -1,5 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
+import { AsnConvert } from '@peculiar/asn1-schema';
+import { Certificate, CertificateList, type Name } from '@peculiar/asn1-x509';
 import type { FieldProblem } from '@sallyport/errors';
 
 /** Below it a key has no 112 bits of strength, and clients refuse it. */
@@ -57,10 +59,63 @@ function authoritiesProblem(pem: string, now: number): string | undefined {
   return usable({ ca: blocks.map((block) => block.pem) });
 }
 
-function revocationListsProblem(pem: string): string | undefined {
+/** As soon as there is a list, the library lets in nobody for whose authority there is none that is in force. */
+function revocationListsProblem(
+  pem: string,
+  authorities: string | undefined,
+  now: number,
+): string | undefined {
   const blocks = blocksOf(pem);
-  return wrongLabel(blocks, 'X509 CRL') ?? usable({ crl: blocks.map((block) => block.pem) });
+  const problem =
+    wrongLabel(blocks, 'X509 CRL') ?? usable({ crl: blocks.map((block) => block.pem) });
+  if (problem !== undefined) return problem;
+  const subjects = authorities === undefined ? undefined : subjectsOf(authorities);
+  for (const [index, block] of blocks.entries()) {
+    const list = decoded(derOf(block), CertificateList)?.tbsCertList;
+    if (list === undefined) continue; // The library reads it, and we do not.
+    const { issuer, nextUpdate } = list;
+    if (nextUpdate !== undefined && nextUpdate.getTime().getTime() <= now) {
+      return `list ${index + 1} has expired`;
+    }
+    if (subjects?.has(nameText(issuer)) === false) {
+      return `list ${index + 1} is of none of the authorities`;
+    }
+  }
+  return undefined;
 }
+
+const derOf = ({ pem }: Block): Buffer =>
+  Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64');
+
+function decoded<T>(der: Uint8Array, type: new () => T): T | undefined {
+  try {
+    return AsnConvert.parse(der, type);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whose lists may be looked for; undefined where that cannot be told. */
+function subjectsOf(authorities: string): ReadonlySet<string> | undefined {
+  const subjects = blocksOf(authorities).map((block) => {
+    const certificate = decoded(derOf(block), Certificate);
+    return certificate && nameText(certificate.tbsCertificate.subject);
+  });
+  const known = subjects.filter((one) => one !== undefined);
+  return known.length < subjects.length ? undefined : new Set(known);
+}
+
+/** The same for names that are: neither case nor spaces nor the kind of a text count. @source RFC 5280 §7.1 */
+const nameText = (name: Name): string =>
+  JSON.stringify(
+    [...name].map((part) =>
+      [...part]
+        .map(({ type, value }) => `${type}=${plainText(value.toString())}`)
+        .sort((one, other) => (one < other ? -1 : 1)),
+    ),
+  );
+
+const plainText = (text: string): string => text.trim().replace(/\s+/g, ' ').toLowerCase();
 
 function isWeak({ publicKey }: X509Certificate): boolean {
   const { modulusLength = Infinity } = publicKey.asymmetricKeyDetails ?? {};
@@ -111,7 +166,10 @@ export function materialProblems(material: Material, now: number): readonly Fiel
   const { authorities, revocationLists, server } = material;
   const found: [pointer: string, detail: string | undefined][] = [
     ['/authorities', authorities && authoritiesProblem(authorities, now)],
-    ['/revocationLists', revocationLists && revocationListsProblem(revocationLists)],
+    [
+      '/revocationLists',
+      revocationLists && revocationListsProblem(revocationLists, authorities, now),
+    ],
     ['/serverCertificate', server && chainProblem(server.certificate, now)],
     ['/serverKey', server && keyProblem(server)],
   ];

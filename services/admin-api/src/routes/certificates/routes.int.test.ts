@@ -2,6 +2,7 @@ import { AUTHORITIES_BYTES_MAX } from '@sallyport/domain';
 import { CertificateAuthority, type Issued, removeTempFolders } from '@sallyport/test-kit';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Client, World } from '../../testing/world.ts';
+import { materialProblems } from './material.ts';
 
 const URL = '/api/v1/certificates/ssl:default';
 
@@ -44,6 +45,8 @@ describe('the certificates of a listener', () => {
       notAfter: new Date('2002-01-01'),
     });
     const leaf = await clients.issue({ subject: '/CN=pump-7' });
+    const strange = await servers.writeCrl();
+    const listed = await clients.writeCrl();
     const weak = await servers.issue({ subject: '/CN=localhost', use: 'server', key: 'RSA-1024' });
     const cases: readonly [body: object, problem: RegExp][] = [
       [{ clientCertificate: 'required' }, /^\/authorities is needed because/],
@@ -57,6 +60,10 @@ describe('the certificates of a listener', () => {
       [
         { ...none, authorities: clients.cert, revocationLists: clients.cert },
         /^\/revocationLists must hold nothing but X509 CRL/,
+      ],
+      [
+        { ...none, authorities: clients.cert, revocationLists: strange + listed },
+        /^\/revocationLists list 1 is of none of the authorities/,
       ],
       [{ ...none, serverCertificate: server.cert }, /^\/serverKey is needed/],
       [{ ...none, serverKey: server.key }, /^\/serverKey is given, but serverCertificate is not/],
@@ -84,6 +91,18 @@ describe('the certificates of a listener', () => {
     });
     expect(long.status).toBe(400);
     expect((await admin.get(URL)).body.code).toBe('trust_not_found');
+  });
+
+  it('hold revocation lists that are in force, of one authority or of several', async () => {
+    const others = await CertificateAuthority.create('/O=Plant 7/CN=Others');
+    const authorities = clients.cert + others.cert;
+    const revocationLists = (await clients.writeCrl(60)) + (await others.writeCrl());
+    const before = Date.now();
+    expect(materialProblems({ authorities, revocationLists }, before)).toEqual([]);
+    expect(materialProblems({ authorities, revocationLists }, before + 61_000)).toEqual([
+      { pointer: '/revocationLists', detail: 'list 1 has expired' },
+    ]);
+    expect(materialProblems({ revocationLists }, before)).toEqual([]);
   });
 
   it('are there for TLS listeners only', async () => {
