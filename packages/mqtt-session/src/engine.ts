@@ -221,7 +221,9 @@ export class Engine implements AsyncDisposable {
     const { clientId } = agreement;
     const isTaken =
       this.#claims.has(clientId) || this.#sessions.has(clientId) || this.#endings.has(clientId);
-    if (isTaken || connection.closed || this.#closing) return this.#establishInTurn(newcomer);
+    if (isTaken || connection.closed || this.#closing || this.store.isShareMember(clientId)) {
+      return this.#establishInTurn(newcomer);
+    }
     const opened = this.#open(newcomer);
     if (opened instanceof Promise || opened.present || opened.previousNodeId !== undefined) {
       return this.#establishInTurn(newcomer, opened);
@@ -311,7 +313,10 @@ export class Engine implements AsyncDisposable {
       if (!connection.closed && !this.#closing) {
         await this.#sessions.get(clientId)?.connection.disconnect(reasonCode.sessionTakenOver);
         await this.#endings.get(clientId);
-        if (!connection.closed) return await this.#open(newcomer);
+        if (!connection.closed) {
+          await this.#leaveGroups(newcomer);
+          return await this.#open(newcomer);
+        }
       }
     } catch (error) {
       this.hooks.ended(connection, verdict.rights);
@@ -320,6 +325,17 @@ export class Engine implements AsyncDisposable {
     if (!connection.closed) connection.refuse(undefined);
     this.hooks.ended(connection, verdict.rights);
     return undefined;
+  }
+
+  /** What waits for share groups in a session that the newcomer does not go on with would be forgotten with it. */
+  async #leaveGroups({ agreement, verdict }: Newcomer): Promise<void> {
+    const { clientId, packet } = agreement;
+    if (!this.store.isShareMember(clientId)) return;
+    if (!packet.cleanStart) {
+      const record = await this.store.sessionRecord(clientId);
+      if (record === undefined || record.owner === verdict.owner) return;
+    }
+    await this.#sharing.handOnForgotten(clientId);
   }
 
   /** Takes the client id in the store. Whatever goes wrong is in the promise. */
@@ -415,7 +431,7 @@ export class Engine implements AsyncDisposable {
     const will = dueWill(agreement, kind);
     const mourned = will && permitted(will, session);
     this.hooks.ended(connection, rights);
-    if (!stored && orphans.length > 0) this.#sharing.handOn(orphans);
+    if ((!stored || session.isOver) && orphans.length > 0) this.#sharing.handOn(orphans, clientId);
     if (!stored && agreement.packet.will === undefined) return undefined;
     const ending = this.#conclude(session, agreement, mourned).finally(() => {
       if (this.#endings.get(clientId) === ending) this.#endings.delete(clientId);

@@ -136,6 +136,10 @@ class MemorySessionStore implements SessionStore {
     return this.#subscriptions.sharedMatching(topicName);
   }
 
+  isShareMember(clientId: string): boolean {
+    return this.#subscriptions.hasShared(clientId);
+  }
+
   async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
     const { qosCount, clientCount } = this.#subscriptions;
     return { subsCount: qosCount, clientsCount: clientCount };

@@ -239,6 +239,10 @@ export class RedisSessionStore implements SessionStore {
     return this.#routes.index.sharedMatching(topicName);
   }
 
+  isShareMember(clientId: string): boolean {
+    return this.#routes.index.hasShared(clientId);
+  }
+
   async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
     const { qosCount, clientCount } = this.#routes.index;
     return { subsCount: qosCount, clientsCount: clientCount };

@@ -264,6 +264,8 @@ export interface SessionStore {
 
   /** Shared subscriptions of persistent sessions that match the topic name, with any QoS. In memory, synchronous. */
   sharedSubscriptionsByTopic(topicName: string): readonly RoutedSubscription[];
+  /** Whether a client has a shared subscription in a persistent session, as far as this node knows. In memory, synchronous. */
+  isShareMember(clientId: string): boolean;
 
   /** Retained messages that any of the filters matches, each once; expired ones are not among them. */
   retainedMessages(topicFilters: readonly string[], now: number): Promise<readonly StorePacket[]>;

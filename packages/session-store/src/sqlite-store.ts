@@ -287,6 +287,10 @@ export class SqliteSessionStore implements SessionStore {
     return this.#memory.subscriptions.sharedMatching(topicName);
   }
 
+  isShareMember(clientId: string): boolean {
+    return this.#memory.subscriptions.hasShared(clientId);
+  }
+
   async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
     const { qosCount, clientCount } = this.#memory.subscriptions;
     return { subsCount: qosCount, clientsCount: clientCount };

@@ -50,6 +50,14 @@ export class SubscriptionIndex {
     return this.#clients.has(clientId);
   }
 
+  /** Whether the client has a shared subscription. O(its subscriptions). */
+  hasShared(clientId: string): boolean {
+    for (const topic of this.#clients.get(clientId)?.keys() ?? []) {
+      if (filterOfShared(topic) !== undefined) return true;
+    }
+    return false;
+  }
+
   /** Replaces what the client had for the same filters. */
   add(clientId: string, subscriptions: Iterable<StoredSubscription>): void {
     for (const subscription of subscriptions) {

@@ -932,8 +932,11 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
       expect(found.map(({ clientId, topic, qos }) => `${clientId} ${topic} ${qos}`).sort()).toEqual(
         ['c $share/g/a/+ 0', 'c $share/h/a/+ 2', 'd $share/g/a/+ 1'],
       );
+      const members = (): string[] => ['c', 'd', 'e', 'f'].filter((id) => store.isShareMember(id));
+      expect(members()).toEqual(['c', 'd']);
       await store.removeSubscriptions({ id: 'c' }, ['$share/g/a/+']);
       await store.cleanSubscriptions({ id: 'd' });
+      expect(members()).toEqual(['c']);
       expect(store.sharedSubscriptionsByTopic('a/b')).toMatchObject([{ topic: '$share/h/a/+' }]);
       expect(store.sharedSubscriptionsByTopic('$share/h/a/b')).toEqual([]);
     });

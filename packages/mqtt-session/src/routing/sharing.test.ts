@@ -406,6 +406,49 @@ describe('members with stored sessions', () => {
     expect(await node.store.readQueue('a', { after: 0, limit: 10 })).toEqual([]);
   });
 
+  test.each([
+    ['a clean start', 'while it is away', { cleanStart: true }],
+    ['a clean start', 'in place of its connection', { cleanStart: true }],
+    ['another owner', 'while it is away', {}],
+    ['another owner', 'in place of its connection', {}],
+  ])('that end by %s, %s, hand on what waits in the store', async (reason, when, changes) => {
+    const node = new TestNode();
+    const away = await node.connect('away', persistent);
+    await away.subscribe(SHARED, 2);
+    const publisher = await node.connect('p', { answers: 'all' });
+    await publishMany(publisher, 1, 2); // Its delivery begins, and is nobody else's: MQTT-5.0 [MQTT-4.8.2-5].
+    if (when === 'while it is away') {
+      away.drop();
+      await settle();
+    }
+    const payloads = ['x', 'y', 'z'];
+    for (const payload of payloads) publisher.publish({ topic: 't/x', payload, qos: 1 });
+    await settle(20);
+    const other = await node.connect('other', { answers: 'all' });
+    await other.subscribe(SHARED, 2);
+    if (reason === 'another owner') {
+      node.hooks.decide = async ({ clientId }) => node.hooks.accept(clientId, 'somebody else');
+    }
+    const { present } = await node.connect('away', { ...persistent, ...changes });
+    await settle(20);
+    expect(present).toBe(false);
+    expect(all(other)).toEqual(payloads);
+  });
+
+  test('that go on with their session keep what waits', async () => {
+    const node = new TestNode();
+    const away = await node.connect('away', persistent);
+    await away.subscribe(SHARED, 1);
+    away.drop();
+    await settle();
+    const payloads = await publishMany(await node.connect('p'), 3);
+    const other = await node.connect('other', { answers: 'all' });
+    await other.subscribe(SHARED, 1);
+    const back = await node.connect('away', { ...persistent, answers: 'all' });
+    await settle(20);
+    expect([all(back), all(other)]).toEqual([payloads, []]);
+  });
+
   test('a hand-on that the store does not take is a problem, not a crash', async () => {
     const control = new StoreControl(createMemorySessionStore());
     const node = new TestNode({ store: control.store });
@@ -518,6 +561,21 @@ describe('over two nodes', () => {
     const back = await one.connect('stored', { ...persistent, answers: 'all' });
     await settle();
     expect(back.payloads).toHaveLength(4);
+  });
+
+  test('a member that begins a new session on another node: the one that had it hands on what it has not acknowledged', async () => {
+    const { one, two: other } = await two();
+    const member = await one.connect('moving', persistent);
+    await member.subscribe(SHARED, 1);
+    await settle();
+    const payloads = await publishMany(await other.connect('p'), 3);
+    const staying = await other.connect('staying', { answers: 'all' });
+    await staying.subscribe(SHARED, 1);
+    await settle();
+    const { present } = await other.connect('moving', { ...persistent, cleanStart: true });
+    await settle(20);
+    expect(present).toBe(false);
+    expect(all(staying)).toEqual(payloads);
   });
 
   test('what clients see of a message says nothing of the nodes', async () => {

@@ -333,6 +333,18 @@ export class Sharing {
     }
   }
 
+  /**
+   * A stored session is about to be forgotten: what waits in its queue for a group goes to other members. While its client is connected
+   * to another node, only that knows what the client has been sent: it hands on what it has at hand, once it hears that the session is over.
+   * @source MQTT-5.0 §4.8.2
+   */
+  async handOnForgotten(clientId: string): Promise<void> {
+    const { groups, store } = this.#options;
+    const subscriptions = await store.subscriptionsByClient({ id: clientId });
+    if (subscriptions.some(({ topic }) => groups.get(topic)?.hasRemote(clientId) === true)) return;
+    await this.handOnStored(clientId);
+  }
+
   join(session: Session, subscription: Subscription): void {
     this.#options.groups.join(session, subscription);
     this.#tell({ joined: [[session.clientId, subscription.topicFilter]] });
