@@ -436,6 +436,24 @@ describe('enhanced authentication', () => {
     await expectNothing(node);
   });
 
+  test('MQTT-5.0 [MQTT-3.1.2-24] is refused when its challenge would be larger than the client takes', async () => {
+    const auth = 2 + 1 + 1 + 4 + 6; // Header, reason, length of the properties, the method, "two".
+    for (const [most, type] of [
+      [auth, 'auth'],
+      [auth - 1, 'connack'],
+    ] as const) {
+      const node = new TestNode();
+      exchangeOf(node, [more('two')]);
+      const client = node.open(5);
+      client.sendConnect({ properties: { ...properties('one'), maximumPacketSize: most } });
+      await client.expect(type);
+      if (type === 'auth') continue;
+      expect(client.received).toMatchObject([{ code: reasonCode.packetTooLarge }]);
+      await client.closed;
+      await expectNothing(node);
+    }
+  });
+
   test('that is refused in the end says why', async () => {
     const node = new TestNode();
     exchangeOf(node, [

@@ -174,13 +174,14 @@ export class Handshake {
     }
     const authenticationMethod = this.#packet?.properties?.authenticationMethod;
     if (this.#abandoned || authenticationMethod === undefined) return;
-    this.#connection.send(
-      encodeAuth({
-        type: 'auth',
-        code: reasonCode.continueAuthentication,
-        properties: { authenticationMethod, authenticationData: step.data },
-      }),
-    );
+    const auth = encodeAuth({
+      type: 'auth',
+      code: reasonCode.continueAuthentication,
+      properties: { authenticationMethod, authenticationData: step.data },
+    });
+    // MQTT-5.0 [MQTT-3.1.2-24]
+    if (auth.length > this.#packetBytesMax) this.refuse(reasonCode.packetTooLarge);
+    else this.#connection.send(auth);
   }
 
   /** Undefined when there is nothing to wait for. */
