@@ -25,6 +25,7 @@ export interface EnforcedState {
   readonly hash: string;
 }
 
+/** Cache tags that changes have made stale; asked for a few of them. */
 export type ChangedTags = Pick<ReadonlySet<string>, 'has'>;
 
 export interface EnforcerOptions {
