@@ -7,6 +7,8 @@ import { digestOf } from './hash.ts';
 export interface StoredRecord {
   readonly revision: Revision;
   readonly text: string;
+  /** Of the text, where they are at hand. */
+  readonly bytes?: Uint8Array;
 }
 
 /** Most commits that a tail hands over at once. */
@@ -63,11 +65,15 @@ export function storedRecord(
   return record;
 }
 
+/** As `digestOf`. */
+export const digestOfRecord = (record: StoredRecord): string =>
+  digestOf(record.bytes ?? record.text);
+
 /** @throws OperationalError `log_unreadable` */
 export function decodeRecord(record: StoredRecord): RecordedCommit {
   let commit = decoded.get(record);
   if (commit === undefined) {
-    commit = { ...decodeCommit(record.text, record.revision), digest: digestOf(record.text) };
+    commit = { ...decodeCommit(record.text, record.revision), digest: digestOfRecord(record) };
     decoded.set(record, commit);
   }
   return commit;

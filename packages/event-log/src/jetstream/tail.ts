@@ -3,9 +3,8 @@ import type { NatsConnection, Subscription } from '@nats-io/nats-core';
 import type { Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import type { FollowOptions, RecordedCommit, Tail } from '../event-log.ts';
-import { digestOf } from '../hash.ts';
 import { truncated } from '../pull-tail.ts';
-import { asFailure, decodeRun, type StoredRecord } from '../record.ts';
+import { asFailure, decodeRun, digestOfRecord, type StoredRecord } from '../record.ts';
 import { READS_IN_FLIGHT_MAX, readRecords } from './read-records.ts';
 
 /** How often to look at the stream's last sequence when nobody says that it has grown. */
@@ -262,7 +261,7 @@ function followingOn(
   [again, ...following]: readonly StoredRecord[],
 ): readonly StoredRecord[] | undefined {
   if (again === undefined) return undefined;
-  if (digestOf(again.text) === last.digest) return following;
+  if (digestOfRecord(again) === last.digest) return following;
   const detail = `revision ${last.revision} is not the record that was read before`;
   throw new OperationalError('log_diverged', detail);
 }
