@@ -3,6 +3,7 @@ import {
   AUTHENTICATOR_IDS,
   type ChainMember,
   type Credential,
+  loginKey,
   NAME_BYTES_MAX,
   realmOf,
   scramNameOf,
@@ -201,6 +202,14 @@ function comparedFields(
   return { ...fields, access: whole };
 }
 
+/** What a CONNECT finds the credential by, if that changes. */
+function movedMatch(present: Credential, { match }: Pick<Credential, 'match'>) {
+  const [frees, takes] = [present.match, match].map(
+    (one) => `${realmOf(present)}:${loginKey(one)}`,
+  );
+  return frees === takes || frees === undefined || takes === undefined ? {} : { frees, takes };
+}
+
 async function update(
   entry: Entry,
   present: Credential,
@@ -230,9 +239,11 @@ async function update(
       data: { ...dataOf(inputs), ...(newSecret ? { secret } : {}) },
     };
   };
-  if (!newSecret) return { fields, rehearsal };
+  const moved = movedMatch(present, wanted);
+  if (!newSecret) return { fields, ...moved, rehearsal };
   return {
     fields,
+    ...moved,
     ...secretTag(context, password),
     rehearsal,
     command: async (inputs) => {

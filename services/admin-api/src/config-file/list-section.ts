@@ -9,7 +9,10 @@ import { inputsOf } from './references.ts';
 import type { Change, ComparedWith, ConfigSection, Names } from './section.ts';
 
 /** What makes an object as an entry says. */
-export type Wanted = Pick<Change, 'fields' | 'after' | 'secretTag' | 'rehearsal' | 'command'>;
+export type Wanted = Pick<
+  Change,
+  'fields' | 'after' | 'secretTag' | 'takes' | 'frees' | 'rehearsal' | 'command'
+>;
 
 /** How one aggregate is a list of the file. Pointers of what is thrown are into the entry. */
 export interface ListSpec<E, T> extends Pick<ConfigSection, 'name' | 'naming' | 'deletedLast'> {

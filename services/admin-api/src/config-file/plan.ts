@@ -9,6 +9,7 @@ import { located } from './list-section.ts';
 import { References } from './references.ts';
 import type { Change, ComparedWith } from './section.ts';
 import { SECTIONS } from './sections.ts';
+import { inOrderOfTaking } from './update-order.ts';
 import { turn } from '../bulk/turn.ts';
 
 /** Most changes of one plan. */
@@ -46,7 +47,7 @@ export async function planOf(
     // What goes away, and what changes, may free what comes; but not while others refer to it.
     if (section.deletedLast === true) last.push(of('delete'));
     else changes.push(...of('delete'));
-    changes.push(...of('update'), ...of('create'));
+    changes.push(...inOrderOfTaking(of('update')), ...of('create'));
   }
   changes.push(...last.reverse().flat());
   if (changes.length > PLAN_CHANGES_MAX) {

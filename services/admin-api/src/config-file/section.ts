@@ -32,6 +32,9 @@ export interface Change {
   readonly updatedRevision?: Revision;
   /** Keyed digest of what the change holds and does not tell. */
   readonly secretTag?: string;
+  /** Of an update: what only one object may have, and this one has from then on, or no more. */
+  readonly takes?: string;
+  readonly frees?: string;
   /** Makes it so, if the object is still as it was compared. At once, so with secrets that open nothing where there is `command`. */
   readonly rehearsal: (inputs: CommandInputs) => PlannedCommand;
   /** The same with secrets that are hashed, which takes a while. */

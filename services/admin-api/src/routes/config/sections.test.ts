@@ -255,6 +255,19 @@ describe('what refers to others', () => {
   beforeEach(open);
   afterEach(close);
 
+  it('hands on what only one credential may match, in whatever order it is written, but in no circle', async () => {
+    const names = ['a', 'b', 'c', 'd'];
+    const matching = (...usernames: readonly string[]) =>
+      names.map((name, index) => device(name, { match: { username: usernames[index] } }));
+    await done('apply', { credentials: matching('1', '2', '3', '4') });
+    const circle = { credentials: matching('2', '3', '1', '5') };
+    expect(await refusal(circle)).toMatch(/^409 credential_match_taken/);
+    const handed = { credentials: matching('2', '3', '4', '5') };
+    const applied = await done('apply', handed);
+    expect(told(applied).map((one) => one.slice(-1))).toEqual(['d', 'c', 'b', 'a']);
+    expect(counts(await done('diff', handed))).toEqual([0, 0, 0]);
+  });
+
   it('lets go of a role that the same file takes away, and not of one that it leaves', async () => {
     await done('apply', FILE);
     const [operators] = FILE.roles;
