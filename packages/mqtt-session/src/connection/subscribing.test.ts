@@ -415,6 +415,27 @@ describe('UNSUBSCRIBE', () => {
     expect(client.payloads).toEqual(['meanwhile']);
   });
 
+  test('delivers what was stored before it and comes from the bus behind it, and leaves nothing of that for later', async () => {
+    for (const qos of [1, 2] as const) {
+      const { node, control } = controlled();
+      const client = await node.connect('c', { ...stored, answers: 'all' });
+      await client.subscribe('t', 2);
+      const publisher = await node.connect('p', { answers: 'all' });
+      const gate = new Gate();
+      control.after.set('outgoingEnqueueCombi', () => gate.pass());
+      publisher.publish({ topic: 't', payload: 'under way', qos });
+      await until(() => gate.waiting === 1);
+      await client.unsubscribe('t');
+      gate.open();
+      await settle();
+      expect(client.payloads).toEqual(['under way']);
+      expect(await node.store.readQueue('c', { after: 0, limit: 10 })).toEqual([]);
+      publisher.publish({ topic: 't', payload: 'later', qos });
+      await settle();
+      expect(client.payloads).toEqual(['under way']);
+    }
+  });
+
   test('with a store that is away ends the connection; the subscription is still there', async () => {
     const { node, control } = controlled();
     const client = await node.connect('c', stored);

@@ -148,12 +148,16 @@ export async function unsubscribe(
   });
   // Before MQTT 5 there is no word for a refusal: it is acknowledged, and the subscription stays.
   const ended = topicFilters.filter((filter) => !denied.has(filter));
-  // The store first: what it has queued by then still comes here, and nothing is left behind in it.
+  // The store first, so that nothing is queued any more once the UNSUBACK is sent.
   if (session.stored && ended.length > 0) {
     await engine.store.removeSubscriptions({ id: session.clientId }, ended);
   }
   if (connection.closed) return;
   engine.unroute(session, ended);
+  // What the store has queued by then is delivered, though it comes from the bus too late: else it would wait for the next connection.
+  if (session.stored && ended.some((filter) => !filter.startsWith('$share/'))) {
+    session.outbound.catchUp();
+  }
   connection.send(
     encodeUnsuback(
       { type: 'unsuback', packetId, codes: version === 5 ? codes : [] },
