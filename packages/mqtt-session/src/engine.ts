@@ -630,7 +630,7 @@ export class Engine implements AsyncDisposable {
       const delivery = this.#sharing.deliveryFor(target, publication.message);
       if (delivery === 'elsewhere') continue;
       if (delivery === 'left') {
-        this.#sharing.handOn([{ message: publication.message, sharedFilter: target[1] }]);
+        this.#sharing.handOnLeft(target, publication.message);
       } else {
         const { session, terms } = delivery;
         session.outbound.deliver(publication, { ...terms, refusedAt });

@@ -260,6 +260,31 @@ describe('a member that leaves', () => {
     }
   });
 
+  test('by UNSUBSCRIBE, when the store has its message already: the message goes to another, and comes once', async () => {
+    for (const qos of [1, 2] as const) {
+      const control = new StoreControl(createMemorySessionStore());
+      const node = new TestNode({ store: control.store });
+      const leaving = await node.connect('leaving', { ...persistent, answers: 'all' });
+      await leaving.subscribe(SHARED, 2);
+      const publisher = await node.connect('p', { answers: 'all' });
+      const gate = new Gate();
+      control.after.set('outgoingEnqueueCombi', () => gate.pass());
+      publisher.publish({ topic: 't/x', payload: 'm', qos });
+      await until(() => gate.waiting === 1);
+      const staying = await node.connect('staying', { answers: 'all' });
+      await staying.subscribe(SHARED, 2);
+      await leaving.unsubscribe(SHARED);
+      gate.open();
+      await settle(20);
+      expect(await node.store.readQueue('leaving', { after: 0, limit: 10 })).toEqual([]);
+      leaving.drop();
+      await settle();
+      const back = await node.connect('leaving', { ...persistent, answers: 'all' });
+      await settle(20);
+      expect([all(leaving), all(back), all(staying)]).toEqual([[], [], ['m']]);
+    }
+  });
+
   test('between the pick and the delivery: the message goes to another', async () => {
     for (const qos of [0, 1, 2] as const) {
       const node = new TestNode();

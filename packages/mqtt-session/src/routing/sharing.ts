@@ -231,6 +231,20 @@ export class Sharing {
     }
   }
 
+  /** A message whose member has left after it was picked. If the session goes on, the store may have the message in its queue already. */
+  handOnLeft([clientId, sharedFilter]: SharedTarget, message: Message): void {
+    const { sessions, observer } = this.#options;
+    const isStored = message.qos > 0 && sessions.get(clientId)?.stored === true;
+    const handedOn = this.#handOn({ message, sharedFilter });
+    const done = isStored ? handedOn.then(() => this.#takeOut(clientId, message)) : handedOn;
+    done.catch((error: Error) => observer.problem(error));
+  }
+
+  async #takeOut(clientId: string, { brokerId, brokerCounter }: Message): Promise<void> {
+    if (brokerId === undefined || brokerCounter === undefined) return;
+    await this.#options.store.removeQueued(clientId, { brokerId, brokerCounter });
+  }
+
   async #handOn({ message, sharedFilter }: Orphan, except?: string): Promise<void> {
     const group = this.#options.groups.get(sharedFilter);
     const target = this.pick(message, group === undefined ? [] : [group], except).find(
