@@ -464,6 +464,34 @@ describe('UNSUBSCRIBE', () => {
   });
 });
 
+describe('a message that the store has for a session', () => {
+  test.each([
+    ['a SUBSCRIBE with QoS 0', ['t'], 'subscribe'],
+    ['an UNSUBSCRIBE that leaves a subscription with QoS 0', ['t', '#'], 'unsubscribe'],
+  ] as const)('comes once, though %s overtakes it', async (_what, filters, change) => {
+    for (const qos of [1, 2] as const) {
+      const { node, control } = controlled();
+      const client = await node.connect('c', { ...stored, answers: 'all' });
+      await client.subscribe('t', 2);
+      if (filters.length > 1) await client.subscribe('#', 0);
+      const publisher = await node.connect('p', { answers: 'all' });
+      const gate = new Gate();
+      control.after.set('outgoingEnqueueCombi', () => gate.pass());
+      publisher.publish({ topic: 't', payload: 'under way', qos });
+      await until(() => gate.waiting === 1);
+      if (change === 'subscribe') await client.subscribe('t', 0);
+      else await client.unsubscribe('t');
+      gate.open();
+      await settle();
+      publisher.publish({ topic: 't', payload: 'later', qos });
+      await settle();
+      expect(client.payloads).toEqual(['under way', 'later']);
+      expect(client.publishes.map((one) => one.qos)).toEqual([qos, 0]);
+      expect(await node.store.readQueue('c', { after: 0, limit: 10 })).toEqual([]);
+    }
+  });
+});
+
 describe('what a subscription says of deliveries', () => {
   test('MQTT-5.0 [MQTT-3.8.3-3] no-local: not one’s own; but for what another subscription is', async () => {
     const { node } = controlled();

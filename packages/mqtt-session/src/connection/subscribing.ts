@@ -56,6 +56,9 @@ export async function subscribe(
     await engine.store.addSubscriptions({ id: session.clientId }, subscriptions.map(storedOf));
   }
   if (connection.closed) return;
+  if (session.stored && subscriptions.some((one) => endsQueueing(session, one))) {
+    session.outbound.catchUp();
+  }
   await engine.route(session, subscriptions);
   if (connection.closed) return;
   const { packetId } = packet;
@@ -74,6 +77,11 @@ export async function subscribe(
 
 function sameFilter(one: Granted, other: Granted): boolean {
   return one.subscription.topicFilter === other.subscription.topicFilter;
+}
+
+/** Whether what was queued for the subscription comes from the bus as QoS 0 from now on, and so would stay in the queue. */
+function endsQueueing({ subscriptions }: Session, { topicFilter, qos }: Subscription): boolean {
+  return qos === 0 && (subscriptions.get(topicFilter)?.qos ?? 0) > 0;
 }
 
 /** @source MQTT-5.0 [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11], §4.8.2 */

@@ -302,7 +302,10 @@ export class Outbound {
       return;
     }
     if (this.#isExpired(publication)) return;
-    if (!line.mayReceive(publication.message.topic)) void this.#refuse(publication, terms);
+    const { message } = publication;
+    // Queued while its subscription had a higher QoS, and sent from the queue.
+    if (message.qos > 0 && this.#recent?.has(nameOf(message, terms.sharedFilter)) === true) return;
+    if (!line.mayReceive(message.topic)) void this.#refuse(publication, terms);
     else if (!line.sendPublish(publication, 0, terms)) line.count('delivery_too_large');
   }
 
