@@ -57,7 +57,7 @@ export async function subscribe(
   }
   if (connection.closed) return;
   if (session.stored && subscriptions.some((one) => endsQueueing(session, one))) {
-    session.outbound.catchUp();
+    session.outbound.lookForLast();
   }
   await engine.route(session, subscriptions);
   if (connection.closed) return;
@@ -164,7 +164,7 @@ export async function unsubscribe(
   engine.unroute(session, ended);
   // What the store has queued by then is delivered, though it comes from the bus too late: else it would wait for the next connection.
   if (session.stored && ended.some((filter) => !filter.startsWith('$share/'))) {
-    session.outbound.catchUp();
+    session.outbound.lookForLast();
   }
   connection.send(
     encodeUnsuback(

@@ -4,7 +4,7 @@ import { OutboundBench, terms } from '../../test-support/outbound-bench.ts';
 import { settle } from '../../test-support/settle.ts';
 import { StoreControl } from '../../test-support/test-store.ts';
 import { reasonCode } from '../codec/index.ts';
-import { RECENT_KEPT_MS } from './outbound.ts';
+import { LATE_PUBLISH_MS, RECENT_KEPT_MS } from './outbound.ts';
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1);
 
@@ -577,6 +577,27 @@ describe('a stored session that is resumed', () => {
     bench.outbound.sweep(5 + RECENT_KEPT_MS);
     bench.deliver(message);
     expect(line.take()).toEqual(['publish m1 q1 #2']);
+  });
+
+  test('of a filter that has gone: what another node stores a little later is found, though the bus does not bring it', async () => {
+    const { bench, line } = storedBench();
+    await bench.enqueue(bench.message('before'));
+    bench.outbound.lookForLast();
+    await settle();
+    expect(line.take()).toEqual(['publish before q1 #1']);
+    await bench.enqueue(bench.message('late'));
+    for (const now of [5, 5 + LATE_PUBLISH_MS - 1]) {
+      bench.outbound.sweep(now);
+      await settle();
+      expect(line.take()).toEqual([]);
+    }
+    bench.outbound.sweep(5 + LATE_PUBLISH_MS);
+    await settle();
+    expect(line.take()).toEqual(['publish late q1 #2']);
+    await bench.enqueue(bench.message('much later'));
+    bench.outbound.sweep(5 + 2 * LATE_PUBLISH_MS);
+    await settle();
+    expect(line.take()).toEqual([]);
   });
 
   test('two deliveries of one message, for itself and for a share group, are two', async () => {

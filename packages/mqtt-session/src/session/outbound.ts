@@ -18,6 +18,9 @@ const MEMORY_QUEUE_MAX = 128;
 const RECENT_KEYS_MAX = 2048;
 export const RECENT_KEPT_MS = 60_000;
 
+/** How long a node may take from looking up who gets a message until it has stored it for them. */
+export const LATE_PUBLISH_MS = 1000;
+
 const PACKET_ID_MAX = 0xffff;
 
 const NOTHING = Buffer.alloc(0);
@@ -124,6 +127,8 @@ export class Outbound {
   #recent: Set<string> | undefined;
   /** When they are forgotten; 0 = not decided. */
   #recentUntil = 0;
+  /** When the store is looked at again; 0 = not decided. */
+  #lookAt: number | undefined;
   #heldQos0: { publication: Publication; terms: DeliveryTerms }[] = [];
   #heldBytes = 0;
 
@@ -167,6 +172,15 @@ export class Outbound {
     this.#pump();
   }
 
+  /**
+   * Nothing is queued any more for a filter that was there: looks for what was, and once more for what other nodes had under way then.
+   * None of it needs to come from the bus.
+   */
+  lookForLast(): void {
+    this.catchUp();
+    this.#lookAt = 0;
+  }
+
   /** A message from the bus. */
   deliver(publication: Publication, terms: DeliveryTerms): void {
     const { message } = publication;
@@ -196,9 +210,18 @@ export class Outbound {
 
   /** To be called now and then: thousands of sessions that were resumed must not remember all that they had for ever. */
   sweep(now: number): void {
+    if (this.#lookAt !== undefined) this.#lookAgain(this.#lookAt, now);
     if (this.#recent === undefined || this.#behind) return;
     if (this.#recentUntil === 0) this.#recentUntil = now + RECENT_KEPT_MS;
     else if (now >= this.#recentUntil) this.#recent = undefined;
+  }
+
+  #lookAgain(at: number, now: number): void {
+    if (at === 0) this.#lookAt = now + LATE_PUBLISH_MS;
+    else if (now >= at) {
+      this.#lookAt = undefined;
+      this.catchUp();
+    }
   }
 
   /** PUBACK of a message with QoS 1, or PUBREC with an error of one with QoS 2. One that does not fit changes nothing. */
