@@ -187,6 +187,18 @@ export class CredentialTables {
     return found;
   }
 
+  /** So many, or all that there are, from everywhere among them. */
+  some(count: number): readonly Credential[] {
+    const bounds = 'SELECT min(rowid) AS first, max(rowid) AS last FROM credentials';
+    const { first = 0, last = 0 } = this.#sql.get<{ first: number; last: number }>(bounds) ?? {};
+    const next = 'SELECT id FROM credentials WHERE rowid >= ? ORDER BY rowid LIMIT 1';
+    const ids = Array.from({ length: count }, (_, index) => {
+      const from = Math.floor(first + ((last - first + 1) * index) / count);
+      return this.#sql.get<{ id: string }>(next, from)?.id;
+    });
+    return [...new Set(ids)].flatMap((id) => (id === undefined ? [] : (this.byId(id) ?? [])));
+  }
+
   /** Those of every store that match by a pattern, in the order in which they are tried; from memory. */
   patterned(): readonly Credential[] {
     // What follows on everything that begins with the prefix, which ends with a colon.

@@ -412,6 +412,26 @@ describe('following', () => {
 
 const firstPage = { page: 0, pageSize: 10, sort: 'name', order: 'asc' } as const;
 
+describe('some credentials', () => {
+  it('are from everywhere, each once, also where others have gone', async () => {
+    const model = await openModel();
+    expect(model.someCredentials(4)).toEqual([]);
+    await log.append([commitOf('1', added(credential('0')))], 0);
+    await model.waitFor(1, 5_000);
+    expect(model.someCredentials(4).map(({ id }) => id)).toEqual(['0']);
+    const more = Array.from({ length: 99 }, (_, index) => added(credential(`${index + 1}`)));
+    const gone = Array.from({ length: 30 }, (_, index) => ({
+      type: 'CredentialRemoved' as const,
+      data: { id: `${index}` },
+    }));
+    await log.append([commitOf('2', ...more), commitOf('3', ...gone)], 1);
+    await model.waitFor(3, 5_000);
+    expect(model.someCredentials(100)).toHaveLength(70);
+    const some = model.someCredentials(7).map(({ id }) => Number(id));
+    expect(some).toEqual([30, 40, 50, 60, 70, 80, 90]);
+  });
+});
+
 describe('lists', () => {
   it('searches names only, as literal text without case, and sorts the whole set', async () => {
     const names = ['100% wool', 'a_b', 'ALPHA', 'beta', "o'hara", 'Übung'];

@@ -250,6 +250,11 @@ export class ReadModel implements DecisionModel, AsyncDisposable {
     return this.#usable.tables.credentialsByLogin(...keys);
   }
 
+  /** So many credentials, or all that there are, from everywhere among them; a lookup for each. */
+  someCredentials(count: number): readonly Credential[] {
+    return this.#usable.tables.someCredentials(count);
+  }
+
   /** Credentials of every store that match by a pattern, in the order in which they are tried; from memory. */
   patternCredentials(): readonly Credential[] {
     return this.#usable.tables.patternCredentials();

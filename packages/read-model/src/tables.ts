@@ -375,6 +375,11 @@ export class Tables implements DecisionReads {
     return this.#credentials.byLogin(...keys);
   }
 
+  /** So many, or all that there are, from everywhere among them. */
+  someCredentials(count: number): readonly Credential[] {
+    return this.#credentials.some(count);
+  }
+
   /** Those of every store that match by a pattern, in the order in which they are tried; from memory. */
   patternCredentials(): readonly Credential[] {
     return this.#credentials.patterned();

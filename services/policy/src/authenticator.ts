@@ -3,7 +3,7 @@ import {
   type Credential,
   isLive,
   liveTokens,
-  loginKey,
+  loginKeysOf,
   type Store,
 } from '@sallyport/domain';
 import type { RefusalReason } from '@sallyport/policy-client';
@@ -29,8 +29,17 @@ import {
 } from './candidates.ts';
 import { entryOf, type SecretMethod } from './entry.ts';
 import { worseReason } from './login.ts';
+import { RefusalDecoys } from './refusal-decoys.ts';
 import { RefusalWork } from './refusal-work.ts';
 import type { ImportedSecrets } from './rehash/imported-secrets.ts';
+
+/** Credentials that are looked at for what refusals cost, before anybody has logged in: a few milliseconds, once. */
+const SAMPLED_AT_FIRST = 64;
+
+export interface AuthenticatorLookup extends CredentialLookup {
+  /** So many, or all that there are, from everywhere among them. */
+  someCredentials(count: number): readonly Credential[];
+}
 
 /** A CONNECT that is being judged. */
 interface Attempt {
@@ -39,6 +48,8 @@ interface Attempt {
   readonly at: number;
   /** Slow hashes that were computed for it. */
   readonly done: HashWork[];
+  /** Secrets that were opened for it and checked. */
+  checked: number;
 }
 
 type Judged =
@@ -63,15 +74,19 @@ function chainOf(
 
 /** Finds the credential that a CONNECT proves. */
 export class Authenticator {
-  readonly #lookup: CredentialLookup;
+  readonly #lookup: AuthenticatorLookup;
   readonly #box: SecretBox;
   readonly #hasher: SecretHasher;
   readonly #imported: ImportedSecrets | undefined;
+  readonly #decoys: RefusalDecoys;
   readonly #work: RefusalWork;
-  #foundKey: string | undefined;
+  /** Of the last who was found, and of the last who was not: what a refusal of the other kind looks up beside its own. */
+  #foundKeys: readonly string[] = [];
+  #missedKeys: readonly string[] = [];
+  #isSampled = false;
 
   constructor(options: {
-    readonly lookup: CredentialLookup;
+    readonly lookup: AuthenticatorLookup;
     readonly box: SecretBox;
     readonly hasher: SecretHasher;
     /** Told of every imported hash that a password has opened. */
@@ -81,6 +96,7 @@ export class Authenticator {
     this.#box = options.box;
     this.#hasher = options.hasher;
     this.#imported = options.imported;
+    this.#decoys = new RefusalDecoys(options.box, options.hasher);
     this.#work = new RefusalWork(options.box);
   }
 
@@ -93,8 +109,8 @@ export class Authenticator {
     at: number,
     stores?: readonly Store[],
   ): Promise<Verified> {
-    const candidates = this.#candidates(facts, stores);
-    const attempt: Attempt = { facts, password, at, done: [] };
+    const candidates = findCandidates(this.#lookup, { facts, stores }, 'password');
+    const attempt: Attempt = { facts, password, at, done: [], checked: 0 };
     const unbound = unboundCredential(candidates, facts, stores);
     if (unbound !== undefined) {
       return admitted(candidates, unbound, facts, { methods: ['certificate'] });
@@ -114,17 +130,32 @@ export class Authenticator {
       if (reason === refusal.reason) continue;
       refusal = { ok: false, reason, ruleId: `credential:${credential.id}` };
     }
+    this.#lookUpOther(candidates, facts);
     await this.#pad(attempt, candidates.credentials);
     return refusal;
   }
 
-  #candidates(facts: Facts, stores: readonly Store[] | undefined): Candidates {
-    const candidates = findCandidates(this.#lookup, { facts, stores }, 'password');
-    const [found] = candidates.credentials;
-    if (found !== undefined) this.#foundKey = loginKey(found.match);
-    // Reading a credential takes a few microseconds more than finding none, so one is read in any case.
-    else if (this.#foundKey !== undefined) this.#lookup.credentialsByLogin(this.#foundKey);
-    return candidates;
+  /** Finding a credential takes a few microseconds more than finding none, so that every refusal does both. */
+  #lookUpOther({ credentials }: Candidates, facts: Facts): void {
+    const keys = loginKeysOf(facts);
+    const others = credentials.length > 0 ? this.#missedKeys : this.#foundKeys;
+    if (credentials.length > 0) this.#foundKeys = keys;
+    else this.#missedKeys = keys;
+    this.#lookup.credentialsByLogin(...others);
+  }
+
+  /** Some who are known, before the first stranger is refused: he would cost other hashes than they do. */
+  #sampleOnce(at: number): void {
+    if (this.#isSampled) return;
+    const some = this.#lookup.someCredentials(SAMPLED_AT_FIRST);
+    for (const { match } of some) {
+      const { username, clientId = '' } = match;
+      if (username === undefined && clientId === '') continue;
+      const facts = { clientId, listener: '', ...(username !== undefined && { username }) };
+      const { credentials } = findCandidates(this.#lookup, { facts }, 'password');
+      if (credentials.length > 0) this.#work.learn(facts, credentials, at);
+    }
+    this.#isSampled = some.length > 0;
   }
 
   async #judge(credential: Credential, attempt: Attempt): Promise<Judged> {
@@ -156,6 +187,7 @@ export class Authenticator {
     for (const secret of credential.secrets.filter((one) => isLive(one, at))) {
       if (secret.verifier === undefined) continue;
       const verifier = this.#box.open(secret.verifier, context);
+      attempt.checked++;
       const work = workOf(verifier);
       if (work !== undefined) attempt.done.push(work);
       if (!(await this.#check(verifier, password))) continue;
@@ -174,12 +206,16 @@ export class Authenticator {
   }
 
   /** No refusal may answer faster than another: neither a name that nobody has, nor a secret that is cheap to check or not asked for. */
-  async #pad(
-    { facts, password, at, done }: Attempt,
-    credentials: readonly Credential[],
-  ): Promise<void> {
+  async #pad(attempt: Attempt, credentials: readonly Credential[]): Promise<void> {
+    const { facts, password, at, done } = attempt;
     if (password === undefined) return;
-    for (const work of this.#work.of(facts, credentials, at)) {
+    this.#sampleOnce(at);
+    // It takes longer than it seems: slow hashes leave nothing of it in the caches of the processor.
+    const unchecked = this.#decoys.missing(attempt.checked);
+    if (unchecked !== undefined) await this.#judge(unchecked, attempt);
+    const opened = credentials.reduce((sum, { secrets }) => sum + secrets.length, 0);
+    const unopened = this.#decoys.missing(opened);
+    for (const work of this.#work.of(facts, credentials, at, unopened)) {
       const index = done.indexOf(work);
       if (index >= 0) done.splice(index, 1);
       else await this.#check(decoyOf(work), password);

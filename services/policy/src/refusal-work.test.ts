@@ -1,4 +1,4 @@
-import type { Credential } from '@sallyport/domain';
+import { type Credential, LIVE_SECRETS_MAX } from '@sallyport/domain';
 import {
   decoyOf,
   DEFAULT_WORK,
@@ -118,6 +118,45 @@ describe('the work of a refusal (threat I4)', () => {
   });
 });
 
+describe('what is not slow of a refusal (threat I4)', () => {
+  /** How many secrets are opened for it, and how many lookups made. */
+  async function countsOf(username: string, password?: Uint8Array): Promise<number[]> {
+    const open = vi.spyOn(world.box, 'open');
+    const lookUp = vi.spyOn(world.model, 'credentialsByLogin');
+    const request = { facts: facts('c', username), minRevision: 0 };
+    await world.policy.authenticate({ ...request, ...(password && { password }) });
+    const counts = [open, lookUp].map((one) => one.mock.calls.length);
+    for (const one of [open, lookUp]) one.mockRestore();
+    return counts;
+  }
+
+  it('is as much for a name that nobody has as for one in rotation, a closed one, and without a password', async () => {
+    await add('pump', undefined);
+    await add('closed', undefined, { enabled: false });
+    await add('turned', undefined);
+    const secret = world.secret('turned', 's2', 'x');
+    const retireAt = world.now + 1_000;
+    await world.run({ type: 'RotateSecret', data: { id: 'turned', secret, retireAt } });
+    const names = ['nobody', 'pump', 'closed', 'turned'];
+    // Once for each kind, because the first ones know nobody of the other.
+    for (const name of names) await countsOf(name, bytes('wrong'));
+    for (const name of names) {
+      const opened = 2 * LIVE_SECRETS_MAX;
+      expect(await countsOf(name, bytes('wrong')), name).toEqual([opened, 2]);
+      expect(await countsOf(name), name).toEqual([0, 2]);
+    }
+  });
+
+  it('is looked at in some who are known before the first stranger is refused, once', async () => {
+    for (let index = 0; index < 200; index++) await add(`pump-${index}`, PBKDF2);
+    const some = vi.spyOn(world.model, 'someCredentials');
+    for (const name of ['nobody', 'somebody']) {
+      expect((await attempt(name)).works).toEqual([DEFAULT_WORK, PBKDF2]);
+    }
+    expect(some).toHaveBeenCalledTimes(1);
+  });
+});
+
 describe('the stand-in of a name that nobody has', () => {
   const box = new SecretBox(Buffer.alloc(32, 7));
   const NAMES = 2 * SAMPLED_NAMES_MAX;
@@ -131,7 +170,9 @@ describe('the stand-in of a name that nobody has', () => {
     } as unknown as Credential;
   }
 
-  const learnt = (from: number, to: number, work = new RefusalWork(box)): RefusalWork => {
+  const newWork = () => new RefusalWork(box);
+
+  const learnt = (from: number, to: number, work = newWork()): RefusalWork => {
     for (let index = from; index < to; index++) {
       const name = `known-${index}`;
       work.learn(facts('c', name), [known(name, index % 4 === 0 ? BCRYPT : DEFAULT_WORK)], 0);
@@ -163,7 +204,7 @@ describe('the stand-in of a name that nobody has', () => {
 
   it('depends neither on the order in which they came, nor on who was forgotten meanwhile', () => {
     const expected = strangers(learnt(0, NAMES));
-    const turned = new RefusalWork(box);
+    const turned = newWork();
     for (let index = NAMES - 1; index >= 0; index--) learnt(index, index + 1, turned);
     expect(strangers(turned)).toEqual(expected);
     for (let index = 0; index < NAMES; index += 2) turned.of(facts('c', `known-${index}`), [], 0);

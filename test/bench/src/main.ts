@@ -17,7 +17,7 @@ const parts: Readonly<Record<string, () => void | Promise<void>>> = {
   cluster: benchCluster,
   mqtt: benchMqtt,
   storm: benchStorm,
-  refusals: benchRefusals,
+  refusals: () => benchRefusals(args),
   rules: () => benchRules(args),
   scale: () => benchScale({ million: wanted.includes('scale') || args.includes(MILLION_OPTION) }),
 };
