@@ -90,6 +90,24 @@ describe('POST /explain for facts without a credential', () => {
     await admin.delete(`/api/v1/bans/${ban.id}`);
   });
 
+  it('tells which chain asks none of the credentials that the facts lead to', async () => {
+    const chain = { scope: 'global', authenticator: 'password_based:built_in_database' } as const;
+    const scope = 'listener:tcp:default';
+    const none = { authenticators: [{ mechanism: 'password_based', enabled: false }] };
+    const { body: put } = await admin.put(`/api/v1/auth-chains/${scope}`, none);
+    const step = { credentialId: id, store: 'emqx', chain, secret: false } as const;
+    world.policy.login = { steps: [{ ...step, skipped: 'chain' }], reason: 'unknown_client' };
+    expect((await explain({ action: 'connect' })).body).toMatchObject({
+      ...{ allowed: false, ruleId: `chain:${scope}`, event: { revision: put.revision } },
+      origin: { type: 'auth_chain', id: scope },
+    });
+    const unnamed = { allowed: false, ruleId: 'login/unknown_client' };
+    const scram = await explain({ action: 'connect', proof: 'scram' });
+    expect(scram.body).toMatchObject(unnamed);
+    world.policy.login = { steps: [{ ...step, skipped: 'store' }], reason: 'unknown_client' };
+    expect((await explain({ action: 'connect' })).body).toMatchObject(unnamed);
+  });
+
   it('asks for just these facts, and answers the topic for whoever they log in as', async () => {
     const chain = { scope: 'global', authenticator: 'password_based:built_in_database' } as const;
     const facts = { clientId: 'c', username: 'u', listener: 'tcp:default' };

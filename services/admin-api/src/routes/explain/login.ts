@@ -1,4 +1,4 @@
-import type { Credential, Store } from '@sallyport/domain';
+import { chainInForce, type Credential, type DecisionReads, type Store } from '@sallyport/domain';
 import {
   ANONYMOUS_ID,
   type ExplainAnswer,
@@ -7,7 +7,7 @@ import {
 } from '@sallyport/policy-client';
 import type { Facts } from '@sallyport/rules';
 import type { AdminApiPorts } from '../../ports.ts';
-import { closedCredential, ofBan, type Origin } from './origin.ts';
+import { chainOrigin, closedCredential, ofBan, type Origin } from './origin.ts';
 
 /** Longest wait for this process to hear of what the policy service has heard of. */
 export const CATCH_UP_MS = 2_000;
@@ -56,23 +56,50 @@ function refusingStep({ steps, principal }: ExplainLoginAnswer): LoginStep | und
   return refusing;
 }
 
+/** Whether the facts lead to credentials, and the chain of the listener asks none of them. */
+const isKeptOutByChain = ({ steps, principal }: ExplainLoginAnswer): boolean =>
+  principal === undefined &&
+  steps.every((one) => one.skipped !== undefined) &&
+  steps.some((one) => one.skipped === 'chain');
+
+function decidedByChain(reads: DecisionReads, { listener }: Facts): DecidedLogin {
+  const chain = chainInForce(reads, listener);
+  const ruleId = `chain:${chain?.scope ?? 'global'}`;
+  return { ruleId, ...(chain && { origin: chainOrigin(chain) }) };
+}
+
+interface DecidedLogin {
+  /** In place of the answer's, where only what is stored tells it. */
+  readonly ruleId?: string;
+  readonly credential?: Credential | undefined;
+  readonly origin?: Origin | undefined;
+}
+
 /** What decides a CONNECT, as it is now; nothing of what has changed since the answer. */
 export async function decidedBy(
   { model, clock }: Pick<AdminApiPorts, 'model' | 'clock'>,
   login: ExplainLoginAnswer,
-  facts: Facts,
-): Promise<{ readonly credential?: Credential | undefined; readonly origin?: Origin | undefined }> {
-  const { revision, banId, principal } = login;
-  await model.waitFor(revision, CATCH_UP_MS);
-  if (model.revision !== revision) return {};
-  const { reads } = model;
+  question: Pick<LoginQuestion, 'facts' | 'scram'>,
+): Promise<DecidedLogin> {
+  await model.waitFor(login.revision, CATCH_UP_MS);
+  return model.revision === login.revision ? decidedIn(model.reads, login, question, clock()) : {};
+}
+
+function decidedIn(
+  reads: DecisionReads,
+  login: ExplainLoginAnswer,
+  { facts, scram }: Pick<LoginQuestion, 'facts' | 'scram'>,
+  at: number,
+): DecidedLogin {
+  const { banId, principal } = login;
   if (banId !== undefined) {
     return { origin: ofBan({ reads, answer: { ruleId: `ban:${banId}` } }) };
   }
+  if (!scram && isKeptOutByChain(login)) return decidedByChain(reads, facts);
   const refusing = refusingStep(login);
   const credential = reads.credential(principal?.credentialId ?? refusing?.credentialId ?? '');
   if (credential === undefined || refusing === undefined) return { credential };
-  return { credential, origin: closedCredential(credential, facts, clock()) };
+  return { credential, origin: closedCredential(credential, facts, at) };
 }
 
 /** What the caller is told. `credential` answers the stored one of an id. */

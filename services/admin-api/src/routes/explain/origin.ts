@@ -132,7 +132,7 @@ export function lettingIn(
   return chain?.anonymous === true || chain?.admitsUnknown === true ? chain : undefined;
 }
 
-const chainOrigin = ({ scope, updatedRevision: revision }: AuthChain): Origin => ({
+export const chainOrigin = ({ scope, updatedRevision: revision }: AuthChain): Origin => ({
   type: 'auth_chain',
   id: scope,
   revision,

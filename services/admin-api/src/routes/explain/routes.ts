@@ -91,7 +91,10 @@ export const explainRoutes: Routes = (app, { ports }) => {
       };
       if (asked === undefined || (login !== undefined && login.principal === undefined)) {
         assert(login !== undefined, 'only a login may be asked for without a topic');
-        return { ...(await connectView(ports, login, supposed.facts)), ...told };
+        return {
+          ...(await connectView(ports, login, loginIn(request.body, supposed.facts))),
+          ...told,
+        };
       }
       const found: ExplainedLive | Explained =
         connection === undefined
@@ -114,13 +117,16 @@ export const explainRoutes: Routes = (app, { ports }) => {
 };
 
 /** Whether somebody would get in at all, and what says so. */
-async function connectView(ports: AdminApiPorts, login: ExplainLoginAnswer, facts: Facts) {
-  const { credential, origin } = await decidedBy(ports, login, facts);
+async function connectView(
+  ports: AdminApiPorts,
+  login: ExplainLoginAnswer,
+  question: LoginQuestion,
+) {
+  const { ruleId, credential, origin } = await decidedBy(ports, login, question);
   return {
-    ...connectAnswer(login),
-    opinions: [],
+    ...{ ...connectAnswer(login), opinions: [], ...(ruleId !== undefined && { ruleId }) },
     ...(await eventsOf(ports.log, origin, {})),
-    ...(credential && { credential: credentialView(ports, credential, facts) }),
+    ...(credential && { credential: credentialView(ports, credential, question.facts) }),
   };
 }
 
