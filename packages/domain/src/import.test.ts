@@ -74,6 +74,7 @@ describe('StoreImportRows', () => {
         { command: changed },
         { command: changed },
         { failure: { code: 'invalid_request', pointer: '/x', detail: 'no' } },
+        { unchanged: 'a' },
         { unchanged: 'z' },
         { command: { type: 'RemoveCredential', data: { id: 'a' } } },
         add('d', { name: 'name a', match: { username: 'a' } }),
@@ -82,7 +83,7 @@ describe('StoreImportRows', () => {
     expect(decided.ok && decided.events[0]).toMatchObject({
       data: {
         first: 1,
-        last: 10,
+        last: 11,
         notes: [
           { row: 2, outcome: 'failed', code: 'credential_name_taken', pointer: '/name' },
           { row: 3, outcome: 'failed', code: 'credential_match_taken' },
@@ -90,12 +91,13 @@ describe('StoreImportRows', () => {
           { row: 5, outcome: 'updated', id: 'a' },
           { row: 6, outcome: 'unchanged', id: 'a' },
           { row: 7, outcome: 'failed', code: 'invalid_request', pointer: '/x' },
-          { row: 8, outcome: 'unchanged', id: 'z' },
-          { row: 9, outcome: 'updated', id: 'a' },
+          { row: 8, outcome: 'unchanged', id: 'a' },
+          { row: 9, outcome: 'failed', code: 'credential_not_found' },
+          { row: 10, outcome: 'updated', id: 'a' },
         ],
       },
     });
-    expect(state.import('i')).toMatchObject({ created: 2, updated: 2, unchanged: 2, failed: 4 });
+    expect(state.import('i')).toMatchObject({ created: 2, updated: 2, unchanged: 2, failed: 5 });
     expect(state.credential('a')).toBeUndefined();
     expect(state.credentialIdByName('native', 'name a')).toBe('d');
   });

@@ -6,7 +6,7 @@ import {
   presentRule,
 } from './acl-table.ts';
 import { accept, type Decided, type EventContext, reject, type Revision } from './commit.ts';
-import type { CredentialCommand } from './decide-credential.ts';
+import type { CredentialCommand, CredentialReads } from './decide-credential.ts';
 import type { CredentialEvent, NewCredential } from './credential.ts';
 
 /** Most rows of one commit of an import. */
@@ -85,7 +85,7 @@ export function evolveImport(
   };
 }
 
-export interface ImportReads extends AclTableReads {
+export interface ImportReads extends AclTableReads, Pick<CredentialReads, 'credential'> {
   import(id: string): Import | undefined;
 }
 
@@ -158,13 +158,21 @@ interface Disposed {
 }
 
 function disposeOf(
-  reads: AclTableReads,
+  reads: ImportReads,
   wanted: ImportRow,
   decideRow: (command: RowCommand) => Decided<RowEvent>,
 ): Disposed {
   if ('failure' in wanted) return { note: { outcome: 'failed', ...wanted.failure }, events: [] };
   if ('unchanged' in wanted) {
-    return { note: { outcome: 'unchanged', id: wanted.unchanged }, events: [] };
+    const id = wanted.unchanged;
+    // The row before that was to add it may have been refused, or somebody has removed it.
+    const gone = reads.credential(id) === undefined;
+    return {
+      note: gone
+        ? { outcome: 'failed', code: 'credential_not_found' }
+        : { outcome: 'unchanged', id },
+      events: [],
+    };
   }
   const { command } = wanted;
   const decided = decideRow(command);

@@ -80,6 +80,7 @@ export type {
 } from './commit.ts';
 export {
   type AccessSpec,
+  addedCredential,
   addedTexts,
   ATTRIBUTES_MAX,
   CREDENTIAL_NAME_BYTES_MAX,

@@ -1,9 +1,12 @@
 import {
+  addedCredential,
   type Credential,
   credentialOfText,
   decide,
+  type DecisionReads,
   isLive,
   type NewCredential,
+  realmOf,
   type RowFailure,
   rowFailureOf,
   scramNameOf,
@@ -64,6 +67,9 @@ export class CredentialRows implements RowPreparer {
   /** Whether secrets are only looked at, not made. */
   readonly #dry: boolean;
   readonly #workshop: RowWorkshop;
+  /** What rows of this call and of the one before add, by their names: it may not be in the model yet. */
+  #adding = new Map<string, Credential>();
+  #addedBefore: ReadonlyMap<string, Credential> = new Map();
 
   constructor(
     context: ApiContext,
@@ -80,30 +86,58 @@ export class CredentialRows implements RowPreparer {
   }
 
   /** Never throws what a row is to blame for. @throws OperationalError `hash_pool_full` and what else the world says */
-  async prepareAll(raw: readonly RawRow[], inputs: CommandInputs): Promise<readonly PreparedRow[]> {
+  async prepareAll(
+    raw: readonly RawRow[],
+    inputs: CommandInputs,
+    reads: DecisionReads,
+  ): Promise<readonly PreparedRow[]> {
+    this.#addedBefore = this.#adding;
+    this.#adding = new Map();
     // What is there already has to be looked up for the others.
     const ready = this.#existing === 'refuse' ? await this.#workshop.make(raw, inputs.at) : [];
     return preparedInTurns(raw, (one, index) => {
       const made = ready[index] ?? null;
-      return made === null || 'failure' in one ? this.#prepare(one, inputs) : readyRow(made);
+      return made === null || 'failure' in one ? this.#prepare(one, inputs, reads) : readyRow(made);
     });
   }
 
-  #prepare(raw: RawRow, inputs: CommandInputs): PreparedRow | Promise<PreparedRow> {
+  #prepare(
+    raw: RawRow,
+    inputs: CommandInputs,
+    reads: DecisionReads,
+  ): PreparedRow | Promise<PreparedRow> {
     return preparedRow<CreateBody>(raw, check, (body) => {
       if (this.#existing === 'refuse') return this.#added(body, inputs);
-      return this.#kept(this.#existing, body, inputs);
+      return this.#kept(this.#existing, body, inputs, reads);
     });
   }
 
-  async #kept(existing: 'keep' | 'update', body: CreateBody, inputs: CommandInputs): Promise<Made> {
+  async #kept(
+    existing: 'keep' | 'update',
+    body: CreateBody,
+    inputs: CommandInputs,
+    reads: DecisionReads,
+  ): Promise<Made> {
     checkSecretMembers(body);
-    const { reads } = this.#context.ports.model;
+    const name = `${realmOf(body)}:${body.name}`;
     const id = reads.credentialIdByName(body.store, body.name, body.chain);
-    const present = id === undefined ? undefined : reads.credential(id);
-    if (present === undefined) return this.#added(body, inputs);
+    const present =
+      id === undefined
+        ? (this.#adding.get(name) ?? this.#addedBefore.get(name))
+        : reads.credential(id);
+    if (present === undefined)
+      return this.#remembered(name, await this.#added(body, inputs), inputs);
     if (existing === 'keep') return { row: { unchanged: present.id }, moreBytes: 0 };
     return { ...(await this.#changed(present, body, inputs)), moreBytes: secretBytes(body) };
+  }
+
+  /** For a later row of the same name: it finds what this one adds. */
+  #remembered(name: string, made: Made, { at }: CommandInputs): Made {
+    const command = 'command' in made.row ? made.row.command : undefined;
+    if (command?.type === 'AddCredential') {
+      this.#adding.set(name, addedCredential(command.data, { at, revision: 0 }));
+    }
+    return made;
   }
 
   #added(body: CreateBody, inputs: CommandInputs): Made | Promise<Made> {
@@ -182,7 +216,8 @@ export async function proves(
   at: number,
 ): Promise<boolean> {
   const [newest] = credential.secrets.filter((one) => isLive(one, at));
-  if (newest?.verifier === undefined) return false;
+  // Empty in a dry run, of a row before.
+  if (!newest?.verifier) return false;
   const context = sealingContext({ kind: 'credential', id: credential.id });
   return hasher.verify(secretBox.open(newest.verifier, context), Buffer.from(password));
 }
@@ -195,7 +230,7 @@ function isKept(
   at: number,
 ): boolean {
   const [newest] = credential.secrets.filter((one) => isLive(one, at));
-  if (newest?.verifier === undefined) return false;
+  if (!newest?.verifier) return false;
   const parsed = importedVerifier(hash);
   const context = sealingContext({ kind: 'credential', id: credential.id });
   return parsed.ok && secretBox.open(newest.verifier, context) === parsed.verifier;

@@ -146,8 +146,17 @@ export class ImportRun {
   async #nextChunk(first: number): Promise<Chunk> {
     const raw = await this.#buffer.take(CHUNK_ROWS_MAX);
     const done = await this.#buffer.atEnd();
-    const prepared = await this.#options.preparer.prepareAll(raw, this.#inputs);
+    const prepared = await this.#prepareAll(raw);
     return { first, raw, prepared, done };
+  }
+
+  #prepareAll(raw: readonly RawRow[]): Promise<readonly PreparedRow[]> {
+    const { preparer, dryRun } = this.#options;
+    return preparer.prepareAll(
+      raw,
+      this.#inputs,
+      dryRun ? this.#dry : this.#context.ports.model.reads,
+    );
   }
 
   /** Stores the chunk, in two halves when it is too large for one commit. */
@@ -169,7 +178,7 @@ export class ImportRun {
       const detail = `An atomic import has at most ${IMPORT_COMMIT_ROWS_MAX} rows.`;
       throw refused('too_many_rows', { detail });
     }
-    const prepared = await this.#options.preparer.prepareAll(raw, this.#inputs);
+    const prepared = await this.#prepareAll(raw);
     const chunk = { first: this.#first, raw, prepared, done: true };
     const foreseen = this.#foresee(chunk, this.#dry);
     const errors = foreseen.filter((one) => one.outcome === 'error');

@@ -1,4 +1,4 @@
-import type { ImportRow, RowFailure } from '@sallyport/domain';
+import type { DecisionReads, ImportRow, RowFailure } from '@sallyport/domain';
 import type { createChecker } from '../http/validation.ts';
 import type { CommandInputs } from '../http/write.ts';
 import { failureOf, type RawRow, readRow } from './raw-rows.ts';
@@ -24,8 +24,15 @@ export interface PreparedRow extends Decidable {
 
 /** Makes commands of the rows of one kind of import. */
 export interface RowPreparer {
-  /** Never throws what a row is to blame for. @throws OperationalError what the world says */
-  prepareAll(raw: readonly RawRow[], inputs: CommandInputs): Promise<readonly PreparedRow[]>;
+  /**
+   * `reads` knows of the rows of all calls before but the last. Never throws what a row is to blame for.
+   * @throws OperationalError what the world says
+   */
+  prepareAll(
+    raw: readonly RawRow[],
+    inputs: CommandInputs,
+    reads: DecisionReads,
+  ): Promise<readonly PreparedRow[]>;
 }
 
 /** Rows that are made ready in one turn of the event loop. */

@@ -231,6 +231,48 @@ describe('rows of credentials that exist', () => {
   });
 });
 
+describe('rows that name what a row before them adds', () => {
+  it('find it, wherever it stands, also in a dry run', async () => {
+    for (const apart of [1, 300, 500, 1_300]) {
+      const p = randomUUID();
+      const body = (query: string): string => {
+        const rows = many(`${p}${query}`, apart + 1);
+        rows[apart] = row(`${p}${query}-0`, { enabled: false });
+        return ndjson(rows);
+      };
+      for (const [existing, outcome, enabled] of [
+        ['refuse', 'error', true],
+        ['keep', 'unchanged', true],
+        ['update', 'updated', false],
+      ] as const) {
+        const query = `?existing=${existing}`;
+        const dry = await send(body(existing), NDJSON, { query: `${query}&dryRun=true` });
+        const answer = await send(body(existing), NDJSON, { query });
+        for (const { rows } of [dry, answer]) {
+          const told = [rows[0]?.outcome, rows[apart]?.outcome, rows.length];
+          expect(told, `${existing} ${apart}`).toEqual(['created', outcome, apart + 1]);
+        }
+        if (existing !== 'refuse') expect(answer.rows[apart]?.id).toBe(answer.rows[0]?.id);
+        const { items } = (await admin.get(`/api/v1/credentials?search=${p}${existing}-0`)).body;
+        expect(items).toMatchObject([{ enabled }]);
+      }
+    }
+  });
+
+  it('are refused when that one was', async () => {
+    const p = randomUUID();
+    await send(ndjson([row(p)]), NDJSON);
+    const taken = row(`${p}-taken`, { match: { username: p } });
+    for (const existing of ['keep', 'update']) {
+      const answer = await send(ndjson([taken, taken]), NDJSON, { query: `?existing=${existing}` });
+      expect(answer.rows).toMatchObject([
+        { outcome: 'error', code: 'credential_match_taken' },
+        { outcome: 'error', code: 'credential_not_found' },
+      ]);
+    }
+  });
+});
+
 describe('atomic', () => {
   it('stores nothing when one row is refused, and tells every row that is', async () => {
     const p = randomUUID();
