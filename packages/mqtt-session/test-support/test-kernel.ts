@@ -100,7 +100,9 @@ export class TestKernel implements MqttKernel {
     const packet: StorePacket = { ...message, cmd: 'publish' };
     if (message.retain) await this.#store.storeRetained(withoutRouting(packet));
     if (message.qos === 0) return message;
-    const subscriptions = await this.#store.subscriptionsByTopic(message.topic);
+    const queued = await this.#store.subscriptionsByTopic(message.topic);
+    const also = this.#store.unqueuedSubscriptions(message.topic, queued);
+    const subscriptions = [...queued, ...also];
     const addressed = message.properties?.routing?.targets ?? [];
     const late = this.#engine?.lateTargets(message) ?? [];
     const targets = [...addressed, ...late];

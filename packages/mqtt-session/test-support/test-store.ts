@@ -24,6 +24,7 @@ function between(
 
 const synchronous: ReadonlySet<Method> = new Set<Method>([
   'sharedSubscriptionsByTopic',
+  'unqueuedSubscriptions',
   'isShareMember',
   'createRetainedStream',
   'createRetainedStreamCombi',

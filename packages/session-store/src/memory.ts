@@ -136,6 +136,13 @@ class MemorySessionStore implements SessionStore {
     return this.#subscriptions.sharedMatching(topicName);
   }
 
+  unqueuedSubscriptions(
+    topicName: string,
+    queued: readonly RoutedSubscription[],
+  ): readonly RoutedSubscription[] {
+    return this.#subscriptions.unqueuedMatching(topicName, queued);
+  }
+
   isShareMember(clientId: string): boolean {
     return this.#subscriptions.hasShared(clientId);
   }

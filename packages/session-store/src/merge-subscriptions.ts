@@ -12,7 +12,8 @@ export interface MergedDelivery {
 /**
  * What each session gets of a message: once, with the highest QoS that its subscriptions grant but not more than the message's,
  * and all their identifiers. A subscription with no-local does not count for its client's own messages. A shared subscription is
- * a delivery of its own. A caller that does not know the subscription queues with the message's QoS.
+ * a delivery of its own. A caller that does not know the subscription queues with the message's QoS. Whom only subscriptions with QoS 0
+ * are for gets none of a message with more.
  * @source MQTT-5.0 [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.8.3-3]
  */
 export function mergeSubscriptions(
@@ -30,7 +31,9 @@ export function mergeSubscriptions(
     const known = deliveries.get(key);
     deliveries.set(key, known === undefined ? first(one, packet) : merged(known, one, packet));
   }
-  return [...own.values(), ...shared.values()];
+  const all = [...own.values(), ...shared.values()];
+  // Where QoS 0 is all that is left, nothing is queued.
+  return packet.qos === undefined || packet.qos === 0 ? all : all.filter(({ qos }) => qos > 0);
 }
 
 function first(one: RoutedOrClient, packet: StorePacket): MergedDelivery {

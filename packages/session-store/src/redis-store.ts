@@ -239,6 +239,13 @@ export class RedisSessionStore implements SessionStore {
     return this.#routes.index.sharedMatching(topicName);
   }
 
+  unqueuedSubscriptions(
+    topicName: string,
+    queued: readonly RoutedSubscription[],
+  ): readonly RoutedSubscription[] {
+    return this.#routes.index.unqueuedMatching(topicName, queued);
+  }
+
   isShareMember(clientId: string): boolean {
     return this.#routes.index.hasShared(clientId);
   }

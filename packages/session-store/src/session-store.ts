@@ -264,6 +264,14 @@ export interface SessionStore {
 
   /** Shared subscriptions of persistent sessions that match the topic name, with any QoS. In memory, synchronous. */
   sharedSubscriptionsByTopic(topicName: string): readonly RoutedSubscription[];
+  /**
+   * Subscriptions with QoS 0 that match the topic name as well, of sessions that `queued` has others of: they queue nothing, but their
+   * identifiers and options are the message's too. In memory, synchronous.
+   */
+  unqueuedSubscriptions(
+    topicName: string,
+    queued: readonly RoutedSubscription[],
+  ): readonly RoutedSubscription[];
   /** Whether a client has a shared subscription in a persistent session, as far as this node knows. In memory, synchronous. */
   isShareMember(clientId: string): boolean;
 

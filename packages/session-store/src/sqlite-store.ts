@@ -287,6 +287,13 @@ export class SqliteSessionStore implements SessionStore {
     return this.#memory.subscriptions.sharedMatching(topicName);
   }
 
+  unqueuedSubscriptions(
+    topicName: string,
+    queued: readonly RoutedSubscription[],
+  ): readonly RoutedSubscription[] {
+    return this.#memory.subscriptions.unqueuedMatching(topicName, queued);
+  }
+
   isShareMember(clientId: string): boolean {
     return this.#memory.subscriptions.hasShared(clientId);
   }

@@ -3,6 +3,8 @@ import type { RoutedSubscription, StoredSubscription } from './session-store.ts'
 
 type Matches = Set<RoutedSubscription>;
 
+const NONE: readonly RoutedSubscription[] = [];
+
 /** The filter of `$share/<group>/<filter>`, or undefined when the subscription is not shared. */
 export function filterOfShared(topic: string): string | undefined {
   if (!topic.startsWith('$share/')) return undefined;
@@ -28,6 +30,8 @@ export class SubscriptionIndex {
   readonly #clients = new Map<string, Map<string, RoutedSubscription>>();
   /** With QoS > 0, not shared. */
   readonly #queued = new LevelTrie<Matches>();
+  /** With QoS 0, not shared; by client. */
+  readonly #unqueued = new LevelTrie<Map<string, RoutedSubscription>>();
   /** By the filter within, of all groups. */
   readonly #shared = new LevelTrie<Matches>();
   #qosCount = 0;
@@ -103,6 +107,18 @@ export class SubscriptionIndex {
     return this.#queued.filtersMatching(topicName).flatMap((found) => [...found]);
   }
 
+  /** Those with QoS 0 that are not shared, of the clients of `queued`. O(levels + clients * filters that match). */
+  unqueuedMatching(
+    topicName: string,
+    queued: readonly RoutedSubscription[],
+  ): readonly RoutedSubscription[] {
+    if (queued.length === 0 || this.#unqueued.size === 0) return NONE;
+    const clients = new Set(queued.map(({ clientId }) => clientId));
+    return this.#unqueued
+      .filtersMatching(topicName)
+      .flatMap((found) => [...clients].flatMap((clientId) => found.get(clientId) ?? []));
+  }
+
   /** Shared ones with any QoS. */
   sharedMatching(topicName: string): RoutedSubscription[] {
     return this.#shared.filtersMatching(topicName).flatMap((found) => [...found]);
@@ -113,16 +129,22 @@ export class SubscriptionIndex {
     for (const [clientId, own] of this.#clients) if (own.has(topicFilter)) yield clientId;
   }
 
-  #placeOf(subscription: RoutedSubscription): [LevelTrie<Matches>, string] | undefined {
-    const shared = filterOfShared(subscription.topic);
+  #placeOf({ topic, qos }: RoutedSubscription): [LevelTrie<Matches>, string] | undefined {
+    const shared = filterOfShared(topic);
     if (shared !== undefined) return [this.#shared, shared];
-    return subscription.qos > 0 ? [this.#queued, subscription.topic] : undefined;
+    return qos > 0 ? [this.#queued, topic] : undefined;
   }
 
   #link(subscription: RoutedSubscription): void {
     if (subscription.qos > 0) this.#qosCount++;
     const place = this.#placeOf(subscription);
-    if (place === undefined) return;
+    if (place === undefined) {
+      const { clientId, topic } = subscription;
+      const known = this.#unqueued.get(topic);
+      if (known === undefined) this.#unqueued.set(topic, new Map([[clientId, subscription]]));
+      else known.set(clientId, subscription);
+      return;
+    }
     const [trie, topicFilter] = place;
     const known = trie.get(topicFilter);
     if (known === undefined) trie.set(topicFilter, new Set([subscription]));
@@ -132,7 +154,13 @@ export class SubscriptionIndex {
   #unlink(subscription: RoutedSubscription): void {
     if (subscription.qos > 0) this.#qosCount--;
     const place = this.#placeOf(subscription);
-    if (place === undefined) return;
+    if (place === undefined) {
+      const { clientId, topic } = subscription;
+      const known = this.#unqueued.get(topic);
+      known?.delete(clientId);
+      if (known?.size === 0) this.#unqueued.delete(topic);
+      return;
+    }
     const [trie, topicFilter] = place;
     const known = trie.get(topicFilter);
     known?.delete(subscription);

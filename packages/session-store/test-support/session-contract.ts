@@ -920,6 +920,35 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
       expect(await matching('$SYS')).toEqual(['$SYS/#']);
     });
 
+    test('MQTT-5.0 [MQTT-3.3.4-3] those with QoS 0 count for a session that another one queues for, and queue nothing themselves', async () => {
+      await store.addSubscriptions({ id: 'c' }, [
+        { ...subscription('#', 0), subscriptionIdentifier: 1, rap: true },
+        { ...subscription('a/+', 1), subscriptionIdentifier: 2 },
+        { ...subscription('b', 0), subscriptionIdentifier: 3 },
+      ]);
+      await store.addSubscriptions({ id: 'd' }, [subscription('a/b', 0)]);
+      await store.addSubscriptions({ id: 'own' }, [
+        { ...subscription('a/b', 1), nl: true },
+        subscription('#', 0),
+      ]);
+      const queued = await store.subscriptionsByTopic('a/b');
+      const also = store.unqueuedSubscriptions('a/b', queued);
+      expect(also.map(({ clientId, topic }) => `${clientId} ${topic}`).sort()).toEqual([
+        'c #',
+        'own #',
+      ]);
+      expect(store.unqueuedSubscriptions('b', [])).toEqual([]);
+      const found = [...queued, ...also];
+      await store.outgoingEnqueueCombi(found, { ...message(1), topic: 'a/b', clientId: 'own' });
+      const [entry] = await store.readQueue('c', { after: 0, limit: 10 });
+      expect(entry?.subscriptionIdentifiers.toSorted()).toEqual([1, 2]);
+      expect(entry).toMatchObject({ qos: 1, retainAsPublished: true });
+      expect(await store.readQueue('own', { after: 0, limit: 10 })).toEqual([]);
+      await store.removeSubscriptions({ id: 'c' }, ['#']);
+      await store.cleanSubscriptions({ id: 'own' });
+      expect(store.unqueuedSubscriptions('a/b', queued)).toEqual([]);
+    });
+
     test('shared ones are found apart, with any QoS, in all groups', async () => {
       await store.addSubscriptions({ id: 'c' }, [
         subscription('$share/g/a/+', 0),

@@ -172,6 +172,28 @@ it('MQTT-5.0 [MQTT-3.1.2-5] identifiers are part of the session', async () => {
   expect(await identifiers(second)).toEqual([300]);
 });
 
+// Copies are our choice, see above.
+it.skipIf(OTHER)(
+  'MQTT-5.0 [MQTT-3.3.4-4] a message that waited carries the identifiers of subscriptions with QoS 0 too, and has their options',
+  async () => {
+    const clientId = unique('c');
+    const topic = unique('t');
+    const { client: first } = await broker.resume(clientId);
+    const all = { topicFilter: `${topic}/#`, qos: 0, retainAsPublished: true };
+    await first.subscribe(all, withIdentifier(1));
+    await first.subscribe({ topicFilter: `${topic}/a`, qos: 1 }, withIdentifier(2));
+    await first.disconnect();
+    const publisher = await broker.connect();
+    await publisher.deliver({ topicName: `${topic}/b`, payload: 'for QoS 0 only' });
+    await publisher.deliver({ topicName: `${topic}/a`, payload: 'x', retain: true });
+    const { client: second } = await broker.resume(clientId);
+    const packet = await second.take();
+    expect(packet).toMatchObject({ qos: 1, retain: true });
+    expect(packet.properties.subscriptionIdentifiers?.toSorted()).toEqual([1, 2]);
+    await publisher.deliver({ topicName: `${topic}/a`, payload: '', retain: true });
+  },
+);
+
 it('MQTT-5.0 [MQTT-3.3.4-3] each client gets its own identifiers, and none of others', async () => {
   const topic = unique('t');
   const one = await broker.connect();

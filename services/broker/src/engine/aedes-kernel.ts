@@ -221,7 +221,9 @@ export class AedesKernel implements MqttKernel {
   async #enqueue(packet: StorePacket): Promise<void> {
     const message = packet as Message; // The kernel adds `cmd` to what the engine made.
     const { brokerCounter = 0, topic = '' } = packet;
-    const subscriptions = await this.#store.subscriptionsByTopic(topic);
+    const queued = await this.#store.subscriptionsByTopic(topic);
+    const also = this.#store.unqueuedSubscriptions(topic, queued);
+    const subscriptions = also.length === 0 ? queued : [...queued, ...also];
     const incoming = this.#incoming.get(brokerCounter);
     // The look-up before has waited for what other nodes have acknowledged; the targets were picked without.
     const late = this.#receiver?.lateTargets(message) ?? [];
