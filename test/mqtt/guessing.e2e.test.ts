@@ -82,10 +82,12 @@ describe.each(PROFILES)('guessing on the %s profile', (profile) => {
     expect(await connect(DEVICE_ADDRESS, device)).toBe(RIGHT);
     const [opsUrl = ''] = running.opsUrls;
     expect(await counted(opsUrl, 'sallyport_guessing_delays', { kind: 'name' })).toBe(1);
-    const told = running.logLines().filter((line) => line.includes('secrets are guessed'));
-    expect(told).toHaveLength(1);
-    expect(told[0]).toContain(address);
-    expect(told[0]).not.toContain('wrong');
+    // What another process has written comes here a moment later.
+    const told = (): string[] =>
+      running.logLines().filter((line) => line.includes('secrets are guessed'));
+    await expect.poll(told).toHaveLength(1);
+    expect(told()[0]).toContain(address);
+    expect(told()[0]).not.toContain('wrong');
     const path = '/api/v1/refused-connections?sort=lastAt,desc&pageSize=50';
     const page = await running.api.expect<{ items: { reason: string; address: string }[] }>(
       200,
