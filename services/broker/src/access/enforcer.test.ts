@@ -160,8 +160,10 @@ describe('a limit of sessions', () => {
   it('that is lower has ended those beyond before its revision is said to be enforced, once the store answers', async () => {
     const store = new FarStore();
     startEnforcer(60_000, 'drop', { places: placesOf({ store }) });
-    // More than are re-evaluated at once, of one credential, and one of another.
-    const all = Array.from({ length: 250 }, (_, index) => connect('k', undefined, `c${index}`));
+    // More than are re-evaluated at once, of one credential, and one of another. Of those of one millisecond the client id decides.
+    const all = Array.from({ length: 250 }, (_, index) =>
+      connect('k', undefined, `c${100 + index}`),
+    );
     const other = connect('other');
     policy.sessionsMax = 249;
     store.failure = new OperationalError('session_store_unavailable', 'away');
