@@ -4,12 +4,15 @@ import { Api } from '../harness/api.ts';
 
 const SESSION_TAKEN_OVER = 0x8e;
 
+/** Time enough to come back from one node to another. */
+const SHUTDOWN_WILLS = { SALLYPORT_MQTT__LIMITS__SHUTDOWN_WILL_SECONDS: '5' };
+
 let cluster: Cluster;
 let device: { username: string; password: string };
 const clients: RawMqtt5Client[] = [];
 
 beforeAll(async () => {
-  cluster = await startCluster();
+  cluster = await startCluster({ env: { broker: SHUTDOWN_WILLS } });
   const api = await Api.login(cluster.httpUrl, cluster.admin.name, cluster.admin.password);
   device = await api.addDevice('roaming', [{ effect: 'allow', action: 'all', topicFilter: '#' }]);
 });
@@ -239,6 +242,37 @@ describe('what happens to a client that is away', () => {
     await first[Symbol.asyncDispose]();
     await connect(1, 'returning', stored());
     await mourner.silence(3000);
+  });
+
+  it('MQTT-5.0 [MQTT-3.1.2-8] publishes its will when its node was stopped, once, unless it has come to another one', async () => {
+    const { client: mourner } = await connect(2, 'mourner');
+    await mourner.subscribe({ topicFilter: 'stopped/#', qos: 1 });
+    const willOf = (name: string) => ({
+      will: { topicName: `stopped/${name}`, payload: 'gone', qos: 1 },
+    });
+    const kinds = [
+      ['brief', {}],
+      ['stored', stored()],
+    ] as const;
+    const returning: Promise<unknown>[] = [];
+    for (const [kind, options] of kinds) {
+      const [away, back] = [`${kind}-away`, `${kind}-back`];
+      await connect(0, away, { ...options, ...willOf(away) });
+      const { client } = await connect(0, back, { ...options, ...willOf(back) });
+      returning.push(client.ending().then(() => connect(1, back, options)));
+    }
+    const node = cluster.brokers[0]?.process;
+    await Promise.all([...returning, node?.stop()]);
+    try {
+      const got = [await mourner.take(15_000), await mourner.take(15_000)];
+      expect(got.map(({ topicName }) => topicName).sort()).toEqual([
+        'stopped/brief-away',
+        'stopped/stored-away',
+      ]);
+      await mourner.silence(1500);
+    } finally {
+      await node?.start();
+    }
   });
 
   it('forgets its session on every node when it has expired', async () => {

@@ -17,7 +17,7 @@ let clients: { lose(): Promise<void> }[];
 
 beforeEach(async () => {
   clients = [];
-  standalone = await startStandalone();
+  standalone = await startStandalone({ SALLYPORT_MQTT__LIMITS__SHUTDOWN_WILL_SECONDS: '1' });
   const api = await Api.login(standalone.url, 'admin', standalone.adminPassword);
   const { username, password } = await api.addDevice('device', [
     { effect: 'allow', action: 'all', topicFilter: '#' },
@@ -230,6 +230,29 @@ it('the wills of clients that were connected at a SIGKILL are published once, so
   await settled([observer]);
   for (const [name, payloads] of observer.taken) expect(payloads, name).toEqual(['gone']);
   expect([...(await retained('will/+/kept')).keys()]).toHaveLength(3);
+});
+
+it('MQTT-3.1.1 [MQTT-3.1.2-8] the will of a client that was connected when the broker was stopped is published once, when it is back', async () => {
+  const observer = await subscriber('observer', 'will/#', 1);
+  const willOf = (name: string) => ({
+    clientId: name,
+    will: { topicName: `will/${name}`, payload: 'gone', qos: 1 },
+  });
+  const polite = await connected(willOf('polite'));
+  polite.send(DISCONNECT);
+  await polite.closed;
+  await connected(willOf('clean'));
+  await connected({ ...willOf('persistent'), cleanSession: false });
+  await standalone.process.stop();
+  await Promise.all(clients.map((client) => client.lose()));
+  await standalone.process.start();
+  await observer.connect();
+  await until(() => observer.taken.size >= 2, TIMEOUT_MS);
+  await settled([observer]);
+  expect([...observer.taken].sort()).toEqual([
+    ['will/clean', ['gone']],
+    ['will/persistent', ['gone']],
+  ]);
 });
 
 it('the will of a client that said goodbye is gone when its connection has been closed, SIGKILL or not', async () => {

@@ -2,10 +2,11 @@ import { createMemorySessionStore } from '@sallyport/session-store';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Gate, seededRandom, settle, until } from '../test-support/settle.ts';
 import type { TestClient } from '../test-support/test-client.ts';
-import { TestNode } from '../test-support/test-node.ts';
+import { START, TestNode } from '../test-support/test-node.ts';
 import { distantStore, StoreControl, unavailable } from '../test-support/test-store.ts';
 import type { ProtocolVersion, Will } from './codec/packet.ts';
 import { reasonCode } from './codec/reason-code.ts';
+import { defaultLimits } from './limits.ts';
 
 const versions: ProtocolVersion[] = [3, 4, 5];
 
@@ -706,7 +707,7 @@ describe('rights that cannot be decided', () => {
 });
 
 describe('maintenance', () => {
-  test('says goodbye to everybody, publishes no will, and keeps the sessions', async () => {
+  test('says goodbye to everybody, holds the wills, and keeps the sessions', async () => {
     const node = new TestNode();
     const five = await node.connect('five', {
       version: 5,
@@ -728,6 +729,41 @@ describe('maintenance', () => {
       properties: { sessionExpiryInterval: 60 },
     });
     expect(again.present).toBe(true);
+    const heldMs = defaultLimits.shutdownWillSeconds * 1000;
+    const due = (ms: number) => next.store.claimDue({ now: START + ms, limit: 9 });
+    expect(await due(heldMs - 1)).toEqual([]);
+    // Who is back has no will that was of the connection before.
+    expect(await due(heldMs)).toMatchObject([{ kind: 'will', record: { clientId: 'four' } }]);
+  });
+
+  test('holds a will for as long as its client says, where that is longer', async () => {
+    const node = new TestNode();
+    await node.connect('c', {
+      version: 5,
+      cleanStart: false,
+      properties: { sessionExpiryInterval: 60 },
+      will: will('gone', { properties: { willDelayInterval: 20 } }),
+    });
+    await node.engine.closeAll();
+    expect(await node.store.claimDue({ now: START + 19_999, limit: 9 })).toEqual([]);
+    const due = await node.store.claimDue({ now: START + 20_000, limit: 9 });
+    expect(due).toMatchObject([{ kind: 'will' }]);
+  });
+
+  test('publishes the wills, where they are not to be held, before it ends', async () => {
+    const node = new TestNode({ limits: { shutdownWillSeconds: 0 } });
+    await node.connect('c', { will: will('gone') });
+    await node.engine.closeAll();
+    expect(published(node)).toEqual(['gone']);
+    expect(await node.store.claimDue({ now: START + 1e9, limit: 9 })).toEqual([]);
+  });
+
+  test('holds no will that may not be published any more', async () => {
+    const node = new TestNode();
+    node.hooks.grant = (rights) => Object.assign(rights, { mayPublish: () => false });
+    await node.connect('c', { will: will('gone') });
+    await node.engine.closeAll();
+    expect(await node.store.claimDue({ now: START + 1e9, limit: 9 })).toEqual([]);
   });
 
   test('who comes in the middle of it is not let in, and is waited for', async () => {

@@ -49,6 +49,8 @@ type Accepted = Extract<ConnectVerdict, { accepted: true }>;
 interface DueWill {
   readonly message: Message;
   readonly delaySeconds: number;
+  /** See `CloseSession`. */
+  readonly holdSeconds: number;
 }
 
 /** An accepted client, and what it is to be told. */
@@ -277,7 +279,7 @@ export class Engine implements AsyncDisposable {
     if (connection.closed || this.#closing || claim.overtakenBy > opened.epoch) {
       // It went while we were asking, and was never told that it had come.
       if (!connection.closed) connection.refuse(undefined);
-      await this.endSession(session, agreement, 'drained');
+      await this.endSession(session, agreement, 'unopened');
       return;
     }
     this.#begin(session, agreement, admission.connack);
@@ -294,7 +296,7 @@ export class Engine implements AsyncDisposable {
 
   /** The session could not begin. */
   async #fail(session: Session, agreement: Agreement, error: unknown): Promise<void> {
-    await this.endSession(session, agreement, 'drained');
+    await this.endSession(session, agreement, 'unopened');
     throw error;
   }
 
@@ -428,7 +430,7 @@ export class Engine implements AsyncDisposable {
     if (this.#sessions.get(clientId) === session) this.#sessions.delete(clientId);
     if (session.subscriptions.size > 0) this.unroute(session, [...session.subscriptions.keys()]);
     const orphans = session.outboundIfAny?.close() ?? NO_ORPHANS;
-    const will = dueWill(agreement, kind);
+    const will = dueWill(agreement, kind, this.limits);
     const mourned = will && permitted(will, session);
     this.hooks.ended(connection, rights);
     if ((!stored || session.isOver) && orphans.length > 0) this.#sharing.handOn(orphans, clientId);
@@ -447,12 +449,15 @@ export class Engine implements AsyncDisposable {
     will: DueWill | undefined,
   ): Promise<void> {
     await session.connection.publishesDone();
-    const later = will !== undefined && will.delaySeconds > 0 && !session.isOver;
+    const waits = will !== undefined && will.delaySeconds + will.holdSeconds > 0;
+    const later = waits && !session.isOver;
     if (will !== undefined && !later) await this.#publishWill(will.message);
     const { expirySeconds } = agreement;
     const now = this.clock();
-    const close = () =>
-      this.#closeStored(session, { now, expirySeconds, will: later ? 'keep' : 'discard' });
+    const kept = later
+      ? ({ will: 'keep', holdWillSeconds: will.holdSeconds } as const)
+      : ({ will: 'discard' } as const);
+    const close = () => this.#closeStored(session, { now, expirySeconds, ...kept });
     try {
       await close();
     } catch (error) {
@@ -463,7 +468,7 @@ export class Engine implements AsyncDisposable {
 
   async #closeStored(
     { clientId, stored, epoch }: Session,
-    closing: Pick<CloseSession, 'now' | 'expirySeconds' | 'will'>,
+    closing: Omit<CloseSession, 'clientId' | 'epoch'>,
   ): Promise<void> {
     if (stored && closing.expirySeconds === 0) await this.#sharing.handOnStored(clientId);
     await this.store.closeSession({ clientId, epoch, ...closing });
@@ -702,21 +707,28 @@ function willMessage({ packet, clientId }: Agreement): Message {
 }
 
 /** The will as its rights have it now, under the topic that it is published under; undefined when it may not be. */
-function permitted({ message, delaySeconds }: DueWill, session: Session): DueWill | undefined {
+function permitted(will: DueWill, session: Session): DueWill | undefined {
+  const { message } = will;
   const topic = session.publishedTopic(message.topic);
   if (topic === undefined || !session.mayPublish(topic, message.qos, message.retain)) {
     return undefined;
   }
-  return { message: { ...message, topic }, delaySeconds };
+  return { ...will, message: { ...message, topic } };
 }
 
 /** The will that is to be published now or later. A delay never outlasts the session. @source MQTT-5.0 §3.1.3.2.2 */
-function dueWill(agreement: Agreement, kind: EndKind): DueWill | undefined {
+function dueWill(
+  agreement: Agreement,
+  kind: EndKind,
+  { shutdownWillSeconds }: MqttLimits,
+): DueWill | undefined {
   const { will } = agreement.packet;
-  if (will === undefined || kind === 'goodbye' || kind === 'drained') return undefined;
+  if (will === undefined || kind === 'goodbye' || kind === 'unopened') return undefined;
   const delay = will.properties?.willDelayInterval ?? 0;
   const delaySeconds = Math.min(delay, agreement.expirySeconds);
-  return { message: willMessage(agreement), delaySeconds };
+  // MQTT-5.0 §3.1.2.5: a server that shuts down may defer wills.
+  const holdSeconds = kind === 'shutdown' ? shutdownWillSeconds : 0;
+  return { message: willMessage(agreement), delaySeconds, holdSeconds };
 }
 
 /** The time of a will begins when it is published. @source MQTT-5.0 §3.1.3.2.4 */

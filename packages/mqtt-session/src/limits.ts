@@ -16,6 +16,8 @@ export interface MqttLimits {
   /** Longest Keep Alive; a longer one, and none, is replaced by it (MQTT 5: told as Server Keep Alive). */
   readonly keepAliveSecondsMax: number;
   readonly sessionExpirySecondsMax: number;
+  /** For how long a node that stops holds the wills of its clients, which are gone when they are back; 0 = it publishes them. */
+  readonly shutdownWillSeconds: number;
   readonly subscriptionsMax: number;
   /** Most filters of one SUBSCRIBE or UNSUBSCRIBE. */
   readonly filtersPerPacketMax: number;
@@ -54,6 +56,7 @@ export const defaultLimits: MqttLimits = {
   topicAliasMax: 16,
   keepAliveSecondsMax: 1200,
   sessionExpirySecondsMax: 7 * 24 * 3600,
+  shutdownWillSeconds: 10,
   subscriptionsMax: 100,
   filtersPerPacketMax: 32,
   inboundInflightMax: 100,

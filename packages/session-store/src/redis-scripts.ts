@@ -14,6 +14,7 @@ import type { Redis } from 'ioredis';
  * | `connwill:{c}` | hash | the will of a connection, as the kernel keeps it |
  * | `body:<n>` | hash | a large body of several queues, and how many refer to it |
  * | `will:<epoch>` | hash | a will that waits, or is due |
+ * | `held:{c}` | string | epoch of the will of client `c` that is held; expires behind it |
  * | `wills`, `due` | zset | epochs of wills, client ids of closed sessions; by time |
  * | `node:<node>` | set | client ids whose sessions the node has open |
  * | `subscribers`, `connwills` | set | client ids that have subscriptions, wills of connections |
@@ -98,6 +99,9 @@ local function deliveryOf(client, name, number)
 end
 `;
 
+/** For how long behind its end a held will is known by its client: as far as clocks of nodes and of Redis may be apart. */
+const HELD_KEY_MARGIN_SECONDS = 60;
+
 /** Ends of sessions. Times are milliseconds. */
 const SESSION = `
 local function forget(client)
@@ -118,6 +122,7 @@ end
 local function settleWill(epoch, now, goesOn)
   local dueAt = call('ZSCORE', NS .. 'wills', epoch)
   if not dueAt or tonumber(dueAt) <= now then return end
+  if call('HEXISTS', NS .. 'will:' .. epoch, 'held') == 1 then return end
   if goesOn then
     call('ZREM', NS .. 'wills', epoch)
     call('DEL', NS .. 'will:' .. epoch)
@@ -126,17 +131,31 @@ local function settleWill(epoch, now, goesOn)
   end
 end
 
+-- A held will goes with the return of whoever left it.
+local function takeBackHeld(client, owner, now)
+  local epoch = call('GET', of('held', client))
+  if not epoch then return end
+  local key, dueAt = NS .. 'will:' .. epoch, call('ZSCORE', NS .. 'wills', epoch)
+  if not dueAt or tonumber(dueAt) <= now or call('HGET', key, 'owner') ~= owner then return end
+  call('ZREM', NS .. 'wills', epoch)
+  call('DEL', key, of('held', client))
+end
+
 -- Whether the session had subscriptions, and has them no longer.
-local function close(client, now, expiry, keepWill)
+local function close(client, now, expiry, keepWill, hold)
   local key = of('session', client)
   local f = call('HMGET', key, 'epoch', 'node', 'will', 'delay', 'owner', 'principal')
   local epoch, will = f[1], f[3]
   call('SREM', NS .. 'node:' .. f[2], client)
   if will and keepWill then
-    local dueAt = now + math.min(tonumber(f[4] or 0), expiry) * 1000
-    call('ZADD', NS .. 'wills', dueAt, epoch)
+    local delay = math.min(tonumber(f[4] or 0), expiry)
+    call('ZADD', NS .. 'wills', now + math.max(delay, hold) * 1000, epoch)
     call('HSET', NS .. 'will:' .. epoch, 'client', client, 'owner', f[5], 'node', f[2],
       'principal', f[6], 'expiry', expiry, 'delay', f[4] or '', 'will', will)
+    if hold > delay then
+      call('HSET', NS .. 'will:' .. epoch, 'held', 1)
+      call('SET', of('held', client), epoch, 'EX', hold + ${HELD_KEY_MARGIN_SECONDS})
+    end
   end
   if expiry == 0 then
     call('DEL', key)
@@ -297,6 +316,7 @@ local epoch = string.format('%.0f', math.max(tonumber(call('GET', NS .. 'epoch')
 call('SET', NS .. 'epoch', epoch)
 local previous = known and not ends and f[3] or false
 local gone = 0
+takeBackHeld(client, owner, now)
 if known then
   settleWill(known, now, goesOn)
   if not ends then call('SREM', NS .. 'node:' .. f[3], client) end
@@ -315,18 +335,18 @@ end
 return {goesOn and 1 or 0, epoch, previous, gone}
 `;
 
-/** Client, epoch, now, expiry, keep the will. Answers whether subscriptions are gone. */
+/** Client, epoch, now, expiry, keep the will, hold it. Answers whether subscriptions are gone. */
 const CLOSE = `${BASE}${QUEUE}${SESSION}
 local f = call('HMGET', of('session', ARGV[1]), 'epoch', 'ends')
 if f[1] ~= ARGV[2] or f[2] then return 0 end
-return close(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1')
+return close(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6]))
 `;
 
 /** Client, token of its opening, now. Answers whether subscriptions are gone. */
 const ABANDON = `${BASE}${QUEUE}${SESSION}
 local f = call('HMGET', of('session', ARGV[1]), 'token', 'ends', 'expiry')
 if f[1] ~= ARGV[2] or f[2] then return 0 end
-return close(ARGV[1], tonumber(ARGV[3]), tonumber(f[3]), false)
+return close(ARGV[1], tonumber(ARGV[3]), tonumber(f[3]), false, 0)
 `;
 
 /** Node, now, limit. Answers whether there may be more, and the clients whose subscriptions are gone. */
@@ -336,7 +356,7 @@ local answer = {#clients}
 for _, client in ipairs(clients) do
   local f = call('HMGET', of('session', client), 'node', 'ends', 'expiry')
   if f[1] == ARGV[1] and not f[2] then
-    if close(client, tonumber(ARGV[2]), tonumber(f[3]), true) > 0 then answer[#answer + 1] = client end
+    if close(client, tonumber(ARGV[2]), tonumber(f[3]), true, 0) > 0 then answer[#answer + 1] = client end
   else
     call('SREM', NS .. 'node:' .. ARGV[1], client)
   end

@@ -434,9 +434,10 @@ export class RedisSessionStore implements SessionStore {
   }
 
   closeSession(session: CloseSession): Promise<void> {
-    const { clientId, epoch, now, expirySeconds } = session;
+    const { clientId, epoch, now, expirySeconds, holdWillSeconds = 0 } = session;
     const keepWill = session.will === 'keep' ? 1 : 0;
-    const closing = this.#redis.spCloseBuffer(clientId, epoch, now, expirySeconds, keepWill);
+    const will = [keepWill, holdWillSeconds] as const;
+    const closing = this.#redis.spCloseBuffer(clientId, epoch, now, expirySeconds, ...will);
     return this.#change(closing, (gone) => {
       if (Number(gone) > 0) this.#forget(clientId, 1);
     });

@@ -97,6 +97,12 @@ export interface CloseSession {
   readonly expirySeconds: number;
   /** `keep`: the will becomes due after its delay, or with the end of the session if that is earlier. */
   readonly will: 'keep' | 'discard';
+  /**
+   * The will that is kept is held for so long, where its delay or the session is shorter: it is not due before, whatever becomes of the
+   * session, and gone when its owner opens the client id again, also for a new session. For the stop of a node, whose clients come back
+   * at once. Seconds; 0 when it is not given.
+   */
+  readonly holdWillSeconds?: number;
 }
 
 /** Something whose time has come. */

@@ -25,6 +25,8 @@ export interface WaitingWill {
   readonly epoch: number;
   readonly record: SessionRecord;
   readonly will: StorePacket;
+  /** See `CloseSession.holdWillSeconds`. */
+  readonly held: boolean;
   readonly dueAt: number;
 }
 
@@ -49,9 +51,14 @@ export function endOfSession(now: number, expirySeconds: number): number {
   return expirySeconds >= EXPIRY_NEVER_SECONDS ? Infinity : now + expirySeconds * 1000;
 }
 
-/** When the will of a connection that ends at `now` is due. @source MQTT-5.0 [MQTT-3.1.2-8], §3.1.3.2.2 */
-export function dueOfWill(now: number, record: SessionRecord, expirySeconds: number): number {
-  return now + Math.min(record.willDelaySeconds ?? 0, expirySeconds) * 1000;
+/** When the will of a connection that ends now is due. @source MQTT-5.0 [MQTT-3.1.2-8], §3.1.3.2.2 */
+function dueOfWill(
+  { now, expirySeconds, holdWillSeconds = 0 }: CloseSession,
+  { willDelaySeconds = 0 }: SessionRecord,
+): Pick<WaitingWill, 'dueAt' | 'held'> {
+  const delaySeconds = Math.min(willDelaySeconds, expirySeconds);
+  const held = holdWillSeconds > delaySeconds;
+  return { dueAt: now + (held ? holdWillSeconds : delaySeconds) * 1000, held };
 }
 
 export function recordOf(session: SessionRecord): SessionRecord {
@@ -77,6 +84,8 @@ export class SessionTable {
   readonly #sink: SessionSink;
   readonly #sessions = new Map<string, SessionState>();
   readonly #wills = new Map<number, WaitingWill>();
+  /** Epochs of wills that are held, by client: the session may be over. */
+  readonly #held = new Map<string, number>();
   /** Of closed sessions, until they end or, when they are handed out, until the lease does. */
   readonly #nextDue = new Map<string, number>();
   readonly #sessionDeadlines = new Deadlines<SessionDeadline>();
@@ -91,6 +100,7 @@ export class SessionTable {
   load(sessions: Iterable<SessionState>, wills: Iterable<WaitingWill>): void {
     this.#sessions.clear();
     this.#wills.clear();
+    this.#held.clear();
     this.#nextDue.clear();
     this.#sessionDeadlines.clear();
     this.#willDeadlines.clear();
@@ -104,6 +114,7 @@ export class SessionTable {
     const present = known !== undefined && goesOn(known, request);
     const epoch = Math.max(this.#epoch + 1, now);
     this.#epoch = epoch;
+    this.#takeBackHeld(request);
     this.#settleWill(known, now, present);
     if (!present) this.#sink.forget(clientId);
     if (present || request.expirySeconds > 0 || request.will !== undefined) {
@@ -122,13 +133,13 @@ export class SessionTable {
     return record;
   }
 
-  close({ clientId, epoch, now, expirySeconds, will }: CloseSession): void {
+  close(closing: CloseSession): void {
+    const { clientId, epoch, now, expirySeconds, will } = closing;
     const known = this.#sessions.get(clientId);
     if (known === undefined || known.epoch !== epoch || known.endsAt !== undefined) return;
     const { will: left, ...record } = { ...known.record, expirySeconds };
     if (will === 'keep' && left !== undefined) {
-      const dueAt = dueOfWill(now, record, expirySeconds);
-      this.#saveWill({ epoch, record, will: left, dueAt });
+      this.#saveWill({ epoch, record, will: left, ...dueOfWill(closing, record) });
     }
     if (expirySeconds === 0) this.#end(clientId);
     else this.#save({ record, epoch, endsAt: endOfSession(now, expirySeconds) });
@@ -161,13 +172,19 @@ export class SessionTable {
   /** A waiting will goes with a session that goes on, and is due with one that ends. */
   #settleWill(known: SessionState | undefined, now: number, goesOn: boolean): void {
     const waiting = known === undefined ? undefined : this.#wills.get(known.epoch);
-    if (waiting === undefined || waiting.dueAt <= now) return; // A due one must be published.
-    if (!goesOn) this.#saveWill({ ...waiting, dueAt: now });
-    else {
-      // MQTT-5.0 [MQTT-3.1.3-9]
-      this.#wills.delete(waiting.epoch);
-      this.#sink.deleteWill(waiting.epoch);
-    }
+    if (waiting === undefined || waiting.held) return;
+    if (waiting.dueAt <= now) return; // A due one must be published.
+    if (goesOn)
+      this.#deleteWill(waiting); // MQTT-5.0 [MQTT-3.1.3-9]
+    else this.#saveWill({ ...waiting, dueAt: now });
+  }
+
+  /** A held will goes with the return of whoever left it. */
+  #takeBackHeld({ clientId, owner, now }: OpenSession): void {
+    const epoch = this.#held.get(clientId);
+    const waiting = epoch === undefined ? undefined : this.#wills.get(epoch);
+    if (waiting === undefined || waiting.dueAt <= now || waiting.record.owner !== owner) return;
+    this.#deleteWill(waiting);
   }
 
   #claimWill(now: number): DueItem | undefined {
@@ -176,8 +193,7 @@ export class SessionTable {
       if (deadline === undefined) return undefined;
       const waiting = this.#wills.get(deadline.epoch);
       if (waiting?.dueAt !== deadline.at) continue;
-      this.#wills.delete(waiting.epoch);
-      this.#sink.deleteWill(waiting.epoch);
+      this.#deleteWill(waiting);
       return { kind: 'will', record: waiting.record, will: waiting.will };
     }
   }
@@ -227,8 +243,15 @@ export class SessionTable {
     this.#sink.saveWill(will);
   }
 
+  #deleteWill({ epoch, record: { clientId } }: WaitingWill): void {
+    this.#wills.delete(epoch);
+    if (this.#held.get(clientId) === epoch) this.#held.delete(clientId);
+    this.#sink.deleteWill(epoch);
+  }
+
   #rememberWill(will: WaitingWill): void {
     this.#wills.set(will.epoch, will);
+    if (will.held) this.#held.set(will.record.clientId, will.epoch);
     this.#epoch = Math.max(this.#epoch, will.epoch);
     this.#willDeadlines.add(will.dueAt, { epoch: will.epoch, at: will.dueAt });
   }

@@ -29,7 +29,7 @@ export function prepareStatements(database: Database) {
     sessions: prepare('SELECT epoch, ends_at, record, will FROM sessions'),
     saveWill: prepare('INSERT OR REPLACE INTO wills VALUES (?, ?, ?, ?)'),
     deleteWill: prepare('DELETE FROM wills WHERE epoch = ?'),
-    wills: prepare('SELECT epoch, due_at, record, will FROM wills'),
+    wills: prepare('SELECT epoch, due_at, record, will FROM wills ORDER BY epoch'),
 
     subscribe: prepare('INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?)'),
     unsubscribe: prepare('DELETE FROM subscriptions WHERE client = ? AND filter = ?'),

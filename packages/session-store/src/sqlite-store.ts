@@ -651,8 +651,8 @@ export class SqliteSessionStore implements SessionStore {
     );
   }
 
-  #saveWill({ epoch, dueAt, record, will }: WaitingWill): void {
-    const text = JSON.stringify(record);
+  #saveWill({ epoch, dueAt, record, will, held }: WaitingWill): void {
+    const text = JSON.stringify(held ? { ...record, held } : record);
     this.#commits.run(this.#statements.saveWill, epoch, dueAt, text, encodePacket(will));
   }
 
@@ -692,12 +692,11 @@ export class SqliteSessionStore implements SessionStore {
           ...(will !== null && { will: decodePacket(bufferOf(will)) }),
         },
       })),
-      wills.map(({ epoch, due_at: dueAt, record, will }) => ({
-        epoch,
-        dueAt,
-        record: JSON.parse(record) as SessionRecord, // `#saveWill` wrote it.
-        will: decodePacket(bufferOf(will)),
-      })),
+      wills.map(({ epoch, due_at: dueAt, record: text, will }) => {
+        // `#saveWill` wrote it.
+        const { held = false, ...record } = JSON.parse(text) as SessionRecord & { held?: boolean };
+        return { epoch, dueAt, record, will: decodePacket(bufferOf(will)), held };
+      }),
     );
   }
 }

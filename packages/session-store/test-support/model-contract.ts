@@ -138,6 +138,7 @@ class Subject {
           now,
           expirySeconds: one.number - 1,
           will: one.flag ? 'keep' : 'discard',
+          ...(one.id > 2 && { holdWillSeconds: one.id }),
         });
       case 'drop': {
         const epoch = this.#epochs.get(clientId) ?? 0;

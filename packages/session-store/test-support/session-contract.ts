@@ -397,6 +397,71 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
       expect(await due(NOW)).toMatchObject([{ kind: 'will' }]);
     });
 
+    describe.each([
+      ['that goes on', 60],
+      ['that is over', 0],
+      ['that ends meanwhile', 2],
+    ])('that are held, of a session %s', (_what, expirySeconds) => {
+      const hold = (changes: Partial<CloseSession> = {}) =>
+        leave({ expirySeconds }, { expirySeconds, holdWillSeconds: 10, ...changes });
+      const wills = async (now: number) => {
+        const items = await due(now);
+        for (const { kind, record } of items) {
+          if (kind === 'expired') await store.dropSession({ clientId: record.clientId });
+        }
+        return items.filter(({ kind }) => kind === 'will');
+      };
+
+      test('are due when they have been held, and not before', async () => {
+        await hold();
+        expect(await wills(NOW + 9999)).toEqual([]);
+        expect(await wills(NOW + 10_000)).toMatchObject([
+          { will, record: { clientId: 'c', owner: 'credential-1', expirySeconds } },
+        ]);
+        expect(await wills(NOW + 1_000_000)).toEqual([]);
+      });
+
+      test.each([{}, { cleanStart: true }, { expirySeconds: 0, cleanStart: true }])(
+        'are gone when their client is back in time: %j',
+        async (changes) => {
+          await hold();
+          const { epoch } = await store.openSession(session('c', { now: NOW + 9999, ...changes }));
+          expect(await wills(NOW + 1_000_000)).toEqual([]);
+          // What it leaves now is another will.
+          await store.closeSession(closing('c', epoch, { expirySeconds: 0 }));
+          expect(await wills(NOW + 1_000_000)).toEqual([]);
+        },
+      );
+
+      test('are published, though their client is back, once they are due', async () => {
+        await hold();
+        await store.openSession(session('c', { now: NOW + 10_000 }));
+        expect(await wills(NOW + 10_000)).toHaveLength(1);
+      });
+
+      test('are not silenced by another owner, who may have one held as well', async () => {
+        await hold();
+        const other = { owner: 'credential-2', will, expirySeconds, now: NOW + 1 };
+        const { epoch } = await store.openSession(session('c', other));
+        await store.closeSession(
+          closing('c', epoch, { now: NOW + 2, expirySeconds, holdWillSeconds: 10 }),
+        );
+        await store.openSession(session('c', { now: NOW + 3, owner: 'credential-2' }));
+        expect(await wills(NOW + 1_000_000)).toMatchObject([{ record: { owner: 'credential-1' } }]);
+      });
+
+      test('are not held when they are discarded', async () => {
+        await hold({ will: 'discard' });
+        expect(await wills(NOW + 1_000_000)).toEqual([]);
+      });
+    });
+
+    test('a will whose delay is not shorter than it is to be held waits for its delay', async () => {
+      await leave({ willDelaySeconds: 10 }, { holdWillSeconds: 10 });
+      await store.openSession(session('c', { now: NOW + 1, cleanStart: true }));
+      expect(await due(NOW + 1)).toMatchObject([{ kind: 'will' }]);
+    });
+
     test('two wills of one client come both', async () => {
       await leave({ will: { ...will, topic: 'one' } });
       await leave({ will: { ...will, topic: 'two' } });

@@ -199,6 +199,12 @@ const limits = {
     [0, 4_294_967_294],
     'Longest life of a session without a connection; a longer one, and an endless one, is replaced by it.',
   ),
+  shutdownWillSeconds: limit(
+    'shutdownWillSeconds',
+    [0, 3600],
+    'When a node is stopped, the wills of its clients wait for so long, and are gone when the clients are back by then, on whichever ' +
+      'node; those with a longer Will Delay Interval wait for that. 0 publishes them before the node ends.',
+  ),
   subscriptionsMax: limit('subscriptionsMax', [1, 100_000], 'Most subscriptions of a client.'),
   filtersPerPacketMax: limit(
     'filtersPerPacketMax',

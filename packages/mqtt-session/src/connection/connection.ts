@@ -59,7 +59,8 @@ export interface Agreement {
 
 const DONE = Promise.resolve();
 
-export type EndKind = 'goodbye' | 'goodbye_with_will' | 'broken' | 'drained';
+/** `shutdown`: the node stops. `unopened`: the client was never told that it is connected. */
+export type EndKind = 'goodbye' | 'goodbye_with_will' | 'broken' | 'shutdown' | 'unopened';
 
 /**
  * One MQTT connection: bytes in, bytes out. Packets are handled one after the other; one that has to wait for a store holds up those
@@ -501,7 +502,7 @@ export class Connection implements AcceptedClient, Line {
       };
       this.#output.write(encodeDisconnect(packet, this.#agreement.packetBytesMax));
     }
-    const kind = reason === reasonCode.serverShuttingDown ? 'drained' : 'broken';
+    const kind = reason === reasonCode.serverShuttingDown ? 'shutdown' : 'broken';
     const ending = this.#close(kind);
     this.#stream.end();
     return ending ?? DONE;
