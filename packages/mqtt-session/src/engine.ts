@@ -135,6 +135,7 @@ export class Engine implements AsyncDisposable {
       nodeId: options.nodeId,
       kernel,
       disconnect: (clientId, epoch, over) => this.#giveUp(clientId, epoch, over),
+      end: (clientId) => this.#end(clientId),
     });
     this.#dueWork = new DueWork({
       store,
@@ -329,15 +330,28 @@ export class Engine implements AsyncDisposable {
     return undefined;
   }
 
-  /** What waits for share groups in a session that the newcomer does not go on with would be forgotten with it. */
+  /**
+   * What waits for share groups in a session that the newcomer does not go on with would be forgotten with it. While its client is
+   * connected to another node, only that knows what the client has been sent: it ends the session.
+   * @source MQTT-5.0 §4.8.2
+   */
   async #leaveGroups({ agreement, verdict }: Newcomer): Promise<void> {
     const { clientId, packet } = agreement;
     if (!this.store.isShareMember(clientId)) return;
-    if (!packet.cleanStart) {
-      const record = await this.store.sessionRecord(clientId);
-      if (record === undefined || record.owner === verdict.owner) return;
+    const known = packet.cleanStart ? undefined : await this.store.sessionRecord(clientId);
+    const { owner, endsAt = Infinity } = known ?? {};
+    if (owner === verdict.owner && endsAt > this.clock()) return;
+    const brokerId = await this.#sharing.nodeOf(clientId);
+    // A node that does not answer hands on what it has at hand, once it hears that the session is over.
+    if (brokerId === undefined || (await this.#takeovers.endElsewhere(clientId, brokerId))) {
+      await this.#sharing.handOnStored(clientId);
     }
-    await this.#sharing.handOnForgotten(clientId);
+  }
+
+  /** The session of a client ends, because it begins anew on another node. Resolves when the last write for it is done. */
+  async #end(clientId: string): Promise<void> {
+    await this.#sessions.get(clientId)?.connection.dismiss(reasonCode.sessionTakenOver);
+    await this.#endings.get(clientId);
   }
 
   /** Takes the client id in the store. Whatever goes wrong is in the promise. */

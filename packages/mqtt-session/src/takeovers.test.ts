@@ -6,7 +6,7 @@ import { TestBus } from '../test-support/test-kernel.ts';
 import { TestNode } from '../test-support/test-node.ts';
 import { distantStore, StoreControl } from '../test-support/test-store.ts';
 import { reasonCode } from './codec/reason-code.ts';
-import { RELEASE_TIMEOUT_MS } from './takeovers.ts';
+import { END_TIMEOUT_MS, RELEASE_TIMEOUT_MS } from './takeovers.ts';
 
 const session = (seconds = 600) =>
   ({ version: 5, cleanStart: false, properties: { sessionExpiryInterval: seconds } }) as const;
@@ -95,6 +95,26 @@ describe('a client that comes to another node', () => {
     expect(fresh.received).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
     expect(await fresh.expect('connack')).toMatchObject({ sessionPresent: true });
+  });
+
+  test('and begins a new session waits until a share group has what the old one was owed, but not for ever', async () => {
+    const { bus, one, two } = nodes();
+    const old = await one.connect('c', session());
+    await old.subscribe('$share/g/t', 1);
+    await settle();
+    cutOff(bus, one, two);
+    const fresh = two.open(5);
+    fresh.sendConnect({ clientId: 'c', ...session(), cleanStart: true });
+    await settle();
+    const asked = two.kernel.signals.find(({ topic }) => topic === 'end');
+    expect(JSON.parse(asked?.payload ?? '')).toMatchObject({ at: one.kernel.brokerId });
+    two.engine.signalled(one.kernel.brokerId, 'ended', 'another question');
+    await vi.advanceTimersByTimeAsync(END_TIMEOUT_MS - 1);
+    expect(two.kernel.signals.some(({ topic }) => topic === 'takeover')).toBe(false);
+    await vi.advanceTimersByTimeAsync(1);
+    await until(() => two.kernel.signals.some(({ topic }) => topic === 'takeover'));
+    await vi.advanceTimersByTimeAsync(RELEASE_TIMEOUT_MS);
+    expect(await fresh.expect('connack')).toMatchObject({ sessionPresent: false });
   });
 
   test('waits for nobody when it said goodbye, or was here', async () => {

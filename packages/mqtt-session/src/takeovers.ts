@@ -4,8 +4,22 @@ import type { MqttKernel } from './hooks.ts';
 /** How long a newcomer waits for the node that had the client. A node that is gone never answers. */
 export const RELEASE_TIMEOUT_MS = 1000;
 
+/** The same where that node has to give a whole queue to others; less than a client has for its CONNECT. */
+export const END_TIMEOUT_MS = 5000;
+
 const TAKEOVER_TOPIC = 'takeover';
 const RELEASED_TOPIC = 'released';
+const END_TOPIC = 'end';
+const ENDED_TOPIC = 'ended';
+
+/** A session is to end on the node that its client is connected to, or has. */
+interface Ending {
+  readonly clientId: string;
+  /** The broker that is to end it. */
+  readonly at: string;
+  /** Names the question, over all nodes. */
+  readonly id: string;
+}
 
 interface Takeover {
   readonly clientId: string;
@@ -24,6 +38,8 @@ export interface TakeoverOptions {
    * @param over its session has ended
    */
   readonly disconnect: (clientId: string, epoch: number, over: boolean) => Promise<void>;
+  /** Ends the connection of the client and its session; resolves when the last write for it is done. */
+  readonly end: (clientId: string) => Promise<void>;
 }
 
 /**
@@ -33,6 +49,9 @@ export interface TakeoverOptions {
 export class Takeovers {
   readonly #options: TakeoverOptions;
   readonly #waiting = new Map<string, { readonly epoch: number; readonly release: () => void }>();
+  /** By the ids of the questions. */
+  readonly #ending = new Map<string, (ended: boolean) => void>();
+  #questions = 0;
 
   constructor(options: TakeoverOptions) {
     this.#options = options;
@@ -70,6 +89,22 @@ export class Takeovers {
     this.#waiting.delete(clientId);
   }
 
+  /** Has another node end a session and hand on what waits in it. False when it did not say in time that it has. */
+  async endElsewhere(clientId: string, at: string): Promise<boolean> {
+    const { kernel } = this.#options;
+    const id = `${kernel.brokerId} ${++this.#questions}`;
+    const ended = await new Promise<boolean>((resolve) => {
+      const timer = setTimeout(() => resolve(false), END_TIMEOUT_MS);
+      this.#ending.set(id, (answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+      kernel.signal(END_TOPIC, () => JSON.stringify({ clientId, at, id } satisfies Ending));
+    });
+    this.#ending.delete(id);
+    return ended;
+  }
+
   /** A later newcomer has the client id: an earlier one need not wait any more. */
   overtaken(clientId: string, epoch: number): void {
     const waiting = this.#waiting.get(clientId);
@@ -83,7 +118,16 @@ export class Takeovers {
       if (waiting?.epoch === epoch) waiting.release();
     } else if (topic === TAKEOVER_TOPIC) {
       void this.#giveUp(JSON.parse(payload) as Takeover); // Written above.
-    }
+    } else if (topic === END_TOPIC) {
+      void this.#end(JSON.parse(payload) as Ending); // Written above.
+    } else if (topic === ENDED_TOPIC) this.#ending.get(payload)?.(true);
+  }
+
+  async #end({ clientId, at, id }: Ending): Promise<void> {
+    const { kernel, end } = this.#options;
+    if (at !== kernel.brokerId) return;
+    await end(clientId);
+    kernel.signal(ENDED_TOPIC, () => id);
   }
 
   async #giveUp(takeover: Takeover): Promise<void> {
@@ -95,5 +139,6 @@ export class Takeovers {
 
   close(): void {
     for (const { release } of this.#waiting.values()) release();
+    for (const answer of this.#ending.values()) answer(false);
   }
 }

@@ -18,6 +18,7 @@ export {
   PLACES_OF_STEP_MAX,
   type SessionPlace,
   type SessionRecord,
+  type StoredSession,
   type SessionStore,
   type StoreBroker,
   type StoreBrokerListener,

@@ -17,7 +17,7 @@ import {
   SECRET_USES_MAX,
   type SecretUse,
   type SessionPlace,
-  type SessionRecord,
+  type StoredSession,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -318,7 +318,7 @@ class MemorySessionStore implements SessionStore {
     return new Map(this.#uses.get(credentialId));
   }
 
-  async sessionRecord(clientId: string): Promise<SessionRecord | undefined> {
+  async sessionRecord(clientId: string): Promise<StoredSession | undefined> {
     return this.#sessions.record(clientId);
   }
 

@@ -36,7 +36,7 @@ import {
   SECRET_USES_MAX,
   type SecretUse,
   type SessionPlace,
-  type SessionRecord,
+  type StoredSession,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -489,10 +489,10 @@ export class RedisSessionStore implements SessionStore {
     );
   }
 
-  sessionRecord(clientId: string): Promise<SessionRecord | undefined> {
-    const fields = ['owner', 'principal', 'expiry', 'node', 'delay'] as const;
+  sessionRecord(clientId: string): Promise<StoredSession | undefined> {
+    const fields = ['owner', 'principal', 'expiry', 'node', 'delay', 'ends'] as const;
     return ask(this.#redis.hmget(this.#keys.session(clientId), ...fields), (found) => {
-      const [owner, principal, expiry, nodeId, delay] = found;
+      const [owner, principal, expiry, nodeId, delay, ends] = found;
       if (owner == null) return undefined;
       return {
         clientId,
@@ -501,6 +501,7 @@ export class RedisSessionStore implements SessionStore {
         expirySeconds: Number(expiry),
         nodeId: nodeId ?? '',
         ...(delay != null && delay !== '' && { willDelaySeconds: Number(delay) }),
+        ...(ends != null && { endsAt: ends === 'inf' ? Infinity : Number(ends) }),
       };
     });
   }

@@ -70,6 +70,11 @@ export interface SessionRecord {
   readonly willDelaySeconds?: number;
 }
 
+export interface StoredSession extends SessionRecord {
+  /** When it ends, in milliseconds since 1970; Infinity for never. Not there while a node has it open. */
+  readonly endsAt?: number;
+}
+
 export interface OpenSession extends SessionRecord {
   /** MQTT 5 Clean Start, Clean Session before: forget what there was. */
   readonly cleanStart: boolean;
@@ -249,8 +254,8 @@ export interface SessionStore {
    */
   dropSession(client: { readonly clientId: string; readonly epoch?: number }): Promise<void>;
 
-  /** The session of a client, without its will; undefined when it has none. */
-  sessionRecord(clientId: string): Promise<SessionRecord | undefined>;
+  /** The session of a client, without its will; undefined when it has none. One that has ended is there until it is dropped. */
+  sessionRecord(clientId: string): Promise<StoredSession | undefined>;
 
   /** The queue from behind `after` on (0 = the beginning), oldest first, at most `limit`. Expired messages are included. */
   readQueue(

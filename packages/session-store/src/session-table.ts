@@ -6,6 +6,7 @@ import {
   type OpenedSession,
   type OpenSession,
   type SessionRecord,
+  type StoredSession,
   type StorePacket,
 } from './session-store.ts';
 
@@ -126,11 +127,11 @@ export class SessionTable {
     return before === undefined ? { present, epoch } : { present, epoch, previousNodeId: before };
   }
 
-  record(clientId: string): SessionRecord | undefined {
-    const known = this.#sessions.get(clientId)?.record;
-    if (known?.will === undefined) return known;
-    const { will: _, ...record } = known;
-    return record;
+  record(clientId: string): StoredSession | undefined {
+    const known = this.#sessions.get(clientId);
+    if (known === undefined) return undefined;
+    const { will: _, ...record } = known.record;
+    return known.endsAt === undefined ? record : { ...record, endsAt: known.endsAt };
   }
 
   close(closing: CloseSession): void {

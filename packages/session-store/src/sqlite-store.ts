@@ -22,6 +22,7 @@ import {
   type SecretUse,
   type SessionPlace,
   type SessionRecord,
+  type StoredSession,
   type SessionStore,
   type StoreBroker,
   type StoreClient,
@@ -470,7 +471,7 @@ export class SqliteSessionStore implements SessionStore {
     return this.#commits.write(() => this.#sessions.drop(client));
   }
 
-  async sessionRecord(clientId: string): Promise<SessionRecord | undefined> {
+  async sessionRecord(clientId: string): Promise<StoredSession | undefined> {
     return this.#sessions.record(clientId);
   }
 

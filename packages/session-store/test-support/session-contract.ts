@@ -1125,9 +1125,19 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
       const { cleanStart: _clean, now: _now, ...record } = opened;
       expect(await store.sessionRecord('c')).toEqual(record);
       await store.closeSession(closing('c', epoch));
-      expect(await store.sessionRecord('c')).toEqual(record);
+      expect(await store.sessionRecord('c')).toEqual({ ...record, endsAt: NOW + 60_000 });
+      expect(await due(NOW + 60_000)).toHaveLength(1);
+      expect(await store.sessionRecord('c')).toEqual({ ...record, endsAt: NOW + 60_000 });
       await store.dropSession({ clientId: 'c' });
       expect(await store.sessionRecord('c')).toBeUndefined();
+    });
+
+    test('tells of one that never ends that it does not', async () => {
+      const { epoch } = await store.openSession(session('c'));
+      await store.closeSession(closing('c', epoch, { expirySeconds: 0xffff_ffff }));
+      expect(await store.sessionRecord('c')).toMatchObject({ endsAt: Infinity });
+      await store.openSession(session('c'));
+      expect(await store.sessionRecord('c')).not.toHaveProperty('endsAt');
     });
 
     test('is without its will', async () => {

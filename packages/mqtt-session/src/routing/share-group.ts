@@ -48,6 +48,13 @@ export class ShareGroup<S> {
     return this.#remotes.has(clientId);
   }
 
+  /** The node that a member is connected to, when it is another one. */
+  nodeOf(clientId: string): string | undefined {
+    const at = this.#remotes.get(clientId);
+    const member = at === undefined ? undefined : this.#members[at];
+    return member?.kind === 'remote' ? member.nodeId : undefined;
+  }
+
   /** The node with the lowest id of all that have members; `here` is the id of this one. Undefined when the group is empty. */
   firstNode(here: string): string | undefined {
     let first = this.#locals.size > 0 ? here : undefined;

@@ -460,6 +460,22 @@ describe('members with stored sessions', () => {
     expect(all(other)).toEqual(payloads);
   });
 
+  test('that come back a moment behind the end of their session hand on what waits in the store', async () => {
+    const node = new TestNode();
+    const away = await node.connect('away', persistent);
+    await away.subscribe(SHARED, 1);
+    away.drop();
+    await settle();
+    const payloads = await publishMany(await node.connect('p'), 3);
+    const other = await node.connect('other', { answers: 'all' });
+    await other.subscribe(SHARED, 1);
+    node.elapsedMs = 600_000;
+    const { present } = await node.connect('away', persistent);
+    await settle(20);
+    expect(present).toBe(false);
+    expect(all(other)).toEqual(payloads);
+  });
+
   test('that go on with their session keep what waits', async () => {
     const node = new TestNode();
     const away = await node.connect('away', persistent);
@@ -533,6 +549,42 @@ describe('over two nodes', () => {
     await settle(20);
     expect(staying.payloads).toEqual(['m']);
   });
+
+  test.each([
+    ['a clean start', { cleanStart: true }],
+    ['another owner', {}],
+  ])(
+    'a member that ends by %s on another node hands on all that waits, not only what its node has at hand',
+    async (reason, changes) => {
+      const { one, two: other } = await two();
+      const leaving = await one.connect('leaving', {
+        ...persistent,
+        properties: { ...persistent.properties, receiveMaximum: 2 },
+      });
+      await leaving.subscribe(SHARED, 2);
+      await settle();
+      const publisher = await one.connect('p', { answers: 'all' });
+      await publishMany(publisher, 1, 2); // Its delivery begins, and is nobody else's: MQTT-5.0 [MQTT-4.8.2-5].
+      const payloads = Array.from({ length: 400 }, (_, index) => `n${1000 + index}`);
+      for (const [index, payload] of payloads.entries()) {
+        publisher.publish({ topic: 't/x', payload, qos: 2 });
+        if (index % 50 === 49) await settle(20); // As many as may be under way.
+      }
+      const staying = await other.connect('staying', { answers: 'all' });
+      await staying.subscribe(SHARED, 2);
+      if (reason === 'another owner') {
+        other.hooks.decide = async ({ clientId }) => other.hooks.accept(clientId, 'somebody else');
+      }
+      const { present } = await other.connect('leaving', { ...persistent, ...changes });
+      expect(present).toBe(false);
+      await leaving.closed;
+      expect(leaving.received.at(-1)).toMatchObject({ type: 'disconnect', code: 0x8e });
+      // The second place of its window was taken as well.
+      await until(() => staying.payloads.length >= payloads.length - 1);
+      await settle(20);
+      expect(all(staying)).toEqual(payloads.slice(1));
+    },
+  );
 
   test('a node that has just started learns of the members of the others', async () => {
     const { bus, store, one } = await two();

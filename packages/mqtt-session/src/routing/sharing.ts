@@ -347,16 +347,14 @@ export class Sharing {
     }
   }
 
-  /**
-   * A stored session is about to be forgotten: what waits in its queue for a group goes to other members. While its client is connected
-   * to another node, only that knows what the client has been sent: it hands on what it has at hand, once it hears that the session is over.
-   * @source MQTT-5.0 §4.8.2
-   */
-  async handOnForgotten(clientId: string): Promise<void> {
+  /** The other node that a client with a stored session is connected to as a member of some group. */
+  async nodeOf(clientId: string): Promise<string | undefined> {
     const { groups, store } = this.#options;
-    const subscriptions = await store.subscriptionsByClient({ id: clientId });
-    if (subscriptions.some(({ topic }) => groups.get(topic)?.hasRemote(clientId) === true)) return;
-    await this.handOnStored(clientId);
+    for (const { topic } of await store.subscriptionsByClient({ id: clientId })) {
+      const brokerId = groups.get(topic)?.nodeOf(clientId);
+      if (brokerId !== undefined) return brokerId;
+    }
+    return undefined;
   }
 
   join(session: Session, subscription: Subscription): void {
