@@ -69,7 +69,7 @@ function revocationListsProblem(
   const problem =
     wrongLabel(blocks, 'X509 CRL') ?? usable({ crl: blocks.map((block) => block.pem) });
   if (problem !== undefined) return problem;
-  const subjects = authorities === undefined ? undefined : subjectsOf(authorities);
+  const subjects = authorities === undefined ? undefined : subjectNames(authorities);
   for (const [index, block] of blocks.entries()) {
     const list = decoded(derOf(block), CertificateList)?.tbsCertList;
     if (list === undefined) continue; // The library reads it, and we do not.
@@ -77,7 +77,7 @@ function revocationListsProblem(
     if (nextUpdate !== undefined && nextUpdate.getTime().getTime() <= now) {
       return `list ${index + 1} has expired`;
     }
-    if (subjects?.has(nameText(issuer)) === false) {
+    if (subjects?.includes(nameText(issuer)) === false) {
       return `list ${index + 1} is of none of the authorities`;
     }
   }
@@ -95,14 +95,14 @@ function decoded<T>(der: Uint8Array, type: new () => T): T | undefined {
   }
 }
 
-/** Whose lists may be looked for; undefined where that cannot be told. */
-function subjectsOf(authorities: string): ReadonlySet<string> | undefined {
+/** Whose lists may be looked for, in the order of the text; undefined where that cannot be told. */
+function subjectNames(authorities: string): readonly string[] | undefined {
   const subjects = blocksOf(authorities).map((block) => {
     const certificate = decoded(derOf(block), Certificate);
     return certificate && nameText(certificate.tbsCertificate.subject);
   });
   const known = subjects.filter((one) => one !== undefined);
-  return known.length < subjects.length ? undefined : new Set(known);
+  return known.length < subjects.length ? undefined : known;
 }
 
 /** The same for names that are: neither case nor spaces nor the kind of a text count. @source RFC 5280 §7.1 */
@@ -176,6 +176,35 @@ export function materialProblems(material: Material, now: number): readonly Fiel
   return found.flatMap(([pointer, detail]) =>
     detail === undefined || detail === '' ? [] : [{ pointer, detail }],
   );
+}
+
+/** What becomes of those whom an authority has signed, once there are revocation lists. */
+export interface Revocation {
+  /** `missing`: nobody of them gets in. */
+  readonly revocationList: 'present' | 'missing';
+  /** From then on nobody does; milliseconds since 1970, not there for never. */
+  readonly validTo?: number;
+}
+
+/** In the order of the authorities; empty when there are no lists, or their names cannot be told. */
+export function revocationsOf(
+  authorities: string | undefined,
+  revocationLists: string | undefined,
+): readonly Revocation[] {
+  if (authorities === undefined || revocationLists === undefined) return [];
+  const ends = new Map<string, number>();
+  for (const block of blocksOf(revocationLists)) {
+    const list = decoded(derOf(block), CertificateList)?.tbsCertList;
+    if (list === undefined) return [];
+    const { issuer, nextUpdate } = list;
+    const name = nameText(issuer);
+    ends.set(name, Math.max(ends.get(name) ?? 0, nextUpdate?.getTime().getTime() ?? Infinity));
+  }
+  return (subjectNames(authorities) ?? []).map((name): Revocation => {
+    const validTo = ends.get(name);
+    if (validTo === undefined) return { revocationList: 'missing' };
+    return { revocationList: 'present', ...(validTo < Infinity && { validTo }) };
+  });
 }
 
 /** What people want to know of certificates, in the order of the text. */

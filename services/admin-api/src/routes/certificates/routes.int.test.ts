@@ -105,6 +105,39 @@ describe('the certificates of a listener', () => {
     expect(materialProblems({ revocationLists }, before)).toEqual([]);
   });
 
+  it('tell which authorities let nobody in for want of a revocation list, and from when', async () => {
+    const others = await CertificateAuthority.create('/O=Plant 7/CN=Others');
+    const authorities = clients.cert + others.cert;
+    const revocations = async (lists: object) => {
+      const body = { clientCertificate: 'required', authorities, ...lists };
+      const answer = await admin.put(URL, body);
+      expect(answer.status).toBe(200);
+      const { certificates } = answer.body as unknown as {
+        readonly certificates: { readonly authorities: readonly Record<string, unknown>[] };
+      };
+      return certificates.authorities.map((one) => [
+        one['subject'],
+        one['revocationList'],
+        one['revocationListValidTo'],
+      ]);
+    };
+    const [theirs, named] = ['CN=Clients', 'O=Plant 7\nCN=Others'];
+    expect(await revocations({})).toEqual([
+      [theirs, undefined, undefined],
+      [named, undefined, undefined],
+    ]);
+    const crl = await others.writeCrl(60);
+    expect(await revocations({ revocationLists: crl })).toEqual([
+      [theirs, 'missing', undefined],
+      [named, 'present', expect.stringMatching(/^20\d\d-.*Z$/)],
+    ]);
+    // Of two lists of one authority the later one counts.
+    const both = crl + (await others.writeCrl(3600)) + (await clients.writeCrl());
+    const [first, second] = await revocations({ revocationLists: both });
+    expect(first).toEqual([theirs, 'present', expect.anything()]);
+    expect(Date.parse(String(second?.[2]))).toBeGreaterThan(Date.now() + 3_000_000);
+  });
+
   it('are there for TLS listeners only', async () => {
     for (const name of ['tcp:default', 'ssl:other', '__proto__']) {
       const answer = await admin.put(`/api/v1/certificates/${name}`, none);

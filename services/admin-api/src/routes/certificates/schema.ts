@@ -9,7 +9,7 @@ import {
 import { Type } from 'typebox';
 import { instant, instantSchema } from '../../http/list-query.ts';
 import { writeQuery } from '../../http/write.ts';
-import { summariesOf } from './material.ts';
+import { type Revocation, revocationsOf, summariesOf } from './material.ts';
 
 const closed = { additionalProperties: false };
 
@@ -61,11 +61,28 @@ const summary = Type.Object({
   fingerprint: Type.String(),
 });
 
+const authoritySummary = Type.Object({
+  ...summary.properties,
+  revocationList: Type.Optional(
+    Type.Enum(['present', 'missing'], {
+      description:
+        'Not there while there are no lists at all. missing: the listener has lists, none of this authority, and so lets nobody in ' +
+        'whom it has signed.',
+    }),
+  ),
+  revocationListValidTo: Type.Optional(
+    instantSchema('When its list expires: from then on nobody gets in whom it has signed.'),
+  ),
+});
+
 const viewMembers = {
   listener: Type.String(),
   ...members,
   serverKeyStored: Type.Boolean({ description: 'The key itself is never told.' }),
-  certificates: Type.Object({ authorities: Type.Array(summary), server: Type.Array(summary) }),
+  certificates: Type.Object({
+    authorities: Type.Array(authoritySummary),
+    server: Type.Array(summary),
+  }),
   updatedAt: instantSchema('When it was last changed.'),
   updatedRevision: Type.Integer({ description: 'The entity tag, as a number.' }),
 };
@@ -86,14 +103,24 @@ export const trustTexts = ({ clientCertificate, authorities, revocationLists, se
   ...(server !== undefined && { serverCertificate: server.certificate }),
 });
 
+const revocationView = (one: Revocation | undefined) =>
+  one && {
+    revocationList: one.revocationList,
+    ...(one.validTo !== undefined && { revocationListValidTo: instant(one.validTo) }),
+  };
+
 export function trustView(trust: Trust) {
-  const { listener, authorities, server } = trust;
+  const { listener, authorities, revocationLists, server } = trust;
+  const revocations = revocationsOf(authorities, revocationLists);
   return {
     listener,
     ...trustTexts(trust),
     serverKeyStored: server !== undefined,
     certificates: {
-      authorities: summariesOf(authorities),
+      authorities: summariesOf(authorities).map((one, index) => ({
+        ...one,
+        ...revocationView(revocations[index]),
+      })),
       server: summariesOf(server?.certificate),
     },
     updatedAt: instant(trust.updatedAt),
