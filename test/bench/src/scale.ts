@@ -65,7 +65,7 @@ async function benchStandalone(count: number): Promise<void> {
   figure('memory of the standalone process', memoryMiB(node.process.pid), 'MiB');
 }
 
-const SORTS = ['name', 'createdAt', 'updatedAt'] as const;
+const SORTS = ['name', 'createdAt', 'updatedAt', 'match'] as const;
 const ORDERS = ['asc', 'desc'] as const;
 const PAGE_SIZE = 50;
 
