@@ -1,11 +1,12 @@
 // The only file that knows the driver: it has the API of `node:sqlite`, so a newer Node replaces this one line.
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import type { NewCommit, Revision } from '@sallyport/domain';
-import { OperationalError } from '@sallyport/errors';
+import { isOperational, OperationalError } from '@sallyport/errors';
 import { appendBatch, type EncodedCommit, encodeBatch } from './append-batch.ts';
 import type { AppendResult, EventLog, FollowOptions, RecordedCommit, Tail } from './event-log.ts';
 import { PullTail } from './pull-tail.ts';
 import { decodeRecord, storedRecord, type StoredRecord } from './record.ts';
+import { type SyncFile, WalSync } from './wal-sync.ts';
 
 /** How long a write waits for another process that holds the file. */
 export const BUSY_TIMEOUT_MS = 5_000;
@@ -45,28 +46,68 @@ interface PendingAppend {
   readonly reject: (failure: OperationalError) => void;
 }
 
+export interface SqliteEventLogOptions {
+  readonly path: string;
+  /** The disk has failed. Everything is refused with `log_unavailable` from then on, until the log is opened again. */
+  readonly onFailure?: (failure: OperationalError) => void;
+  /** How the write-ahead log gets to the disk; `fdatasync` when absent. */
+  readonly sync?: SyncFile;
+}
+
 /**
- * Opens the log in one SQLite file, and creates it when it is not there. An acknowledged commit is on the disk (WAL with
- * `synchronous=FULL`). One process writes; any number may read and follow at the same time.
+ * Opens the log in one SQLite file, and creates it when it is not there. What is answered, read or handed over is on the disk: a power
+ * cut takes nothing of it. One process writes; any number may read and follow at the same time.
  * @throws OperationalError `log_unavailable`; `log_unreadable` when the file is something else
  */
-export async function openSqliteEventLog(options: { readonly path: string }): Promise<EventLog> {
-  return new SqliteEventLog(options.path);
+export async function openSqliteEventLog(options: SqliteEventLogOptions): Promise<EventLog> {
+  const log = new SqliteEventLog(options);
+  try {
+    await log.settle();
+  } catch (error) {
+    await log[Symbol.asyncDispose]();
+    throw error;
+  }
+  return log;
 }
 
 class SqliteEventLog implements EventLog {
   readonly #database: DatabaseSyncInstance;
   readonly #statements: Statements;
+  readonly #sync: WalSync;
   readonly #listeners = new Set<() => void>();
   readonly #tails = new Set<Tail>();
   #pending: PendingAppend[] = [];
   /** By their revision: each tail of this process reads the same records, and a commit is decoded once for a record, or never when it is our own. */
   readonly #recent = new Map<Revision, StoredRecord>();
+  /** Revisions that follow on each other, and were all appended here. */
+  #own = { first: 0, last: 0 };
   #closed = false;
 
-  constructor(path: string) {
-    this.#database = guarded('open', () => openDatabase(path));
-    this.#statements = prepare(this.#database);
+  constructor({ path, onFailure, sync }: SqliteEventLogOptions) {
+    const database = guarded('open', () => openDatabase(path));
+    const listener = {
+      durable: () => this.#tellListeners(),
+      failed: (failure: OperationalError) => onFailure?.(failure),
+    };
+    try {
+      this.#sync = guarded('open', () => new WalSync(walOf(database), listener, sync));
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+    this.#database = database;
+    this.#statements = prepare(database);
+  }
+
+  /** Resolves when what an earlier process has left is on the disk. */
+  async settle(): Promise<void> {
+    try {
+      // Written anew, and not only synced: after a sync that failed the system may say of the same pages that they are on the disk.
+      guarded('open', () => this.#database.exec('PRAGMA wal_checkpoint(PASSIVE)'));
+    } catch (error) {
+      if (!isOperational(error, 'log_full')) throw error;
+    }
+    await this.#sync.until(this.#head());
   }
 
   async append(
@@ -76,20 +117,23 @@ class SqliteEventLog implements EventLog {
     this.#assertOpen();
     const batch = encodeBatch(commits);
     return new Promise((resolve, reject) => {
-      // Appends of one turn of the event loop share one transaction, and so one fsync.
-      if (this.#pending.length === 0) setImmediate(() => this.#flush());
+      // Appends of one turn of the event loop share one transaction.
+      if (this.#pending.length === 0) setImmediate(() => void this.#flush());
       this.#pending.push({ batch, expected, resolve, reject });
     });
   }
 
   async read(after: Revision, limit: number): Promise<readonly RecordedCommit[]> {
     this.#assertOpen();
+    await this.#sync.until(Math.min(after + limit, this.#head()));
     return this.#records(after, limit).map(decodeRecord);
   }
 
   async head(): Promise<Revision> {
     this.#assertOpen();
-    return this.#head();
+    const head = this.#head();
+    await this.#sync.until(head);
+    return head;
   }
 
   follow(options: FollowOptions): Tail {
@@ -97,12 +141,13 @@ class SqliteEventLog implements EventLog {
     let version: number | undefined;
     const source = {
       unchanged: () => {
+        this.#assertWorks(); // A tail that is at the head does not go on saying so.
         const before = version;
         version = this.#version();
         return version === before;
       },
       records: (after: Revision, limit: number) => this.#records(after, limit),
-      head: () => this.#head(),
+      head: () => this.#toldHead(),
       subscribe: (listener: () => void) => {
         this.#listeners.add(listener);
         return () => {
@@ -121,22 +166,27 @@ class SqliteEventLog implements EventLog {
     if (this.#closed) return;
     this.#closed = true;
     await Promise.all([...this.#tails].map((tail) => tail[Symbol.asyncDispose]()));
-    this.#flush();
+    await this.#flush();
+    await this.#sync[Symbol.asyncDispose]();
     this.#database.close();
   }
 
-  #flush(): void {
+  async #flush(): Promise<void> {
     const pending = this.#pending;
     if (pending.length === 0) return;
     this.#pending = [];
-    let results: (readonly AppendResult[])[];
     try {
-      results = guarded('append', () => this.#transaction(pending));
+      this.#assertWorks();
+      const results = guarded('append', () => this.#transaction(pending));
+      // Also what stored nothing: it may name a revision that is still on its way.
+      await this.#sync.until(this.#head());
+      for (const [index, one] of pending.entries()) one.resolve(results[index] ?? []);
     } catch (error) {
       for (const one of pending) one.reject(error as OperationalError); // `guarded` throws nothing else.
-      return;
     }
-    for (const [index, one] of pending.entries()) one.resolve(results[index] ?? []);
+  }
+
+  #tellListeners(): void {
     for (const listener of this.#listeners) listener();
   }
 
@@ -160,12 +210,30 @@ class SqliteEventLog implements EventLog {
       };
       const results = pending.map((one) => appendBatch(store, one.batch, one.expected));
       this.#database.exec('COMMIT');
-      for (const record of stored) this.#remember(record);
+      for (const record of stored) this.#appended(record);
       return results;
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
       throw error;
     }
+  }
+
+  #appended(record: StoredRecord): void {
+    const { revision } = record;
+    const first = revision === this.#own.last + 1 ? this.#own.first : revision;
+    this.#own = { first, last: revision };
+    this.#remember(record);
+  }
+
+  /**
+   * The head for tails: without commits of our own that are not on the disk yet. Nobody was told of them, so who has everything before
+   * them has everything. Commits of others may have been told by those.
+   */
+  #toldHead(): Revision {
+    const head = this.#head();
+    const { durable } = this.#sync;
+    const { first, last } = this.#own;
+    return head > durable && first <= durable + 1 && last >= head ? durable : head;
   }
 
   #head(): Revision {
@@ -183,20 +251,30 @@ class SqliteEventLog implements EventLog {
     });
   }
 
+  /**
+   * What follows on a revision and is on the disk. For what is not it asks: the listeners are told when it is.
+   *
+   * INVARIANT: nobody sees a commit before. What a reader makes of it, the file of a read model for one, may reach the disk first, and
+   * would then know of a commit that the log has lost.
+   */
   #records(after: Revision, limit: number): StoredRecord[] {
+    this.#assertWorks();
+    const { durable } = this.#sync;
+    this.#sync.until(this.#head()).catch(() => undefined); // Told by `failure`.
     return guarded('read', () => {
-      const known = this.#knownAfter(after, limit);
-      // The columns of the statement.
+      const known = this.#knownAfter(after, durable, limit);
       if (known.length > 0) return known;
-      const rows = this.#statements.read.all(after, limit) as StoredRecord[];
+      // The columns of the statement.
+      const rows = this.#statements.read.all(after, durable, limit) as StoredRecord[];
       return rows.map((row) => this.#known(row));
     });
   }
 
   /** What is there right behind a revision and was read or written a moment ago: it need not be read again, a commit never changes. */
-  #knownAfter(after: Revision, limit: number): StoredRecord[] {
+  #knownAfter(after: Revision, last: Revision, limit: number): StoredRecord[] {
     if (!this.#recent.has(after + 1)) return [];
-    const found = this.#statements.revisions.all(after, Math.min(limit, RECENT_RECORDS_MAX));
+    const most = Math.min(limit, RECENT_RECORDS_MAX);
+    const found = this.#statements.revisions.all(after, last, most);
     const records: StoredRecord[] = [];
     for (const { revision } of found as { revision: Revision }[]) {
       const record = this.#recent.get(revision);
@@ -221,6 +299,10 @@ class SqliteEventLog implements EventLog {
     }
   }
 
+  #assertWorks(): void {
+    if (this.#sync.failure !== undefined) throw this.#sync.failure;
+  }
+
   #assertOpen(): void {
     if (this.#closed) throw new OperationalError('log_unavailable', 'the log is closed');
   }
@@ -238,10 +320,10 @@ function prepare(database: DatabaseSyncInstance) {
       'INSERT INTO commits (revision, commit_id, record) VALUES (?, ?, CAST(? AS TEXT))',
     ),
     revisions: database.prepare(
-      'SELECT revision FROM commits WHERE revision > ? ORDER BY revision LIMIT ?',
+      'SELECT revision FROM commits WHERE revision BETWEEN ? + 1 AND ? ORDER BY revision LIMIT ?',
     ),
     read: database.prepare(
-      'SELECT revision, record AS text FROM commits WHERE revision > ? ORDER BY revision LIMIT ?',
+      'SELECT revision, record AS text FROM commits WHERE revision BETWEEN ? + 1 AND ? ORDER BY revision LIMIT ?',
     ),
   };
 }
@@ -250,7 +332,8 @@ function openDatabase(path: string): DatabaseSyncInstance {
   const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
   try {
     database.exec(`PRAGMA page_size = ${PAGE_BYTES}`); // Of a new file, before its journal mode is set.
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+    // A commit is written, and brought to the disk by `WalSync`. The driver itself syncs what it needs to put the log into the file.
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
     if (isEmpty(database)) create(database);
     const version = pragma(database, 'user_version');
     if (pragma(database, 'application_id') !== APPLICATION_ID || version !== SCHEMA_VERSION) {
@@ -264,6 +347,13 @@ function openDatabase(path: string): DatabaseSyncInstance {
     database.close();
     throw error;
   }
+}
+
+/** As SQLite has named it: a symbolic link leads to another name. It is there since the schema was read, until the connection is closed. */
+function walOf(database: DatabaseSyncInstance): string {
+  const sql = "SELECT file FROM pragma_database_list WHERE name = 'main'";
+  const { file } = database.prepare(sql).get() as { file: string }; // The column of the statement; the database is in a file.
+  return `${file}-wal`;
 }
 
 function create(database: DatabaseSyncInstance): void {

@@ -54,7 +54,13 @@ async function openControlPlane(config: StandaloneConfig, logger: Logger): Promi
   const logExists = existsSync(path);
   const { key } = config.secrets;
   const box = loadDeploymentKey({ dataDir: config.dataDir, key, logExists });
-  const log = await openSqliteEventLog({ path });
+  const log = await openSqliteEventLog({
+    path,
+    // Whoever follows it finds out that nothing comes any more, and says that it is not ready.
+    onFailure: (failure) => {
+      logger.fatal({ code: failure.code, err: failure }, 'the disk of the log has failed');
+    },
+  });
   const model = await ReadModel.open({
     path: join(config.dataDir, 'read-model.sqlite'),
     log,
