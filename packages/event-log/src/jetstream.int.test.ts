@@ -210,6 +210,81 @@ describe('The JetStream log on one server', () => {
       expect(failure.code).toBe('log_diverged');
     });
 
+    /** Puts another stream in the place of the test's, with other commits at its first revisions. */
+    const replaceStream = async (count: number): Promise<void> => {
+      const { config } = await jsm.streams.info(streamName);
+      const { republish: _feed, ...silent } = config;
+      await jsm.streams.delete(streamName);
+      await jsm.streams.add(silent);
+      const js = jetstream(connection);
+      for (const one of commitsOf('other', count)) {
+        await js.publish(`${subjectPrefix}.raw.x`, encodeCommit(one));
+      }
+    };
+
+    it('hands over nothing behind a record that does not name the one that was read', async () => {
+      await using foreign = await open();
+      await using writer = new Reader(foreign, 0);
+      await using reader = new Reader(log, 0);
+      await log.append(commitsOf('a', 2), 0);
+      await Promise.all([writer.count(2), reader.count(2)]);
+      await reader.confirmed();
+      await replaceStream(2);
+      await jetstream(connection).publish(
+        `${subjectPrefix}.raw.x`,
+        encodeCommit(commitOf('unnamed')),
+      );
+      expect((await reader.failed).code).toBe('log_diverged');
+      expect(reader.ids).toEqual(['a-0', 'a-1']);
+    });
+
+    it('finds that a record names what it reads, but stands in another stream', async () => {
+      await using other = await open();
+      await using writer = new Reader(other, 0);
+      await using reader = new Reader(log, 0);
+      await log.append(commitsOf('a', 2), 0);
+      await Promise.all([writer.count(2), reader.count(2)]);
+      await Promise.all([writer.confirmed(), reader.confirmed()]);
+      await replaceStream(2);
+      // By a writer that has not noticed.
+      await other.append([commitOf('b')], 2);
+      expect((await reader.failed).code).toBe('log_diverged');
+    });
+
+    it('reads each record once where the next one names it, and again where none does', async () => {
+      await using other = await open();
+      await using writer = new Reader(other, 0);
+      await using reader = new Reader(log, 0);
+      await other.append([commitOf('first')], 0);
+      await Promise.all([writer.count(1), reader.count(1)]);
+      await Promise.all([writer.confirmed(), reader.confirmed()]);
+      const asked: number[] = [];
+      const spy = connection.subscribe(`$JS.API.STREAM.MSG.GET.${streamName}`, {
+        callback: (_error, message) => {
+          asked.push(message.json<{ seq: number }>().seq);
+        },
+      });
+      await connection.flush();
+      const began = performance.now();
+      for (let head = 1; head <= 20; head++) {
+        await other.append([commitOf(`named-${head}`)], head);
+        await Promise.all([writer.count(head + 1), reader.count(head + 1)]);
+      }
+      // Of each tail the first record of a run is compared every 250 ms.
+      const compared = (2 * (performance.now() - began)) / 250;
+      expect(new Set(asked.filter((seq) => seq > 1)).size).toBe(20);
+      expect(asked.length).toBeLessThanOrEqual(20 + compared);
+      await reader.confirmed();
+      await jetstream(connection).publish(
+        `${subjectPrefix}.raw.x`,
+        encodeCommit(commitOf('unnamed')),
+      );
+      await reader.count(22);
+      spy.unsubscribe();
+      expect(asked.filter((seq) => seq === 21).length).toBeGreaterThan(1);
+      expect(reader.ids.at(-1)).toBe('unnamed');
+    });
+
     it('believes nothing that is said on its feed', async () => {
       await using reader = new Reader(log, 0);
       await log.append(commitsOf('a', 2), 0);

@@ -1,10 +1,11 @@
 import { type JetStreamClient, JetStreamApiCodes, JetStreamApiError } from '@nats-io/jetstream';
-import type { NatsConnection } from '@nats-io/nats-core';
+import { headers, type MsgHdrs, type NatsConnection } from '@nats-io/nats-core';
 import type { NewCommit, Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { nextExpected } from '../append-batch.ts';
 import type { AppendResult } from '../event-log.ts';
 import { encodeForLog } from '../record.ts';
+import { PREVIOUS_HEADER } from './options.ts';
 import { subjectOf } from './stream.ts';
 
 /** How long one attempt waits for the server's answer. */
@@ -24,6 +25,14 @@ interface Publication {
   readonly subject: string;
   readonly payload: Uint8Array;
   readonly commitId: string;
+  readonly digest: string;
+}
+
+/** Where a commit is to be stored. */
+interface Place {
+  readonly expected: Revision;
+  /** Digest of the record at `expected`, where it is known. */
+  readonly previous: string | undefined;
 }
 
 /** Appends to one stream. */
@@ -52,18 +61,15 @@ export class JetStreamAppender {
    * a later one could take its place after a foreign commit; the header that would prevent it, the expected last message
    * id, makes replicas of nats-server 2.9 differ after a catch-up (README, decisions).
    */
-  async append(
-    commits: readonly NewCommit[],
-    expected: Revision,
-  ): Promise<readonly AppendResult[]> {
-    const publications = commits.map((commit): Publication => ({
-      subject: subjectOf(this.#subjectPrefix, commit),
-      payload: encodeForLog(commit).bytes,
-      commitId: commit.commitId,
-    }));
+  async append(commits: readonly NewCommit[], first: Place): Promise<readonly AppendResult[]> {
+    const publications = commits.map((commit): Publication => {
+      const { bytes, digest } = encodeForLog(commit);
+      const { commitId } = commit;
+      return { subject: subjectOf(this.#subjectPrefix, commit), payload: bytes, commitId, digest };
+    });
     const deadline = performance.now() + APPEND_SETTLE_TIMEOUT_MS;
     const results: AppendResult[] = [];
-    let due = expected;
+    let due = first;
     for (const publication of publications) {
       const previous = results.at(-1);
       if (previous?.status === 'conflict') {
@@ -71,21 +77,17 @@ export class JetStreamAppender {
         continue;
       }
       const result = await this.#settle(publication, due, deadline);
-      if (result.status === 'appended') due = nextExpected(due, result.revision);
+      if (result.status === 'appended') due = placeBehind(due, result, publication);
       results.push(result);
     }
     return results;
   }
 
   /** Repeats the same id and the same expectation until the server has said what became of them. */
-  async #settle(
-    publication: Publication,
-    expected: Revision,
-    deadline: number,
-  ): Promise<AppendResult> {
+  async #settle(publication: Publication, place: Place, deadline: number): Promise<AppendResult> {
     for (;;) {
       try {
-        return await this.#publish(publication, expected);
+        return await this.#publish(publication, place);
       } catch (cause) {
         // The server has said that it was not stored; its space does not come back within seconds.
         if (cause instanceof OperationalError) throw cause;
@@ -98,10 +100,11 @@ export class JetStreamAppender {
     }
   }
 
-  async #publish(publication: Publication, expected: Revision): Promise<AppendResult> {
+  async #publish(publication: Publication, { expected, previous }: Place): Promise<AppendResult> {
     try {
       const ack = await this.#js.publish(publication.subject, publication.payload, {
         msgID: publication.commitId,
+        ...(previous !== undefined && { headers: naming(previous) }),
         expect: { streamName: this.#streamName, lastSequence: expected },
         timeout: PUBLISH_TIMEOUT_MS,
       });
@@ -115,6 +118,23 @@ export class JetStreamAppender {
       throw error;
     }
   }
+}
+
+/** What was stored by another attempt may have other bytes under the same id. */
+function placeBehind(
+  place: Place,
+  { revision, duplicate }: Extract<AppendResult, { status: 'appended' }>,
+  { digest }: Publication,
+): Place {
+  const expected = nextExpected(place.expected, revision);
+  if (expected === place.expected) return place;
+  return { expected, previous: duplicate ? undefined : digest };
+}
+
+function naming(previous: string): MsgHdrs {
+  const named = headers();
+  named.set(PREVIOUS_HEADER, previous);
+  return named;
 }
 
 /** The last sequence that a server names when it refuses an expectation. */

@@ -76,7 +76,8 @@ class JetStreamEventLog implements EventLog {
     expected: Revision,
   ): Promise<readonly AppendResult[]> {
     this.#assertOpen();
-    const results = await this.#appender.append(commits, expected);
+    const first = { expected, previous: this.#digestAt(expected) };
+    const results = await this.#appender.append(commits, first);
     const stored = commits.flatMap((commit, index) => {
       const result = results[index];
       if (result?.status !== 'appended' || result.duplicate) return [];
@@ -84,6 +85,12 @@ class JetStreamEventLog implements EventLog {
     });
     for (const tail of this.#tails) tail.offer(stored);
     return results;
+  }
+
+  /** Known where a reader of this process has just read it. */
+  #digestAt(revision: Revision): string | undefined {
+    for (const { last } of this.#tails) if (last?.revision === revision) return last.digest;
+    return undefined;
   }
 
   async read(after: Revision, limit: number): Promise<readonly RecordedCommit[]> {

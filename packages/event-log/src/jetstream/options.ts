@@ -29,3 +29,6 @@ export const DEFAULT_SUBJECT_PREFIX = 'sallyport.log';
 export function feedSubjectOf(subjectPrefix: string): string {
   return `${subjectPrefix}-feed.>`;
 }
+
+/** Names the digest of the record before, as the writer knew it. Records of earlier versions have no such header. */
+export const PREVIOUS_HEADER = 'Sallyport-Previous';

@@ -3,6 +3,7 @@ import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from '@na
 import type { NatsConnection } from '@nats-io/nats-core';
 import type { Revision } from '@sallyport/domain';
 import type { StoredRecord } from '../record.ts';
+import { PREVIOUS_HEADER } from './options.ts';
 
 /** Most records that are asked for at the same time. */
 export const READS_IN_FLIGHT_MAX = 64;
@@ -23,10 +24,10 @@ export async function readRecords(
   for (let from = range.from; from <= range.to; from += READS_IN_FLIGHT_MAX) {
     const count = Math.min(READS_IN_FLIGHT_MAX, range.to - from + 1);
     const revisions = Array.from({ length: count }, (_, index) => from + index);
-    const found = await Promise.all(revisions.map((revision) => bytesOf(source, revision)));
-    for (const [index, bytes] of found.entries()) {
-      if (bytes === undefined) return records;
-      records.push(new ReadRecord(from + index, bytes));
+    const found = await Promise.all(revisions.map((revision) => recordAt(source, revision)));
+    for (const record of found) {
+      if (record === undefined) return records;
+      records.push(record);
     }
   }
   return records;
@@ -35,7 +36,15 @@ export async function readRecords(
 /** What a server answers to STREAM.MSG.GET. */
 interface Answer {
   readonly error?: ConstructorParameters<typeof JetStreamApiError>[0];
-  readonly message?: { readonly data?: string };
+  readonly message?: { readonly data?: string; readonly hdrs?: string };
+}
+
+const PREVIOUS = new RegExp(`^${PREVIOUS_HEADER}: *(\\S+) *$`, 'm');
+
+/** What the writer said of the record before it; `hdrs` is base64. */
+function previousOf(hdrs: string | undefined): string | undefined {
+  if (hdrs === undefined) return undefined;
+  return PREVIOUS.exec(Buffer.from(hdrs, 'base64').toString('latin1'))?.[1];
 }
 
 /** In JSON only a key reads like that: quotes within a text are escaped. It is the record's, which only one object has. */
@@ -46,10 +55,10 @@ const QUOTE = 0x22;
  * What the client's `getMessage` does, but for how it reads base64, character by character, and for how often it copies a record:
  * each process that follows the log reads every one of them. Here its base64 is taken out of the answer before that is parsed.
  */
-async function bytesOf(
+async function recordAt(
   { connection, jsm, streamName }: RecordSource,
   seq: Revision,
-): Promise<Buffer | undefined> {
+): Promise<StoredRecord | undefined> {
   const { apiPrefix = '$JS.API', timeout } = jsm.getOptions();
   const { data } = await connection.request(
     `${apiPrefix}.STREAM.MSG.GET.${streamName}`,
@@ -66,7 +75,8 @@ async function bytesOf(
   if (error?.err_code === JetStreamApiCodes.NoMessageFound) return undefined;
   if (error !== undefined) throw new JetStreamApiError(error);
   if (message === undefined) throw new TypeError('the answer has no message');
-  return fromBase64(reply.subarray(start, end));
+  const bytes = fromBase64(reply.subarray(start, end));
+  return new ReadRecord({ revision: seq, bytes, previous: previousOf(message.hdrs) });
 }
 
 /** Base64 that is made a text at once. A larger text gets memory of its own each time, and to get that takes longer than to decode it. */
@@ -87,11 +97,13 @@ function fromBase64(base64: Buffer): Buffer {
 class ReadRecord implements StoredRecord {
   readonly revision: Revision;
   readonly bytes: Buffer;
+  readonly previous: string | undefined;
   #text: string | undefined;
 
-  constructor(revision: Revision, bytes: Buffer) {
-    this.revision = revision;
-    this.bytes = bytes;
+  constructor(read: Pick<ReadRecord, 'revision' | 'bytes' | 'previous'>) {
+    this.revision = read.revision;
+    this.bytes = read.bytes;
+    this.previous = read.previous;
   }
 
   get text(): string {

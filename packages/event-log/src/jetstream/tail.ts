@@ -38,7 +38,7 @@ export class JetStreamTail implements Tail {
   #advancing = false;
   /** While commits of our own are handed over. */
   #offered: Promise<void> | undefined;
-  /** The newest record that was read before commits of our own were taken without reading them, and when that was checked. */
+  /** The newest record that was read before others were taken without reading it again, and since when. */
   #anchor: RecordedCommit | undefined;
   #anchoredAt = 0;
   #stopped = false;
@@ -75,6 +75,11 @@ export class JetStreamTail implements Tail {
     return this.#position;
   }
 
+  /** The newest commit that was handed over. */
+  get last(): RecordedCommit | undefined {
+    return this.#last;
+  }
+
   get confirmedAt(): number {
     return this.#confirmedAt;
   }
@@ -94,9 +99,14 @@ export class JetStreamTail implements Tail {
     if (this.#verifiedAs !== this.#connectedAs()) return;
     const run = records.slice(next);
     if (run.some((one, index) => one.revision !== this.#position + 1 + index)) return;
-    if (this.#anchor === undefined) this.#anchoredAt = performance.now();
-    this.#anchor ??= this.#last;
+    this.#anchorAt(this.#last);
     this.#offered = this.#deliver(run).finally(() => (this.#offered = undefined));
+  }
+
+  #anchorAt(last: RecordedCommit | undefined): void {
+    if (this.#anchor !== undefined) return;
+    this.#anchor = last;
+    this.#anchoredAt = performance.now();
   }
 
   #fail(failure: OperationalError): void {
@@ -156,8 +166,8 @@ export class JetStreamTail implements Tail {
       this.#doubt(truncated(head, known));
       return;
     }
-    if (!(await this.#anchored())) return;
     for (;;) {
+      if (!(await this.#anchored())) return;
       while (this.#offered !== undefined) await this.#offered;
       if (this.#position >= head && this.#verifiedAs === connectedAs) break;
       this.#advancing = true;
@@ -170,7 +180,7 @@ export class JetStreamTail implements Tail {
     if (!this.#isStopped() && this.#connectedAs() === connectedAs) this.#confirmedAt = lookedAt;
   }
 
-  /** Whether the record is still there behind which commits of our own were taken; looked at now and then. */
+  /** Whether the record is still there behind which others were taken unasked; looked at now and then. */
   async #anchored(): Promise<boolean> {
     const anchor = this.#anchor;
     if (anchor === undefined || performance.now() - this.#anchoredAt < LOOK_INTERVAL_MS)
@@ -193,24 +203,39 @@ export class JetStreamTail implements Tail {
 
   /**
    * Reads on from the record that was read last, and hands over what follows on it. False when that came to nothing.
-   * INVARIANT: nothing is taken from a server that has not shown in the same breath that its log is the one that was read.
+   * INVARIANT: nothing is taken from a server that has not shown on this connection that its log is the one that was read, nor
+   * behind another record than that: the next one names it, or it is read again.
    */
   async #advance(head: Revision, connectedAs: string): Promise<boolean> {
     const last = this.#last;
-    const from = last?.revision ?? this.#position + 1;
+    const verified = this.#verifiedAs === connectedAs;
+    const from = last === undefined || verified ? this.#position + 1 : last.revision;
     const to = Math.min(head, from + READS_IN_FLIGHT_MAX - 1);
     const records = await this.#records({ from, to });
+    const following = await this.#following(records, verified);
     if (this.#isStopped() || this.#connectedAs() !== connectedAs) return false;
-    const following = last === undefined ? records : followingOn(last, records);
     if (following !== undefined) await this.#deliver(following);
     if (this.#isStopped()) return false;
-    const missing = from + records.length;
+    const missing = following === undefined ? this.#position : from + records.length;
     if (missing <= to) {
       this.#doubt(new OperationalError('log_unreadable', `revision ${missing} is missing`));
       return false;
     }
     this.#verifiedAs = connectedAs;
     return true;
+  }
+
+  /** What of the records follows on the one that was read last; `undefined` when that is not there now. */
+  async #following(records: readonly StoredRecord[], verified: boolean) {
+    const last = this.#last;
+    if (last === undefined) return records;
+    if (!verified) return followingOn(last, records);
+    if (records[0]?.previous === last.digest) {
+      this.#anchorAt(last);
+      return records;
+    }
+    const [again] = await this.#records({ from: last.revision, to: last.revision });
+    return again && followingOn(last, [again, ...records]);
   }
 
   #deliver(records: readonly StoredRecord[]): Promise<void> {
