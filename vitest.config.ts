@@ -7,6 +7,8 @@ export default defineConfig({
   resolve: source,
   ssr: { resolve: source },
   test: {
+    // Ends where a test waits in vain: a second is no bound on a machine that others use too.
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         extends: true,
