@@ -19,7 +19,7 @@ import {
 } from '@sallyport/policy-client';
 import { compilePolicy, type PolicySpec } from '@sallyport/rules';
 import { silentLogger } from '@sallyport/telemetry';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BanList } from './ban-list.ts';
 import { Enforcer, SWEEP_INTERVAL_MS } from './enforcer.ts';
 import { LiveSession, LiveSessions } from './live-sessions.ts';
@@ -139,7 +139,7 @@ async function change(apply: ApplyMode | undefined, ...events: DomainEvent[]): P
   };
   await log.append([commit], await log.head());
   const head = await log.head();
-  await vi.waitFor(() => expect(enforced).toBe(head), 5_000);
+  await expect.poll(() => enforced).toBe(head);
 }
 
 /** From now on the credential is resolved to a policy that denies, of the same mode. */
@@ -189,7 +189,7 @@ describe('a pinned session of a store whose credentials must be there', () => {
     await new Promise((resolve) => setTimeout(resolve, SWEEP_INTERVAL_MS + 100));
     expect(closed).toEqual([]);
     now = 1_000;
-    await vi.waitFor(() => expect(closed).toEqual(['secret expired']), 5_000);
+    await expect.poll(() => closed).toEqual(['secret expired']);
   });
 
   it('may stay for longer when the end is put off', async () => {
@@ -225,7 +225,7 @@ describe('a pinned session of a store whose credentials must be there', () => {
       events,
     });
     await log.append([commit('live', groupEdited), commit(undefined, disabled)], 0);
-    await vi.waitFor(() => expect(enforced).toBe(2), 5_000);
+    await expect.poll(() => enforced).toBe(2);
     expect(may()).toBe(false);
   });
 });
@@ -312,7 +312,7 @@ describe('a change that disconnects', () => {
       events: [groupEdited],
     });
     await log.append([commit(undefined), commit('kick'), commit('live')], 0);
-    await vi.waitFor(() => expect(enforced).toBe(3), 5_000);
+    await expect.poll(() => enforced).toBe(3);
     expect(closed).toEqual(['kicked']);
   });
 });
@@ -371,7 +371,7 @@ describe('a change that leaves live sessions their rights', () => {
       events: [groupEdited],
     });
     await log.append([commit(undefined), commit('pinned')], 0);
-    await vi.waitFor(() => expect(enforced).toBe(2), 5_000);
+    await expect.poll(() => enforced).toBe(2);
     expect(may()).toBe(false);
   });
 });

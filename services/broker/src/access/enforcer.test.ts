@@ -138,7 +138,16 @@ beforeEach(() => {
   now = 1_000;
 });
 
-afterEach(() => enforcer[Symbol.asyncDispose]());
+afterEach(async () => {
+  await enforcer[Symbol.asyncDispose]();
+  vi.useRealTimers();
+});
+
+/** Time passes only when the test says so: a machine that stands still for a while makes nothing stale. */
+function freezeTime(): void {
+  const timers = ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] as const;
+  vi.useFakeTimers({ toFake: [...timers, 'performance'] });
+}
 
 function connect(id: string, secretExpiresAt?: number, clientId = id) {
   const closed: string[] = [];
@@ -153,8 +162,7 @@ async function append(...commits: NewCommit[]): Promise<void> {
   await log.append(commits, await log.head());
 }
 
-const reached = (revision: number) =>
-  vi.waitFor(() => expect(enforced.at(-1)?.revision).toBe(revision), 5_000);
+const reached = (revision: number) => expect.poll(() => enforced.at(-1)?.revision).toBe(revision);
 
 describe('a limit of sessions', () => {
   it('that is lower has ended those beyond before its revision is said to be enforced, once the store answers', async () => {
@@ -234,15 +242,16 @@ describe('Enforcer', () => {
   it('does not say that a change is enforced while the policy service is away, and says it after', async () => {
     startEnforcer();
     const { session } = connect('pump');
-    policy.failures = 2;
+    policy.failures = Infinity;
     policy.answer = () => DENY;
     await append(changed('1', 'pump'));
-    await vi.waitFor(() => expect(policy.requests).toHaveLength(2), 5_000);
+    await expect.poll(() => policy.requests.length).toBeGreaterThanOrEqual(2);
     expect(enforced).toEqual([]);
     expect(session.mayPublish('a', 0, false).allowed).toBe(true);
+    policy.failures = 0;
     await reached(1);
     expect(session.mayPublish('a', 0, false).allowed).toBe(false);
-    expect(policy.requests.map((one) => one.minRevision)).toEqual([1, 1, 1]);
+    expect(new Set(policy.requests.map((one) => one.minRevision))).toEqual(new Set([1]));
   });
 
   it('closes a session whose credential is gone, and takes all its rights in the same moment', async () => {
@@ -278,7 +287,7 @@ describe('Enforcer', () => {
     const promise = new Promise<void>((done) => (resolve = done));
     policy.held = promise;
     await append(changed('1', 'pump'));
-    await vi.waitFor(() => expect(policy.requests).toHaveLength(1));
+    await expect.poll(() => policy.requests).toHaveLength(1);
     await append(changed('2', 'pump'));
     await append(changed('3', 'pump'));
     expect(enforced).toEqual([]);
@@ -306,17 +315,18 @@ describe('Enforcer', () => {
     const { closed } = connect('pump', 2_000);
     const { closed: others } = connect('other');
     now = 2_000;
-    await vi.waitFor(() => expect(closed).toEqual(['secret expired']), 5_000);
+    await expect.poll(() => closed).toEqual(['secret expired']);
     expect(others).toEqual([]);
   });
 
   it('drops every session when a change cannot be enforced for too long', async () => {
+    freezeTime();
     startEnforcer(300);
     const { closed } = connect('pump');
     const { closed: others } = connect('other');
     policy.failures = Infinity;
     await append(changed('1', 'pump'));
-    await vi.waitFor(() => expect([closed, others]).toEqual([['stale'], ['stale']]), 5_000);
+    await expect.poll(() => [closed, others]).toEqual([['stale'], ['stale']]);
     expect(enforcer.staleness).toBe('a change cannot be enforced');
     expect(enforced).toEqual([]);
     policy.failures = 0;
@@ -325,35 +335,37 @@ describe('Enforcer', () => {
   });
 
   it('keeps them when it is told to, but says that it is stale', async () => {
+    freezeTime();
     startEnforcer(100, 'keep');
     const { closed } = connect('pump');
     policy.failures = Infinity;
     await append(changed('1', 'pump'));
-    await vi.waitFor(() => expect(enforcer.staleness).toBeDefined(), 5_000);
+    await expect.poll(() => enforcer.staleness).toBeDefined();
     // Two sweeps later it is still there.
-    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    await vi.advanceTimersByTimeAsync(1_100);
     expect(closed).toEqual([]);
     policy.failures = 0;
     await reached(1);
   });
 
   it('tells once that its knowledge grows old, before it fails closed, and when it is fresh again', async () => {
+    freezeTime();
     const told: string[] = [];
     const tell = (_fields: object, message: string): void => void told.push(message);
     const logger = { warn: tell, info: tell } as unknown as Logger; // As much of it as is called.
     startEnforcer(60_000, 'drop', { stalenessAlarmMs: 600, logger });
     const { closed } = connect('pump');
     const old = (): string[] => told.filter((message) => message.includes('grows old'));
-    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    await vi.advanceTimersByTimeAsync(1_100);
     expect(old()).toEqual([]);
     policy.failures = Infinity;
     await append(changed('1', 'pump'));
-    await vi.waitFor(() => expect(old()).toHaveLength(1), 5_000);
-    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    await expect.poll(() => old()).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1_100);
     expect([old().length, closed.length, enforcer.staleness]).toEqual([1, 0, undefined]);
     policy.failures = 0;
     await reached(1);
-    await vi.waitFor(() => expect(told.at(-1)).toContain('newest policy again'), 5_000);
+    await expect.poll(() => told.at(-1)).toContain('newest policy again');
   });
 });
 
