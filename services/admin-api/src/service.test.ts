@@ -67,9 +67,7 @@ describe('listening', () => {
       body: JSON.stringify({ username: 'admin', password: ADMIN_PASSWORD }),
     });
     // The password is being checked now: the request is in flight.
-    await vi.waitFor(() => {
-      expect(verify).toHaveBeenCalled();
-    });
+    await expect.poll(() => verify).toHaveBeenCalled();
     const closed = closing[Symbol.asyncDispose]();
     expect((await login).status).toBe(200);
     await closed;

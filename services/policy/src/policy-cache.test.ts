@@ -12,7 +12,7 @@ import {
 } from '@sallyport/policy-client';
 import type { PolicySpec } from '@sallyport/rules';
 import * as fc from 'fast-check';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { ASSEMBLED_POLICIES_MAX, PolicyResolver } from './policy-resolver.ts';
 import { bytes, facts, World } from './testing/world.ts';
 
@@ -302,7 +302,7 @@ describe('PolicyCache', () => {
     const [first = proof('c')] = proofs;
     await cache.authenticate(first);
     expect(cache.cached(first)).toBeDefined();
-    await vi.waitFor(() => expect(cache.size).toBe(1));
+    await expect.poll(() => cache.size).toBe(1);
     expect(cache.cached(first)).toBeDefined();
   });
 

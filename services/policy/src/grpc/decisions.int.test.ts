@@ -319,7 +319,7 @@ describe('several brokers that ask one server', () => {
       await expect.poll(() => asked, { interval: 1 }).toBeGreaterThan(100);
       way[way === cut ? 'cut' : 'freeze']();
       // The server has noticed: its end is closed, and nothing of it is taken up any more.
-      await expect.poll(() => way.ends.far.size, { timeout: 5_000 }).toBe(0);
+      await expect.poll(() => way.ends.far.size).toBe(0);
       const left = asked;
       await Promise.all(askMany(stays, 100));
       expect(asked).toBe(left);
@@ -387,7 +387,7 @@ describe('a replica', () => {
       const listen = { SALLYPORT_GRPC__LISTEN: `127.0.0.1:${first.port}` };
       await serve({ env: { SALLYPORT_GRPC__TOKEN: TOKEN, ...listen } });
       const answered = () => ask(client).then(clientIdOf, () => 'none');
-      await expect.poll(answered, { timeout: 5_000 }).toBe('c');
+      await expect.poll(answered).toBe('c');
       expect((await Promise.all(askMany(client, 100))).every(({ ok }) => ok)).toBe(true);
     }
   });

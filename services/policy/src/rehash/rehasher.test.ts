@@ -93,7 +93,7 @@ describe('Rehasher', () => {
           : Promise.resolve('later'),
     });
     rehasher.proven(secret('a'), bytes('p'));
-    await expect.poll(() => world.stored.length, { timeout: 2000 }).toBe(1);
+    await expect.poll(() => world.stored.length).toBe(1);
   });
 
   it('survives a password that cannot be hashed', async () => {
