@@ -181,8 +181,9 @@ describe('group rules', () => {
   test('take no longer for a hostile pattern and client id', () => {
     const hostile = Array.from({ length: 1000 }, () => rule(`${'*a'.repeat(120)}*b`, 'g'));
     const membership = new GroupMembership({ rules: hostile });
-    const started = performance.now();
+    const before = process.cpuUsage().user;
     expect(membership.groupsOf({ ...facts, clientId: 'a'.repeat(256) }, 'c')).toEqual([]);
-    expect(performance.now() - started).toBeLessThan(1000);
+    // Of processor time: the tests share their machine.
+    expect(process.cpuUsage().user - before).toBeLessThan(1_000_000);
   });
 });

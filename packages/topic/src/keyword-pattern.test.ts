@@ -23,9 +23,10 @@ describe('parseKeywordPattern', () => {
   });
 
   it('answers a hostile name in linear time', () => {
-    const started = performance.now();
+    const before = process.cpuUsage().user;
     expect(parsed('(a+)+b').keyword('a'.repeat(20_000))).toBeUndefined();
-    expect(performance.now() - started).toBeLessThan(2_000);
+    // Of processor time: the tests share their machine.
+    expect(process.cpuUsage().user - before).toBeLessThan(2_000_000);
   });
 
   it.each([

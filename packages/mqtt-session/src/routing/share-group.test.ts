@@ -132,13 +132,14 @@ describe('whose turn it is', () => {
     const group = groupOf();
     const names = Array.from({ length: 50_000 }, (_, count) => `member ${count}`);
     for (const name of names) group.put(local(name));
-    const start = performance.now();
+    const before = process.cpuUsage().user;
     for (const [index, subscriber] of names.reverse().entries()) {
       group.remove({ kind: 'local', subscriber });
       if (index % 1000 === 0) group.next(all);
     }
     expect(group.size).toBe(0);
-    expect(performance.now() - start).toBeLessThan(1000);
+    // Of processor time: the tests share their machine.
+    expect(process.cpuUsage().user - before).toBeLessThan(1_000_000);
   });
 });
 

@@ -390,9 +390,10 @@ describe('very many pinned sessions', () => {
     for (let index = 0; index < 20_000; index++) connect(`p${index}`, 'pinned');
     expect(sessions.withTags(new Set(affects(groupEdited))).size).toBe(0);
     expect(sessions.withTags(new Set(affects(groupEdited)), { pinned: true }).size).toBe(20_000);
-    const started = performance.now();
+    const before = process.cpuUsage().user;
     for (let index = 0; index < 100_000; index++) sessions.withTags(new Set([groupTag('g')]));
-    expect(performance.now() - started).toBeLessThan(2_000);
+    // Of processor time: the tests share their machine.
+    expect(process.cpuUsage().user - before).toBeLessThan(2_000_000);
     await change(undefined, groupEdited);
     expect(policy.asked).toEqual([]);
   });

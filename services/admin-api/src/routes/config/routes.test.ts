@@ -124,10 +124,11 @@ describe('a file that is refused', () => {
   ])('because of %s', async (_title, text, code) => {
     const before = world.model.revision;
     for (const path of ['diff', 'apply']) {
-      const started = performance.now();
+      const used = process.cpuUsage().user;
       const answer = await yaml(path, text);
       expect([answer.status >= 400 && answer.status < 500, answer.body.code]).toEqual([true, code]);
-      expect(performance.now() - started).toBeLessThan(5000);
+      // Of processor time: the tests share their machine.
+      expect(process.cpuUsage().user - used).toBeLessThan(5_000_000);
     }
     expect(world.model.revision).toBe(before);
   });
