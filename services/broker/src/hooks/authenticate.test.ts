@@ -9,7 +9,7 @@ import {
 } from '@sallyport/policy-client';
 import type { PolicySpec } from '@sallyport/rules';
 import { startTelemetry, type Telemetry } from '@sallyport/telemetry';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BanList } from '../access/ban-list.ts';
 import { LiveSessions } from '../access/live-sessions.ts';
 import { openDoor } from '../../test-support/open-door.ts';
@@ -388,7 +388,11 @@ describe('a client that the cache knows', () => {
 });
 
 describe('a change that another node has announced', () => {
+  afterEach(() => void vi.useRealTimers());
+
   it('is waited for, also by a client that the cache knows, who then meets it', async () => {
+    // By the test's clock, so that the wait has its bound where the machine stands still.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     const cache = newCache();
     policy.answer = (request) => ({
       ...sound(request),
@@ -399,10 +403,10 @@ describe('a change that another node has announced', () => {
     policy.answer = () => ({ ok: false, revision: 5, reason: 'disabled' });
     const answer = connect('c', cache);
     expect(answer).toBeInstanceOf(Promise);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await vi.advanceTimersByTimeAsync(ANNOUNCED_WAIT_MS - 1);
     expect([policy.asked, sessions.size]).toEqual([1, 1]);
     cache.invalidate(4, []);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await vi.advanceTimersByTimeAsync(0);
     expect(policy.asked).toBe(1);
     cache.invalidate(5, ['credential:c']);
     expect(await answer).toEqual({ verdict: 'bad_credentials' });
