@@ -16,7 +16,7 @@ import {
   type WireAuthenticateResponse,
   type WireDecideRequest,
 } from '@sallyport/wire';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { QUESTIONS_A_TURN, QUESTIONS_OPEN_MAX } from './decide-streams.ts';
 import { DecisionStream, QUESTIONS_MAX } from './decision-stream.ts';
 import { policyHandlers } from './grpc-handlers.ts';
@@ -26,7 +26,7 @@ import { TurnPace } from './turn-pace.ts';
 
 type Call = ServerDuplexStream<WireDecideRequest, Buffer>;
 
-const TIMEOUT_MS = 500;
+const TIMEOUT_MS = 20_000;
 const NOT_READY = { code: 'policy_not_ready' };
 
 let server: Server;
@@ -81,6 +81,7 @@ beforeEach(async () => {
 });
 
 afterEach(() => {
+  vi.useRealTimers();
   for (const stream of streams.splice(0)) stream.close();
   client.close();
   server.forceShutdown();
@@ -93,47 +94,60 @@ function open(timeoutMs = TIMEOUT_MS): DecisionStream {
   return decisions;
 }
 
+/** The time of a question passes only when the test says so. */
+const freezeTime = (): void =>
+  void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 const ask = (stream: DecisionStream, clientId: string, minRevision = 0) =>
   stream.ask(request(clientId, minRevision), undefined);
 
 describe('a stream of decisions', () => {
   it('fails what is not answered in time, each in its own, and what is late answers nobody', async () => {
+    freezeTime();
+    let late: (() => void) | undefined;
     onCall = (call) =>
       questionsOf(call, (id, clientId) => {
         if (clientId === 'answered') call.write(encodeAnswer(answer(id, clientId)));
         // The first, late, and the one behind it in time.
         if (clientId === 'second') {
-          setTimeout(() => {
+          late = () => {
             call.write(Buffer.concat([encodeAnswer(answer(id - 1)), encodeAnswer(answer(id))]));
-          }, 0.7 * TIMEOUT_MS);
+          };
         }
       });
     const stream = open();
     await ask(stream, 'answered');
-    const asked = performance.now();
-    const first = ask(stream, 'first').catch((error: unknown) => ({
-      error,
-      after: performance.now() - asked,
-    }));
-    await new Promise((resolve) => setTimeout(resolve, TIMEOUT_MS / 2));
+    await vi.advanceTimersByTimeAsync(1);
+    let failed: unknown;
+    const first = ask(stream, 'first').catch((error: unknown) => (failed = error));
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS / 2);
     const second = ask(stream, 'second');
-    const failed = await first;
-    expect(failed).toMatchObject({ error: NOT_READY });
-    expect(failed).toSatisfy(({ after }: { after: number }) => after >= TIMEOUT_MS);
+    while (late === undefined) await turn();
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS / 2 - 1);
+    expect(failed).toBeUndefined();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await first).toMatchObject(NOT_READY);
+    late();
     expect(await second).toEqual(admission('3'));
   });
 
   it('is left when it is silent: what is asked next goes elsewhere, and it is closed when nobody waits', async () => {
+    freezeTime();
     let cancelled = 0;
     onCall = (call) => call.on('cancelled', () => (cancelled += 1)).resume();
     const stream = open();
-    const first = ask(stream, 'first');
-    await new Promise((resolve) => setTimeout(resolve, TIMEOUT_MS / 2));
-    const second = ask(stream, 'second');
-    await expect(first).rejects.toMatchObject(NOT_READY);
+    const first = expect(ask(stream, 'first')).rejects.toMatchObject(NOT_READY);
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS / 2);
+    const second = expect(ask(stream, 'second')).rejects.toMatchObject(NOT_READY);
+    while (calls === 0) await turn();
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS / 2);
+    await first;
     expect([stream.open, cancelled]).toEqual([false, 0]);
-    await expect(second).rejects.toMatchObject(NOT_READY);
-    await expect.poll(() => cancelled).toBe(1);
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS / 2);
+    await second;
+    while (cancelled === 0) await turn();
+    expect(cancelled).toBe(1);
   });
 
   it('does not fail one question for another that cannot be encoded', async () => {
@@ -152,6 +166,7 @@ describe('a stream of decisions', () => {
   });
 
   it('takes rubbish for no answer, of those that it is the answer of', async () => {
+    freezeTime();
     onCall = (call) =>
       questionsOf(call, (id, clientId) => {
         const says: Record<string, readonly Buffer[]> = {
@@ -166,8 +181,11 @@ describe('a stream of decisions', () => {
       });
     const stream = open();
     const names = ['empty', 'unknown', 'prototype', 'known', 'others'];
-    const settled = await Promise.allSettled(names.map((name) => ask(stream, name)));
-    expect(settled).toMatchObject(
+    const questions = names.map((name) => ask(stream, name));
+    const settled = Promise.allSettled(questions);
+    await Promise.allSettled(questions.slice(0, -1));
+    await vi.advanceTimersByTimeAsync(TIMEOUT_MS);
+    expect(await settled).toMatchObject(
       [
         'invalid_request',
         'policy_not_ready',
@@ -208,7 +226,7 @@ describe('a stream of decisions', () => {
     const stream = open(60_000);
     const all = Array.from({ length: QUESTIONS_MAX }, () => ask(stream, 'x'));
     await expect(ask(stream, 'one more')).rejects.toMatchObject(NOT_READY);
-    await expect.poll(() => waiting.length, { timeout: 20_000 }).toBe(QUESTIONS_MAX);
+    await expect.poll(() => waiting.length, { timeout: 50_000 }).toBe(QUESTIONS_MAX);
     release();
     expect(await Promise.all(all)).toHaveLength(QUESTIONS_MAX);
     const late = ask(stream, 'x');
@@ -272,7 +290,7 @@ describe('the service', () => {
     });
     const count = 3 * QUESTIONS_OPEN_MAX;
     const all = askMany(stream, count);
-    await expect.poll(() => asked, { timeout: 20_000 }).toBeGreaterThanOrEqual(QUESTIONS_OPEN_MAX);
+    await expect.poll(() => asked, { timeout: 50_000 }).toBeGreaterThanOrEqual(QUESTIONS_OPEN_MAX);
     await new Promise((resolve) => setTimeout(resolve, 200));
     // One message more than that may have been read, or what one turn has brought.
     expect(asked).toBeLessThan(2 * QUESTIONS_OPEN_MAX);
