@@ -170,12 +170,13 @@ describe('what is read', () => {
     client.pause();
     const pings = Buffer.concat(Array.from({ length: 500 }, () => frame(PING, 'x'.repeat(125))));
     let most = 0;
-    for (let turn = 0; turn < 400; turn++) {
+    const send = async (): Promise<void> => {
       client.write(pings);
       await new Promise((resolve) => setImmediate(resolve));
       most = Math.max(most, socket.writableLength);
-    }
-    expect(most).toBeGreaterThan(0); // The system has taken all that it takes.
+    };
+    while (most === 0) await send(); // Until the system has taken all that it takes.
+    for (let turn = 0; turn < 100; turn++) await send();
     expect(most).toBeLessThan(100_000);
   });
 });
