@@ -46,10 +46,14 @@ describe('the trace of a change', () => {
     const ofTrace = (spans: readonly OtlpSpan[]) => spans.filter((one) => one.traceId === traceId);
     const all = await receiver.waitForSpans((spans) => {
       const own = ofTrace(spans);
+      const [written] = named(own, 'log.append', 'admin-api');
       return (
-        named(own, 'policy.announce', 'broker').length === 3 &&
+        named(own, 'policy.reevaluate', 'broker').length === 3 &&
         named(own, 'log.fold', 'policy').length === 2 &&
-        named(own, 'command', 'admin-api').length === 1
+        named(own, 'log.fold', 'admin-api').length === 2 &&
+        // The request ends last: when all nodes have said that they enforce it.
+        written !== undefined &&
+        ancestry(written, own).length > 2
       );
     }, 20_000);
     const spans = ofTrace(all);
@@ -92,6 +96,7 @@ describe('the trace of a connection', () => {
     const cold = await receiver.waitForSpans(
       (spans) =>
         named(spans, 'mqtt.connect', 'broker').length > 0 &&
+        named(spans, 'policy.authenticate', 'policy').length > 0 &&
         named(spans, 'secret.verify', 'policy').length > 0,
       20_000,
     );
