@@ -147,14 +147,15 @@ describe('a share group with members on every node', () => {
       const { client } = publishers[index % 3] ?? {};
       await client?.deliver({ topicName: `jobs/${index}`, payload: String(index), qos: 1 });
     }
-    for (const [node, { client }] of members.entries()) {
-      for (;;) {
-        const packet = await client.take(500).catch(() => undefined);
-        if (packet === undefined) break;
+    while (got.length < rounds) {
+      for (const [node, { client }] of members.entries()) {
+        const packet = await client.take(50).catch(() => undefined);
+        if (packet === undefined) continue;
         counts[node] = (counts[node] ?? 0) + 1;
         got.push(packet.payload.toString());
       }
     }
+    for (const { client } of members) await client.silence();
     expect(got.map(Number).sort((a, b) => a - b)).toEqual(
       Array.from({ length: rounds }, (_, index) => index),
     );
