@@ -36,6 +36,7 @@ async function received(clients: readonly RawMqtt5Client[]): Promise<string[][]>
     clients.map(async (client) => {
       const found: string[] = [];
       for (;;) {
+        await client.ping(); // What the broker has sent before is here.
         const packet = await client.take(150).catch(() => undefined);
         if (packet === undefined) return found;
         found.push(packet.payload.toString());
