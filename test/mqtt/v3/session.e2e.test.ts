@@ -32,7 +32,8 @@ const hexOfId = (packetId: number | undefined): string =>
 async function lose(client: RawMqttClient): Promise<void> {
   client.destroy();
   await client.closed;
-  await delay(20);
+  // Whoever comes now is let in behind that.
+  await broker.connect();
 }
 
 /** A persistent session with one subscription, and who publishes to it. */
@@ -310,7 +311,7 @@ it('MQTT-3.1.1 [MQTT-3.1.4-2] of many CONNECTs with one client id exactly one st
   for (const client of clients) client.send(connect);
   const open = new Set(clients);
   for (const client of clients) void client.closed.then(() => open.delete(client));
-  const end = performance.now() + 5000;
+  const end = performance.now() + 20_000;
   while (open.size > 1 && performance.now() < end) await delay(20);
   await delay(100);
   expect(open.size).toBe(1);
