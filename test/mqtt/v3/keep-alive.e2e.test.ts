@@ -13,8 +13,8 @@ import {
 const broker = useWireBroker();
 
 const KEEP_ALIVE_SECONDS = 1;
-/** 1.5 times the keep alive. Mosquitto counts whole seconds, and looks every five. */
-const CLOSE_MS = OTHER ? { min: 1000, max: 8000 } : { min: 1450, max: 3000 };
+/** 1.5 times the keep alive, and not the time of a machine that others use too. Mosquitto counts whole seconds, and looks every five. */
+const CLOSE_MS = { min: OTHER ? 1000 : 1450, max: 10_000 };
 
 /** Milliseconds until the connection has ended; undefined when it has not in time. */
 async function endOf(client: RawMqttClient, withinMs = CLOSE_MS.max): Promise<number | undefined> {
@@ -55,8 +55,8 @@ it('MQTT-3.1.1 [MQTT-3.1.2-24] [MQTT-3.1.2-8] a client that is silent for 1.5 ti
   const trickle = endOf(trickling);
   trickling.send(PINGREQ.subarray(0, 1));
 
-  for (let round = 0; round < 4; round++) {
-    await delay(800);
+  for (let round = 0; round < 8; round++) {
+    await delay(400);
     pinging.send(PINGREQ);
     await expectBytes(pinging, 'd0 00');
     publishing.publish({ topicName, payload: String(round) });

@@ -44,7 +44,7 @@ it.concurrent(
     await expectDisconnect(client, 0x8d);
     // mosquitto counts in seconds of its clock, and looks once in a while.
     expect(performance.now() - start).toBeGreaterThanOrEqual(OTHER ? 500 : 1490);
-    expect(performance.now() - start).toBeLessThan(OTHER ? 10_000 : 3000);
+    expect(performance.now() - start).toBeLessThan(10_000);
     expect(await payloads(watcher, 1)).toEqual(['gone']);
   },
 );
@@ -55,8 +55,8 @@ it.concurrent(
     const topic = unique('t');
     const pinging = await broker.connect({ keepAliveSeconds: 1 });
     const publishing = await broker.connect({ keepAliveSeconds: 1 });
-    for (let count = 0; count < 4; count += 1) {
-      await sleep(700);
+    for (let count = 0; count < 8; count += 1) {
+      await sleep(350);
       pinging.send(PINGREQ);
       expect(await pinging.expect('pingresp')).toEqual({ type: 'pingresp' });
       publishing.publish({ topicName: topic, payload: 'x' });
@@ -70,7 +70,7 @@ it.concurrent('MQTT-5.0 [MQTT-3.1.2-22] what the server sends does not count', a
   const client = await broker.connect({ keepAliveSeconds: 1 });
   await client.subscribe({ topicFilter: topic, qos: 0 });
   const publisher = await broker.connect();
-  const end = performance.now() + (OTHER ? 10_000 : 3000);
+  const end = performance.now() + 10_000;
   let closed = false;
   void client.closed.then(() => (closed = true));
   while (!closed && performance.now() < end) {
