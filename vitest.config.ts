@@ -22,8 +22,8 @@ export default defineConfig({
           ],
           exclude: ['**/*.{int,e2e}.test.ts', '**/dist/**', '**/node_modules/**'],
           // Hashes and property tests on a busy machine; no test waits for this long.
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {
