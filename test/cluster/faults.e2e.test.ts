@@ -183,7 +183,7 @@ describe('the policy service', () => {
       );
       const late = { id, username: 'late', password: secret };
       expect(await connect(late)).toBe(SERVER_UNAVAILABLE);
-      await policy().process.waitForLine(/trouble with the read model/, 5_000, line);
+      await policy().process.waitForLine(/trouble with the read model/, undefined, line);
       const ready = await fetch(`${policy().opsUrl}/readyz`);
       expect([ready.status, await ready.text()]).toEqual([
         503,
@@ -197,7 +197,7 @@ describe('the policy service', () => {
     } finally {
       policy().process.limitFiles();
     }
-    await until(async () => (await fetch(`${policy().opsUrl}/readyz`)).ok, 5_000);
+    await until(async () => (await fetch(`${policy().opsUrl}/readyz`)).ok);
   });
 });
 
@@ -274,11 +274,11 @@ describe('the session store', () => {
       const lost = { topicName: 'kept', payload: 'lost', qos: 1 } as const;
       expect(await publisher.deliver(lost)).toBeGreaterThanOrEqual(0x80);
       await broker().process.waitForLine(/session_store_unavailable/, TOLD_WITHIN_MS, line);
-      await until(async () => (await unavailable()) > before, 5_000);
+      await until(async () => (await unavailable()) > before);
       await until(async () => {
         const ready = await fetch(`${broker().opsUrl}/readyz`);
         return ready.status === 503 && (await ready.text()).includes('not connected');
-      }, 5_000);
+      });
     } finally {
       await cluster.redis.restart();
     }

@@ -53,7 +53,7 @@ async function lose(client: RawMqtt5Client): Promise<void> {
   client.destroy();
   await client.closed;
   const path = `/api/v1/connections/${clientIds.get(client)}`;
-  await until(async () => (await api.send('GET', path)).status === 404, 5_000);
+  await until(async () => (await api.send('GET', path)).status === 404);
 }
 
 /** A device that may do everything below a topic of its own, until that is taken from it. */

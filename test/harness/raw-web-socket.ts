@@ -12,7 +12,7 @@ export const opcodes = {
 } as const;
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
-const TIMEOUT_MS = 5000;
+const TIMEOUT_MS = 20_000;
 
 export interface Frame {
   readonly final: boolean;

@@ -23,7 +23,7 @@ export const OTHER = OTHER_BROKER !== undefined;
 
 /** How long nothing has to come before we believe that nothing comes. */
 const SILENCE_MS = 150;
-const CLOSE_TIMEOUT_MS = 5000;
+const CLOSE_TIMEOUT_MS = 20_000;
 
 type Credentials = Pick<RawConnect, 'username' | 'password'>;
 

@@ -22,7 +22,7 @@ type Credentials = Pick<RawConnect5, 'username' | 'password'>;
 export const ALLOWED_ROOT = 'allowed';
 
 /** mosquitto takes its time to notice that a client is silent. */
-const CLOSE_TIMEOUT_MS = OTHER ? 10_000 : 5000;
+const CLOSE_TIMEOUT_MS = 20_000;
 
 export interface Session {
   readonly client: RawMqtt5Client;

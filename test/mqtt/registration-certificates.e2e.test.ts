@@ -153,7 +153,7 @@ describe.each(PROFILES)('a signed certificate on the %s profile', (profile) => {
     let isClosed = false;
     client.on('error', () => undefined);
     client.on('close', () => (isClosed = true));
-    await until(() => client.connected, 5000);
+    await until(() => client.connected);
     return {
       closed: () => isClosed,
       [Symbol.asyncDispose]: async () => void client.end(true),
@@ -251,7 +251,7 @@ describe.each(PROFILES)('a signed certificate on the %s profile', (profile) => {
       { reason: 'lost' },
     );
     expect(revoked.listeners).toEqual([{ listener: 'ssl:default', listed: true }]);
-    await until(() => lost.closed(), 2000);
+    await until(() => lost.closed());
     expect(kept.closed()).toBe(false);
     // By the list of the listener: there is no CONNECT that could be refused.
     expect(await outcome({ cert, key: own.key })).toBe('cut');

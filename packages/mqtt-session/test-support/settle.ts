@@ -8,7 +8,7 @@ const realNow = process.hrtime.bigint;
 /** Turns of the event loop in which everything that can happen by itself has happened. */
 const QUIET_TURNS = 12;
 
-const UNTIL_TIMEOUT_MS = 5000;
+const UNTIL_TIMEOUT_MS = 20_000;
 
 /** Lets everything happen that needs no time to pass. */
 export async function settle(turns = QUIET_TURNS): Promise<void> {

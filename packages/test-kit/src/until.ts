@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 const INTERVAL_MS = 20;
-const TIMEOUT_MS = 10_000;
+/** No test waits for it: conditions are brought about by other processes, on a machine that others use too. */
+const TIMEOUT_MS = 20_000;
 
 /** Asks `condition` every 20 ms until it answers true. For conditions that announce themselves no other way. */
 export async function until(

@@ -27,7 +27,7 @@ import {
 const broker = useWireBroker();
 
 const PINGRESP = 'd0 00';
-const CLOSE_TIMEOUT_MS = 5000;
+const CLOSE_TIMEOUT_MS = 20_000;
 
 /** Strings that are not well-formed UTF-8. */
 const ILL_FORMED = {
