@@ -225,19 +225,24 @@ function evolveChange(state: Credential, event: ChangeEvent, context: EventConte
   }
 }
 
-/** Writes the JSON texts of what `evolveCredential` makes of the additions of one commit; a text that is known is not written again. */
-export function addedTexts({
-  at,
-  revision,
-}: EventContext): (event: Extract<CredentialEvent, { type: 'CredentialAdded' }>) => string {
+/**
+ * The JSON texts of what `evolveCredential` makes of the additions of one commit: `head`, which is the same for all, and behind it the
+ * rest of each; a text that is known is not written again.
+ */
+export function addedTexts({ at, revision }: EventContext): {
+  readonly head: string;
+  readonly restOf: (event: Extract<CredentialEvent, { type: 'CredentialAdded' }>) => string;
+} {
   const own = {
     createdAt: at,
     createdRevision: revision,
     updatedAt: at,
     updatedRevision: revision,
   };
-  const before = JSON.stringify(own).slice(0, -1);
-  return ({ data }) => `${before},${(knownText(data) ?? JSON.stringify(data)).slice(1)}`;
+  return {
+    head: `${JSON.stringify(own).slice(0, -1)},`,
+    restOf: ({ data }) => (knownText(data) ?? JSON.stringify(data)).slice(1),
+  };
 }
 
 /** Whether the secret still opens its credential at this time. */

@@ -32,8 +32,9 @@ describe('a credential whose text is known', () => {
           expect(record).toBe(JSON.stringify({ v: RECORD_VERSION, ...head, events }));
           expect(decodeCommit(record, 3).events).toEqual(events);
           const next = evolveCredential(undefined, added(credential), context);
-          expect(addedTexts(context)(added(read))).toBe(JSON.stringify(next));
-          expect(addedTexts(context)(added(aCredential({ name })))).toBe(
+          const texts = addedTexts(context);
+          expect(texts.head + texts.restOf(added(read))).toBe(JSON.stringify(next));
+          expect(texts.head + texts.restOf(added(aCredential({ name })))).toBe(
             JSON.stringify(evolveCredential(undefined, added(aCredential({ name })), context)),
           );
         },
