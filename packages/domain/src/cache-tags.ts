@@ -61,6 +61,13 @@ export const isProofTag = (tag: string): boolean =>
 export const authChainTagsOf = (listener: string): readonly string[] =>
   [listenerScope(listener), GLOBAL_SCOPE].map(authChainTag);
 
+/** Whether events of this type add credentials, or change nothing: they ban nobody, and `isTagOfAdded` holds for all of their tags. */
+export const isOfAdding = (type: DomainEvent['type']): boolean =>
+  type === 'CredentialAdded' || type === 'ImportRowsStored';
+/** Whether an added credential may make the tag stale. */
+export const isTagOfAdded = (tag: string): boolean =>
+  tag.startsWith(CREDENTIAL_TAG_PREFIX) || isLoginTag(tag);
+
 /** The cache tags that an event makes stale. A cached answer carries the tags of all that it was made from. */
 export function affects(event: DomainEvent): readonly string[] {
   switch (event.type) {

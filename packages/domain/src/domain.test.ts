@@ -20,7 +20,7 @@ import {
 } from '../test/given.ts';
 import type { DomainEvent } from './commit.ts';
 import { loginKey } from './login-keys.ts';
-import { affects } from './cache-tags.ts';
+import { affects, isOfAdding, isTagOfAdded } from './cache-tags.ts';
 import { type Command, decide, decideOn, type PlannedCommand } from './domain.ts';
 import { scopeOf } from './scope.ts';
 import { streamOf } from './streams.ts';
@@ -480,8 +480,15 @@ test.each(events)(
     const { aggregate, key } = streamOf(event);
     expect(`${aggregate} ${key}`).toBe(stream);
     expect(affects(event)).toEqual(tags);
+    // What only adds credentials is not read by whoever asks for other tags.
+    if (isOfAdding(event.type)) expect(tags.filter((tag) => !isTagOfAdded(tag))).toEqual([]);
   },
 );
+
+test('nothing of these but a credential that is added counts as adding', () => {
+  const types = new Set(events.map(([event]) => event.type).filter(isOfAdding));
+  expect(types).toEqual(new Set(['CredentialAdded']));
+});
 
 test('an event of an aggregate that is gone changes nothing', () => {
   const state = stateOf([

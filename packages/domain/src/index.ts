@@ -124,7 +124,9 @@ export {
   GROUP_RULES_TAG,
   groupTag,
   isLoginTag,
+  isOfAdding,
   isProofTag,
+  isTagOfAdded,
   loginTag,
   PATTERNS_TAG,
   roleTag,
@@ -391,7 +393,7 @@ export {
   type TrustEvent,
   type TrustFields,
 } from './trust.ts';
-export { decodeCommit, encodeCommit, RECORD_VERSION } from './upcast.ts';
+export { decodeCommit, encodeCommit, isKnownType, RECORD_VERSION } from './upcast.ts';
 export { type CertificateIdentity, isFingerprint, mayName } from './certificate.ts';
 export {
   byPatternOrder,

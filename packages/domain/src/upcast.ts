@@ -60,6 +60,10 @@ const eventTypes: Readonly<Record<DomainEvent['type'], true>> = {
   CertificateRevoked: true,
 };
 
+/** Whether events of this type can be read here. */
+export const isKnownType = (type: string): type is DomainEvent['type'] =>
+  Object.hasOwn(eventTypes, type);
+
 /** The text that the log stores for a commit; the revision is the log's own and is not in it. */
 export function encodeCommit(commit: NewCommit): string {
   const { events, ...head } = commit;
@@ -122,7 +126,7 @@ function eventsProblem(events: readonly unknown[]): string | undefined {
     if (!isRecord(event) || typeof event['type'] !== 'string' || !isRecord(event['data'])) {
       return 'an event has no type or no data';
     }
-    if (!Object.hasOwn(eventTypes, event['type'])) {
+    if (!isKnownType(event['type'])) {
       return `the event type ${event['type']} is not known to this version`;
     }
   }

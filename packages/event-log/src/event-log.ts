@@ -1,10 +1,12 @@
 import type { OperationalError } from '@sallyport/errors';
-import type { Commit, NewCommit, Revision } from '@sallyport/domain';
+import type { Commit, DomainEvent, NewCommit, Revision } from '@sallyport/domain';
 
 /** A commit as it was read back, with the digest of its stored bytes. */
 export interface RecordedCommit extends Commit {
   /** SHA-256 of the stored record, base64; the link of the running hash (`nextHash`). */
   readonly digest: string;
+  /** The types of its events, where it is not decoded yet (`FollowOptions.lazily`). */
+  readonly eventTypes?: readonly DomainEvent['type'][];
 }
 
 export type AppendResult =
@@ -51,6 +53,11 @@ export interface FollowOptions {
   readonly after: Revision;
   /** Gets one or more commits; the next batch waits for the promise. A throw stops the tail with that failure. */
   readonly onCommits: (commits: readonly RecordedCommit[]) => void | Promise<void>;
+  /**
+   * A commit whose record says beside it what types of events it has, all known here, is decoded when somebody asks for more than
+   * those, its revision, its digest and its trace. One that cannot be decoded then throws `log_unreadable` there.
+   */
+  readonly lazily?: boolean;
   /**
    * The tail has stopped for good: `log_truncated`, `log_diverged` (another log under the same name), `log_unreadable`, or
    * what `onCommits` threw. Called at most once.

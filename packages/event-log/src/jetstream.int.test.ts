@@ -7,12 +7,12 @@ import {
   StorageType,
 } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
-import type { NatsConnection } from '@nats-io/nats-core';
-import { encodeCommit } from '@sallyport/domain';
+import { headers, type NatsConnection } from '@nats-io/nats-core';
+import { encodeCommit, type NewCommit } from '@sallyport/domain';
 import { type NatsServer, removeFolder, startNatsServer, tempFolder } from '@sallyport/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { describeEventLogContract } from './contract.ts';
-import type { EventLog } from './event-log.ts';
+import type { EventLog, RecordedCommit } from './event-log.ts';
 import { natsConnectionOptions, openJetStreamEventLog } from './jetstream.ts';
 import { commitOf, commitsOf } from './testing/commits.ts';
 import { codeOf, Reader } from './testing/reader.ts';
@@ -283,6 +283,68 @@ describe('The JetStream log on one server', () => {
       spy.unsubscribe();
       expect(asked.filter((seq) => seq === 21).length).toBeGreaterThan(1);
       expect(reader.ids.at(-1)).toBe('unnamed');
+    });
+
+    describe('A reader that reads lazily', () => {
+      const events: NewCommit['events'] = [
+        { type: 'BanRemoved', data: { id: 'b', kind: 'client_id', value: 'c' } },
+        { type: 'RoleRemoved', data: { id: 'r' } },
+        { type: 'RoleRemoved', data: { id: 's' } },
+      ];
+      const spoilt = async (types: string): Promise<void> => {
+        const said = headers();
+        said.set('Sallyport-Types', types);
+        const subject = `${subjectPrefix}.raw.x`;
+        await jetstream(connection).publish(subject, '{"v":1,', { headers: said });
+      };
+      const lazily = (): Reader => new Reader(log, 0, undefined, true);
+
+      it.each([
+        ['a type that is not known here', '1 RoleRemoved SomethingNew'],
+        ['another version', '2 RoleRemoved'],
+        ['no types', '1'],
+      ])('stops before a record that it cannot read, and that says %s', async (_, types) => {
+        await using reader = lazily();
+        await spoilt(types);
+        expect((await reader.failed).code).toBe('log_unreadable');
+        expect(reader.commits).toEqual([]);
+      });
+
+      it('finds that a record cannot be read when it is asked for what is in it', async () => {
+        await using reader = lazily();
+        await spoilt('1 RoleRemoved');
+        await reader.count(1);
+        const [commit] = reader.commits;
+        expect(commit?.eventTypes).toEqual(['RoleRemoved']);
+        expect(() => commit?.events).toThrow('not JSON');
+        // Whoever reads at once stops.
+        await using eager = new Reader(log, 0);
+        expect((await eager.failed).code).toBe('log_unreadable');
+      });
+
+      it('gets the same commits, and is told what types of events they have', async () => {
+        await using other = await open();
+        await using reader = lazily();
+        const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+        const apply = 'kick';
+        await other.append(
+          [
+            commitOf('a', { events, traceparent, apply, reason: 'ö', fingerprint: 'f' }),
+            commitOf('b', { traceparent: 'of no trace' }),
+          ],
+          0,
+        );
+        await reader.count(2);
+        const [first, second] = reader.commits;
+        expect(first).toMatchObject({ eventTypes: ['BanRemoved', 'RoleRemoved'], traceparent });
+        expect(second?.eventTypes).toBeUndefined();
+        const copy = (commit: RecordedCommit) => {
+          const { revision, digest, commitId, at, actor, reason, fingerprint, apply } = commit;
+          const texts = { commitId, reason, fingerprint, apply, traceparent: commit.traceparent };
+          return { revision, digest, at, actor, ...texts, events: commit.events };
+        };
+        expect(reader.commits.map(copy)).toEqual((await log.read(0, 2)).map(copy));
+      });
     });
 
     it('believes nothing that is said on its feed', async () => {

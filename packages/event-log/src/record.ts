@@ -1,4 +1,13 @@
-import { decodeCommit, encodeCommit, type NewCommit, type Revision } from '@sallyport/domain';
+import {
+  type Commit,
+  decodeCommit,
+  type DomainEvent,
+  encodeCommit,
+  isKnownType,
+  type NewCommit,
+  RECORD_VERSION,
+  type Revision,
+} from '@sallyport/domain';
 import { assert, OperationalError } from '@sallyport/errors';
 import { COMMIT_BYTES_MAX, type RecordedCommit } from './event-log.ts';
 import { digestOf } from './hash.ts';
@@ -11,6 +20,31 @@ export interface StoredRecord {
   readonly bytes?: Uint8Array;
   /** The digest of the record before it, as its writer knew it, where it says so. */
   readonly previous?: string | undefined;
+  readonly beside?: Beside | undefined;
+}
+
+/** What a store may say of a commit beside its record. */
+export interface Beside {
+  readonly eventTypes: readonly DomainEvent['type'][];
+  readonly traceparent?: string;
+}
+
+const TRACEPARENT = /^[0-9a-f-]{1,128}$/;
+
+/** What to say of a commit beside its record: a line for its types, and its trace. None where a line cannot say it. */
+export function besideOf({ events, traceparent }: NewCommit) {
+  if (traceparent !== undefined && !TRACEPARENT.test(traceparent)) return undefined;
+  const types = new Set(events.map((event) => event.type));
+  return { types: [RECORD_VERSION, ...types].join(' '), traceparent };
+}
+
+/** Reads what `besideOf` has said; nothing where this version does not know all of it. */
+export function readBeside(types: string, traceparent: string | undefined): Beside | undefined {
+  const [version, ...named] = types.split(' ');
+  const eventTypes = named.filter(isKnownType);
+  if (version !== String(RECORD_VERSION) || named.length === 0) return undefined;
+  if (eventTypes.length < named.length) return undefined;
+  return { eventTypes, ...(traceparent !== undefined && { traceparent }) };
 }
 
 /** Most commits that a tail hands over at once. */
@@ -83,6 +117,57 @@ export function decodeRecord(record: StoredRecord): RecordedCommit {
   return commit;
 }
 
+/** A commit that is decoded when somebody asks for what is not said beside its record. */
+class UnreadCommit {
+  readonly revision: Revision;
+  readonly digest: string;
+  readonly eventTypes: Beside['eventTypes'];
+  readonly traceparent: string | undefined;
+  readonly #record: StoredRecord;
+
+  constructor(record: StoredRecord, { eventTypes, traceparent }: Beside) {
+    this.revision = record.revision;
+    this.digest = digestOfRecord(record);
+    this.eventTypes = eventTypes;
+    this.traceparent = traceparent;
+    this.#record = record;
+  }
+
+  get commitId(): string {
+    return decodeRecord(this.#record).commitId;
+  }
+
+  get at(): number {
+    return decodeRecord(this.#record).at;
+  }
+
+  get actor(): Commit['actor'] {
+    return decodeRecord(this.#record).actor;
+  }
+
+  get reason(): string | undefined {
+    return decodeRecord(this.#record).reason;
+  }
+
+  get fingerprint(): string | undefined {
+    return decodeRecord(this.#record).fingerprint;
+  }
+
+  get apply(): Commit['apply'] {
+    return decodeRecord(this.#record).apply;
+  }
+
+  get events(): Commit['events'] {
+    return decodeRecord(this.#record).events;
+  }
+}
+
+function decodeLazily(record: StoredRecord): RecordedCommit {
+  if (record.beside === undefined) return decodeRecord(record);
+  // Reads like one whose members are absent, where they are.
+  return decoded.get(record) ?? (new UnreadCommit(record, record.beside) as RecordedCommit);
+}
+
 /**
  * Decodes the records that follow on `after`. A record that is missing or cannot be read ends the run: what stands before
  * it is still handed over, and `failure` says why nothing comes after.
@@ -90,6 +175,7 @@ export function decodeRecord(record: StoredRecord): RecordedCommit {
 export function decodeRun(
   records: readonly StoredRecord[],
   after: Revision,
+  lazily = false,
 ): { readonly commits: readonly RecordedCommit[]; readonly failure?: OperationalError } {
   const commits: RecordedCommit[] = [];
   for (const record of records) {
@@ -101,7 +187,7 @@ export function decodeRun(
       };
     }
     try {
-      commits.push(decodeRecord(record));
+      commits.push(lazily ? decodeLazily(record) : decodeRecord(record));
     } catch (error) {
       return { commits, failure: asFailure(error) };
     }

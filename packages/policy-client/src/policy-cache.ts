@@ -12,7 +12,7 @@ import {
   type Resolved,
   type ScramRequest,
 } from './policy-client.ts';
-import { RecentChanges } from './recent-changes.ts';
+import { type ChangedTags, RecentChanges } from './recent-changes.ts';
 
 /** Most (client, secret) pairs that a node remembers as verified. */
 export const VERIFIED_ENTRIES_MAX = 100_000;
@@ -175,10 +175,15 @@ export class PolicyCache {
     return this.#verified.size;
   }
 
-  /** Drops everything that bears one of the tags; commits come in order. */
-  invalidate(revision: Revision, tags: readonly string[]): void {
+  /** Drops everything that bears one of the tags; commits come in order. Tags that are not told yet are asked for while something is kept. */
+  invalidate(revision: Revision, tags: ChangedTags): void {
+    if (this.#byTag.size > 0) this.#dropTagged(typeof tags === 'function' ? tags() : tags);
     this.#revision = revision;
     this.#recent.add(revision, tags);
+    for (const waiter of this.#waiting) if (waiter.revision <= revision) waiter.heard();
+  }
+
+  #dropTagged(tags: readonly string[]): void {
     for (const tag of tags) {
       const keys = this.#byTag.get(tag);
       if (keys === undefined) continue;
@@ -188,7 +193,6 @@ export class PolicyCache {
         if (this.#stale.push(keys) === 1) setImmediate(() => this.#dropSome());
       }
     }
-    for (const waiter of this.#waiting) if (waiter.revision <= revision) waiter.heard();
   }
 
   #dropSome(): void {

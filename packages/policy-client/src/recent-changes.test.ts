@@ -1,5 +1,10 @@
-import { describe, expect, it } from 'vitest';
-import { RECENT_COMMITS_MAX, RECENT_TAGS_MAX, RecentChanges } from './recent-changes.ts';
+import { describe, expect, it, vi } from 'vitest';
+import {
+  RECENT_COMMITS_MAX,
+  RECENT_TAGS_MAX,
+  RecentChanges,
+  UNREAD_TAGS,
+} from './recent-changes.ts';
 
 describe('RecentChanges', () => {
   it('takes an answer from before its start for stale, whatever it depends on', () => {
@@ -43,5 +48,27 @@ describe('RecentChanges', () => {
     expect(recent.touchedSince(3, ['other'])).toBe(false);
     expect(recent.touchedSince(3, ['j'])).toBe(true);
     expect(RECENT_TAGS_MAX).toBe(100_000);
+  });
+
+  it('reads tags that it was not told when an answer is older than them, once', () => {
+    const recent = new RecentChanges(0);
+    const read = vi.fn(() => ['a']);
+    recent.add(1, read);
+    expect(recent.touchedSince(1, ['a'])).toBe(false);
+    expect(read).not.toHaveBeenCalled();
+    expect(recent.touchedSince(0, ['other'])).toBe(false);
+    expect(recent.touchedSince(0, ['a'])).toBe(true);
+    expect(read).toHaveBeenCalledTimes(1);
+  });
+
+  it('counts a commit whose tags were not read for UNREAD_TAGS', () => {
+    const recent = new RecentChanges(0, 10, UNREAD_TAGS + 1);
+    recent.add(1, ['a']);
+    recent.add(2, () => ['b']);
+    expect(recent.touchedSince(0, ['other'])).toBe(false);
+    recent.add(3, ['c']);
+    expect(recent.touchedSince(0, ['other'])).toBe(true);
+    expect(recent.touchedSince(1, ['b'])).toBe(true);
+    expect(UNREAD_TAGS).toBe(2_000);
   });
 });

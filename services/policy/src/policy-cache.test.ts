@@ -55,6 +55,28 @@ const POLICY: PolicySpec = {
   denyAction: 'ignore',
 };
 
+describe('tags that are told when they are asked for', () => {
+  it('are asked for while something is kept, and drop it, and are not while nothing is', async () => {
+    const { cache } = await node((world) => {
+      const authenticate = async ({ facts }: AuthenticateRequest): Promise<AuthenticateAnswer> => {
+        const principal = { credentialId: 'c', store: 'native', facts } as const;
+        const resolved = { policyId: 'p', tags: ['credential:c'] };
+        return { ok: true, revision: cache.revision, principal, resolved, policy: POLICY };
+      };
+      return Object.assign(Object.create(world.policy) as PolicyClient, { authenticate }); // All of it, and this instead.
+    });
+    const read = vi.fn(() => ['credential:c']);
+    cache.invalidate(1, read);
+    expect(read).not.toHaveBeenCalled();
+    await cache.authenticate(proof('c1'));
+    expect(cache.cached(proof('c1'))).toBeDefined();
+    cache.invalidate(2, read);
+    expect(read).toHaveBeenCalledTimes(1);
+    expect(cache.cached(proof('c1'))).toBeUndefined();
+    expect(cache.isStale(0, ['credential:c'])).toBe(true);
+  });
+});
+
 describe('what is kept', () => {
   it('are so many verified clients; of one more, who was not seen for longest is asked about again', async () => {
     let asked = 0;

@@ -4,8 +4,8 @@ import type { NewCommit, Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { nextExpected } from '../append-batch.ts';
 import type { AppendResult } from '../event-log.ts';
-import { encodeForLog } from '../record.ts';
-import { PREVIOUS_HEADER } from './options.ts';
+import { besideOf, encodeForLog } from '../record.ts';
+import { PREVIOUS_HEADER, TRACE_HEADER, TYPES_HEADER } from './options.ts';
 import { subjectOf } from './stream.ts';
 
 /** How long one attempt waits for the server's answer. */
@@ -24,7 +24,7 @@ const FULL: ReadonlySet<number> = new Set([10002, 10023, 10047, 10077]);
 interface Publication {
   readonly subject: string;
   readonly payload: Uint8Array;
-  readonly commitId: string;
+  readonly commit: NewCommit;
   readonly digest: string;
 }
 
@@ -64,8 +64,7 @@ export class JetStreamAppender {
   async append(commits: readonly NewCommit[], first: Place): Promise<readonly AppendResult[]> {
     const publications = commits.map((commit): Publication => {
       const { bytes, digest } = encodeForLog(commit);
-      const { commitId } = commit;
-      return { subject: subjectOf(this.#subjectPrefix, commit), payload: bytes, commitId, digest };
+      return { subject: subjectOf(this.#subjectPrefix, commit), payload: bytes, commit, digest };
     });
     const deadline = performance.now() + APPEND_SETTLE_TIMEOUT_MS;
     const results: AppendResult[] = [];
@@ -92,7 +91,7 @@ export class JetStreamAppender {
         // The server has said that it was not stored; its space does not come back within seconds.
         if (cause instanceof OperationalError) throw cause;
         if (performance.now() + RETRY_DELAY_MS > deadline || this.#connection.isClosed()) {
-          const detail = `it is not known whether commit ${publication.commitId} was stored`;
+          const detail = `it is not known whether commit ${publication.commit.commitId} was stored`;
           throw new OperationalError('log_unavailable', detail, { cause });
         }
       }
@@ -103,8 +102,8 @@ export class JetStreamAppender {
   async #publish(publication: Publication, { expected, previous }: Place): Promise<AppendResult> {
     try {
       const ack = await this.#js.publish(publication.subject, publication.payload, {
-        msgID: publication.commitId,
-        ...(previous !== undefined && { headers: naming(previous) }),
+        msgID: publication.commit.commitId,
+        headers: headersOf(publication.commit, previous),
         expect: { streamName: this.#streamName, lastSequence: expected },
         timeout: PUBLISH_TIMEOUT_MS,
       });
@@ -131,10 +130,15 @@ function placeBehind(
   return { expected, previous: duplicate ? undefined : digest };
 }
 
-function naming(previous: string): MsgHdrs {
-  const named = headers();
-  named.set(PREVIOUS_HEADER, previous);
-  return named;
+/** What is said beside a record, for those who follow. */
+function headersOf(commit: NewCommit, previous: string | undefined): MsgHdrs {
+  const said = headers();
+  const beside = besideOf(commit);
+  if (previous !== undefined) said.set(PREVIOUS_HEADER, previous);
+  if (beside === undefined) return said;
+  said.set(TYPES_HEADER, beside.types);
+  if (beside.traceparent !== undefined) said.set(TRACE_HEADER, beside.traceparent);
+  return said;
 }
 
 /** The last sequence that a server names when it refuses an expectation. */

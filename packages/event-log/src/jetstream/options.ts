@@ -32,3 +32,7 @@ export function feedSubjectOf(subjectPrefix: string): string {
 
 /** Names the digest of the record before, as the writer knew it. Records of earlier versions have no such header. */
 export const PREVIOUS_HEADER = 'Sallyport-Previous';
+/** Says the version of the record and the types of its events, so that not everybody has to read it for them. */
+export const TYPES_HEADER = 'Sallyport-Types';
+/** The trace of the commit. */
+export const TRACE_HEADER = 'traceparent';

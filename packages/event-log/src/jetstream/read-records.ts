@@ -2,8 +2,8 @@ import { isAscii } from 'node:buffer';
 import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/nats-core';
 import type { Revision } from '@sallyport/domain';
-import type { StoredRecord } from '../record.ts';
-import { PREVIOUS_HEADER } from './options.ts';
+import { type Beside, readBeside, type StoredRecord } from '../record.ts';
+import { PREVIOUS_HEADER, TRACE_HEADER, TYPES_HEADER } from './options.ts';
 
 /** Most records that are asked for at the same time. */
 export const READS_IN_FLIGHT_MAX = 64;
@@ -39,12 +39,23 @@ interface Answer {
   readonly message?: { readonly data?: string; readonly hdrs?: string };
 }
 
-const PREVIOUS = new RegExp(`^${PREVIOUS_HEADER}: *(\\S+) *$`, 'm');
+/** What the writer said beside its record. */
+type Said = Pick<StoredRecord, 'previous' | 'beside'>;
 
-/** What the writer said of the record before it; `hdrs` is base64. */
-function previousOf(hdrs: string | undefined): string | undefined {
-  if (hdrs === undefined) return undefined;
-  return PREVIOUS.exec(Buffer.from(hdrs, 'base64').toString('latin1'))?.[1];
+/** `hdrs` is base64; each line of it ends a header. */
+function saidBy(hdrs: string | undefined): Said {
+  if (hdrs === undefined) return {};
+  const lines = Buffer.from(hdrs, 'base64').toString('latin1').split('\r\n');
+  const valueOf = (header: string): string | undefined =>
+    lines
+      .find((line) => line.startsWith(`${header}:`))
+      ?.slice(header.length + 1)
+      .trim();
+  const types = valueOf(TYPES_HEADER);
+  return {
+    previous: valueOf(PREVIOUS_HEADER),
+    beside: types === undefined ? undefined : readBeside(types, valueOf(TRACE_HEADER)),
+  };
 }
 
 /** In JSON only a key reads like that: quotes within a text are escaped. It is the record's, which only one object has. */
@@ -76,7 +87,7 @@ async function recordAt(
   if (error !== undefined) throw new JetStreamApiError(error);
   if (message === undefined) throw new TypeError('the answer has no message');
   const bytes = fromBase64(reply.subarray(start, end));
-  return new ReadRecord({ revision: seq, bytes, previous: previousOf(message.hdrs) });
+  return new ReadRecord({ revision: seq, bytes }, saidBy(message.hdrs));
 }
 
 /** Base64 that is made a text at once. A larger text gets memory of its own each time, and to get that takes longer than to decode it. */
@@ -98,12 +109,14 @@ class ReadRecord implements StoredRecord {
   readonly revision: Revision;
   readonly bytes: Buffer;
   readonly previous: string | undefined;
+  readonly beside: Beside | undefined;
   #text: string | undefined;
 
-  constructor(read: Pick<ReadRecord, 'revision' | 'bytes' | 'previous'>) {
+  constructor(read: Pick<ReadRecord, 'revision' | 'bytes'>, { previous, beside }: Said) {
     this.revision = read.revision;
     this.bytes = read.bytes;
-    this.previous = read.previous;
+    this.previous = previous;
+    this.beside = beside;
   }
 
   get text(): string {

@@ -245,7 +245,7 @@ export class JetStreamTail implements Tail {
 
   /** Never rejects. */
   async #handOver(records: readonly StoredRecord[]): Promise<void> {
-    const { commits, failure } = decodeRun(records, this.#position);
+    const { commits, failure } = decodeRun(records, this.#position, this.#follow.lazily);
     const last = commits.at(-1);
     try {
       if (last !== undefined) {

@@ -14,11 +14,13 @@ export class Reader implements AsyncDisposable {
     log: EventLog,
     after: number,
     onBatch: (commits: readonly RecordedCommit[]) => void | Promise<void> = () => undefined,
+    lazily = false,
   ) {
     let fail: (failure: OperationalError) => void;
     this.failed = new Promise((resolve) => (fail = resolve));
     this.tail = log.follow({
       after,
+      lazily,
       onCommits: async (commits) => {
         await onBatch(commits);
         this.commits.push(...commits);

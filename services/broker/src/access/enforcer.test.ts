@@ -1,6 +1,12 @@
-import { credentialTag, type DomainEvent, type NewCommit } from '@sallyport/domain';
+import {
+  credentialTag,
+  type DomainEvent,
+  type NewCommit,
+  type NewCredential,
+  TRUST_TAG,
+} from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
-import { MemoryEventLog } from '@sallyport/event-log';
+import { type EventLog, MemoryEventLog, type RecordedCommit } from '@sallyport/event-log';
 import {
   type Admitted,
   PolicyCache,
@@ -15,7 +21,7 @@ import { parseTopicFilter } from '@sallyport/topic';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FarStore, placesOf } from '../../test-support/session-places.ts';
 import { BanList } from './ban-list.ts';
-import { type EnforcedState, Enforcer } from './enforcer.ts';
+import { type EnforcedState, Enforcer, type EnforcerOptions } from './enforcer.ts';
 import { LiveSession, LiveSessions, VERDICTS_MAX } from './live-sessions.ts';
 import type { SessionPlaces } from './session-places.ts';
 
@@ -95,7 +101,7 @@ class Policy implements PolicyClient {
   [Symbol.asyncDispose] = () => Promise.resolve();
 }
 
-let log: MemoryEventLog;
+let log: EventLog;
 let policy: Policy;
 let sessions: LiveSessions;
 let enforced: EnforcedState[];
@@ -109,7 +115,15 @@ function startEnforcer(
     stalenessAlarmMs = 5_000,
     logger = silentLogger(),
     places,
-  }: { stalenessAlarmMs?: number; logger?: Logger; places?: SessionPlaces } = {},
+    onChange,
+    onFailure = () => undefined,
+  }: {
+    stalenessAlarmMs?: number;
+    logger?: Logger;
+    places?: SessionPlaces;
+    onChange?: EnforcerOptions['onChange'];
+    onFailure?: EnforcerOptions['onFailure'];
+  } = {},
 ): void {
   const clock = (): number => now;
   enforcer = new Enforcer({
@@ -126,7 +140,8 @@ function startEnforcer(
     clock,
     logger,
     onEnforced: (state) => enforced.push(state),
-    onFailure: () => undefined,
+    ...(onChange && { onChange }),
+    onFailure,
   });
 }
 
@@ -366,6 +381,112 @@ describe('Enforcer', () => {
     policy.failures = 0;
     await reached(1);
     await expect.poll(() => told.at(-1)).toContain('newest policy again');
+  });
+});
+
+describe('A commit that is not read yet', () => {
+  const credential: Omit<NewCredential, 'id'> = {
+    store: 'native',
+    kind: 'password',
+    name: 'n',
+    match: { username: 'n' },
+    enabled: true,
+    superuser: false,
+    passwordRequired: false,
+    attributes: {},
+    access: { kind: 'acl' },
+    secrets: [],
+  };
+  const added = (commitId: string, id: string): NewCommit => ({
+    commitId,
+    at: 0,
+    actor: { kind: 'system', id: 'test' },
+    events: [{ type: 'CredentialAdded', data: { ...credential, id } }],
+  });
+  let read: string[];
+  let unreadable: boolean;
+
+  /** The log, whose commits say what types of events they have before they are read. */
+  function unreadLog(): EventLog {
+    const inner = new MemoryEventLog();
+    const lazy = (commit: RecordedCommit): RecordedCommit => ({
+      revision: commit.revision,
+      digest: commit.digest,
+      eventTypes: commit.events.map((event) => event.type),
+      get events() {
+        read.push(commit.commitId);
+        if (unreadable) throw new OperationalError('log_unreadable', 'spoilt');
+        return commit.events;
+      },
+      get commitId() {
+        return commit.commitId;
+      },
+      at: commit.at,
+      actor: commit.actor,
+    });
+    return {
+      append: (...request) => inner.append(...request),
+      read: (...request) => inner.read(...request),
+      head: () => inner.head(),
+      follow: ({ onCommits, ...rest }) =>
+        inner.follow({ ...rest, onCommits: (commits) => onCommits(commits.map(lazy)) }),
+      [Symbol.asyncDispose]: () => inner[Symbol.asyncDispose](),
+    };
+  }
+
+  beforeEach(() => {
+    read = [];
+    unreadable = false;
+    log = unreadLog();
+  });
+
+  it('that cannot be read is not enforced, nor anything behind it, while somebody is connected', async () => {
+    const failures: OperationalError[] = [];
+    startEnforcer(60_000, 'drop', { onFailure: (failure) => failures.push(failure) });
+    connect('a');
+    unreadable = true;
+    await append(added('1', 'b'), changed('2', 'c'));
+    await vi.waitFor(() => expect(failures.map((one) => one.code)).toEqual(['log_unreadable']));
+    expect(enforcer.staleness).toContain('log_unreadable');
+    expect(enforced).toEqual([]);
+  });
+
+  it('is not read when it only adds credentials and nobody is connected, and is enforced', async () => {
+    startEnforcer();
+    await append(added('1', 'a'));
+    await reached(1);
+    await append(changed('2', 'a'));
+    await reached(2);
+    expect(new Set(read)).toEqual(new Set(['2']));
+  });
+
+  it('is read for whoever came in meanwhile', async () => {
+    startEnforcer();
+    policy.answer = () => DENY;
+    await append(added('1', 'a'), added('2', 'b'));
+    const { session } = connect('b');
+    await reached(2);
+    expect(read).toContain('2');
+    expect(session.policyId).toBe(DENY.policyId);
+  });
+
+  it('is looked through for nothing else that depends on tags', async () => {
+    const has: boolean[] = [];
+    startEnforcer(60_000, 'drop', {
+      onChange: async (tags) => {
+        has.push(tags.has(TRUST_TAG));
+        await Promise.resolve();
+      },
+    });
+    await append(added('1', 'a'));
+    await reached(1);
+    expect(read).toEqual([]);
+    await append(added('2', 'b'), {
+      ...added('3', 'c'),
+      events: [{ type: 'TrustRemoved', data: { listener: 'ssl:default' } }],
+    });
+    await reached(3);
+    expect([has[0], has.at(-1)]).toEqual([false, true]);
   });
 });
 

@@ -1,5 +1,12 @@
 import { OperationalError } from '@sallyport/errors';
-import { affects, credentialTag, isProofTag, type Revision } from '@sallyport/domain';
+import {
+  affects,
+  credentialTag,
+  isOfAdding,
+  isProofTag,
+  isTagOfAdded,
+  type Revision,
+} from '@sallyport/domain';
 import { type EventLog, nextHash, type RecordedCommit, type Tail } from '@sallyport/event-log';
 import type { PolicyCache, PolicyClient, PolicyStatus, Resolved } from '@sallyport/policy-client';
 import type { CompiledPolicy } from '@sallyport/rules';
@@ -62,10 +69,27 @@ const REACHES: readonly Reach[] = ['stay', 'live', 'kick'];
 
 type Concerned = readonly [LiveSession, Reach];
 
-/** A commit, and the cache tags that it makes stale: told once, because an import has hundreds. */
-interface Change {
+/** A commit, and the cache tags that it makes stale: read once, because an import has hundreds, and only when somebody asks. */
+class Change {
   readonly commit: RecordedCommit;
-  readonly tags: readonly string[];
+  /** Whether it only adds credentials. */
+  readonly onlyAdds: boolean;
+  #tags: readonly string[] | undefined;
+
+  constructor(commit: RecordedCommit) {
+    this.commit = commit;
+    this.onlyAdds =
+      commit.eventTypes?.every(isOfAdding) ?? commit.events.every(({ type }) => isOfAdding(type));
+  }
+
+  /** @throws OperationalError `log_unreadable` for a commit that is read only now */
+  get tags(): readonly string[] {
+    return (this.#tags ??= this.commit.events.flatMap(affects));
+  }
+
+  bears(tag: string): boolean {
+    return (!this.onlyAdds || isTagOfAdded(tag)) && this.tags.includes(tag);
+  }
 }
 
 function concernedBy(
@@ -124,10 +148,8 @@ export class Enforcer implements AsyncDisposable {
     this.#tail = options.log.follow({
       after: options.start.revision,
       onCommits: (commits) => this.#take(commits),
-      onFailure: (failure) => {
-        this.#failure = failure;
-        options.onFailure(failure);
-      },
+      lazily: true,
+      onFailure: (failure) => this.#fail(failure),
     });
     this.#sweep = setInterval(() => this.#tick(), SWEEP_INTERVAL_MS);
   }
@@ -148,18 +170,35 @@ export class Enforcer implements AsyncDisposable {
     return undefined;
   }
 
+  /** For good. What is no `OperationalError` is our own fault, and ends the process. */
+  #fail(failure: unknown): void {
+    if (!(failure instanceof OperationalError)) throw failure;
+    if (this.#failure !== undefined) return;
+    this.#failure = failure;
+    this.#options.onFailure(failure);
+  }
+
   #take(commits: readonly RecordedCommit[]): void {
+    // INVARIANT: nothing is said to be enforced behind a commit that was not.
+    if (this.#failure !== undefined) throw this.#failure;
     for (const commit of commits) {
       const attributes = { [keys.revision]: commit.revision };
-      const tags = commit.events.flatMap(affects);
+      const change = new Change(commit);
+      // Whoever adds credentials adds many, mostly before anybody is there.
+      const tags =
+        change.onlyAdds && this.#options.sessions.size === 0 ? () => change.tags : change.tags;
       withSpan('log.fold', { attributes, parent: commit.traceparent }, () =>
         this.#options.cache.invalidate(commit.revision, tags),
       );
-      // At once, so that nobody comes in any more while those who are in are looked through.
-      this.#someBanned = this.#options.bans.apply(commit) || this.#someBanned;
-      this.#queue.push({ commit, tags });
+      if (!change.onlyAdds) {
+        // At once, so that nobody comes in any more while those who are in are looked through.
+        this.#someBanned = this.#options.bans.apply(commit) || this.#someBanned;
+      }
+      this.#queue.push(change);
     }
-    this.#working ??= this.#work().finally(() => (this.#working = undefined));
+    this.#working ??= this.#work()
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => (this.#working = undefined));
   }
 
   async #work(): Promise<void> {
@@ -183,7 +222,7 @@ export class Enforcer implements AsyncDisposable {
       await this.#endBanned();
       await this.#reevaluate(changes, last.revision);
       await this.#options.onChange?.(
-        { has: (tag) => changes.some(({ tags }) => tags.includes(tag)) },
+        { has: (tag) => changes.some((change) => change.bears(tag)) },
         last.revision,
       );
       const hash = changes.reduce(
