@@ -12,7 +12,7 @@ import {
 } from '@sallyport/policy-client';
 import type { PolicySpec } from '@sallyport/rules';
 import * as fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ASSEMBLED_POLICIES_MAX, PolicyResolver } from './policy-resolver.ts';
 import { bytes, facts, World } from './testing/world.ts';
 
