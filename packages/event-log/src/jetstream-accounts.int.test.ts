@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { connect } from '@nats-io/transport-node';
 import { startNatsCluster, startNatsServer, until } from '@sallyport/test-kit';
 import { describe, expect, it } from 'vitest';
@@ -83,7 +84,7 @@ describe('The JetStream log in an account of its own', () => {
       let stored = 0;
       const append = async () => {
         const [result] = await writer.append(
-          [commitOf(`c${stored}`, { reason: 'x'.repeat(50_000) })],
+          [commitOf(`c${stored}`, { reason: randomBytes(37_500).toString('base64') })],
           stored,
         );
         expect(result).toMatchObject({ status: 'appended', revision: stored + 1 });

@@ -12,9 +12,10 @@ import { encodeCommit, type NewCommit } from '@sallyport/domain';
 import { type NatsServer, removeFolder, startNatsServer, tempFolder } from '@sallyport/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { describeEventLogContract } from './contract.ts';
-import type { EventLog, RecordedCommit } from './event-log.ts';
+import { COMMIT_BYTES_MAX, type EventLog, type RecordedCommit } from './event-log.ts';
+import { digestOf } from './hash.ts';
 import { natsConnectionOptions, openJetStreamEventLog } from './jetstream.ts';
-import { commitOf, commitsOf } from './testing/commits.ts';
+import { commitOf, commitOfBytes, commitsOf } from './testing/commits.ts';
 import { codeOf, Reader } from './testing/reader.ts';
 
 let streams = 0;
@@ -345,6 +346,24 @@ describe('The JetStream log on one server', () => {
         };
         expect(reader.commits.map(copy)).toEqual((await log.read(0, 2)).map(copy));
       });
+    });
+
+    it('packs a large commit, and reads those that an earlier version has not packed', async () => {
+      const large = commitOfBytes('packed', COMMIT_BYTES_MAX);
+      await log.append([large], 0);
+      const earlier = commitOfBytes('earlier', COMMIT_BYTES_MAX);
+      await jetstream(connection).publish(`${subjectPrefix}.raw.x`, encodeCommit(earlier));
+      const stored = await jsm.streams.getMessage(streamName, { seq: 1 });
+      expect(stored?.data.length).toBeLessThan(COMMIT_BYTES_MAX / 10);
+      await using reader = new Reader(log, 0);
+      await reader.count(2);
+      const commits = await log.read(0, 2);
+      expect(commits).toEqual(reader.commits);
+      expect(commits.map(({ reason }) => reason)).toEqual([large.reason, earlier.reason]);
+      expect(commits.map(({ digest }) => digest)).toEqual([
+        digestOf(stored?.data ?? ''),
+        digestOf(encodeCommit(earlier)),
+      ]);
     });
 
     it('believes nothing that is said on its feed', async () => {

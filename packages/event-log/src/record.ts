@@ -16,7 +16,7 @@ import { digestOf } from './hash.ts';
 export interface StoredRecord {
   readonly revision: Revision;
   readonly text: string;
-  /** Of the text, where they are at hand. */
+  /** What is stored, where it is at hand; the text, when it is not. */
   readonly bytes?: Uint8Array;
   /** The digest of the record before it, as its writer knew it, where it says so. */
   readonly previous?: string | undefined;
@@ -54,8 +54,6 @@ export const FOLLOW_BATCH_COMMITS_MAX = 500;
 export interface EncodedRecord {
   readonly text: string;
   readonly bytes: Uint8Array;
-  /** As `digestOf` of the bytes. */
-  readonly digest: string;
 }
 
 /** Commits that are on their way into a log: they are measured when they are decided, and stored a moment later. */
@@ -64,7 +62,7 @@ const encoded = new WeakMap<NewCommit, EncodedRecord>();
 const COMMIT_ID = /^[\x21-\x7e]{1,128}$/;
 
 /**
- * The record to store for a commit. Its bytes and their digest are made once.
+ * The record to store for a commit. Its bytes are made once: they are measured and stored.
  * @throws OperationalError `commit_too_large` past `COMMIT_BYTES_MAX`; `invalid_request` for an id that is no visible ASCII
  */
 export function encodeForLog(commit: NewCommit): EncodedRecord {
@@ -85,7 +83,7 @@ export function encodeForLog(commit: NewCommit): EncodedRecord {
       `commit ${commit.commitId} has ${bytes.length} bytes of at most ${COMMIT_BYTES_MAX}`,
     );
   }
-  const record = { text, bytes, digest: digestOf(bytes) };
+  const record = { text, bytes };
   encoded.set(commit, record);
   return record;
 }
@@ -95,11 +93,11 @@ const decoded = new WeakMap<StoredRecord, RecordedCommit>();
 
 /** The record of a commit that was stored just now: whoever reads it gets the commit as it was given, and nothing is decoded. */
 export function storedRecord(
-  { commit, text, digest }: EncodedRecord & { readonly commit: NewCommit },
+  { commit, text, bytes }: EncodedRecord & { readonly commit: NewCommit },
   revision: Revision,
 ): StoredRecord {
   const record = { revision, text };
-  decoded.set(record, { ...commit, revision, digest });
+  decoded.set(record, { ...commit, revision, digest: digestOf(bytes) });
   return record;
 }
 

@@ -4,8 +4,10 @@ import type { NewCommit, Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import { nextExpected } from '../append-batch.ts';
 import type { AppendResult } from '../event-log.ts';
-import { besideOf, encodeForLog } from '../record.ts';
+import { digestOf } from '../hash.ts';
+import { besideOf } from '../record.ts';
 import { PREVIOUS_HEADER, TRACE_HEADER, TYPES_HEADER } from './options.ts';
+import { encodePacked } from './packing.ts';
 import { subjectOf } from './stream.ts';
 
 /** How long one attempt waits for the server's answer. */
@@ -63,8 +65,9 @@ export class JetStreamAppender {
    */
   async append(commits: readonly NewCommit[], first: Place): Promise<readonly AppendResult[]> {
     const publications = commits.map((commit): Publication => {
-      const { bytes, digest } = encodeForLog(commit);
-      return { subject: subjectOf(this.#subjectPrefix, commit), payload: bytes, commit, digest };
+      const payload = encodePacked(commit).bytes;
+      const subject = subjectOf(this.#subjectPrefix, commit);
+      return { subject, payload, commit, digest: digestOf(payload) };
     });
     const deadline = performance.now() + APPEND_SETTLE_TIMEOUT_MS;
     const results: AppendResult[] = [];

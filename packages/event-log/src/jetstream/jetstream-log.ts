@@ -3,10 +3,11 @@ import type { NatsConnection } from '@nats-io/nats-core';
 import type { NewCommit, Revision } from '@sallyport/domain';
 import { OperationalError } from '@sallyport/errors';
 import type { AppendResult, EventLog, FollowOptions, RecordedCommit, Tail } from '../event-log.ts';
-import { decodeRecord, encodeForLog, storedRecord } from '../record.ts';
+import { decodeRecord, storedRecord } from '../record.ts';
 import { JetStreamAppender } from './append.ts';
 import { openNatsConnection } from './connection.ts';
 import { DEFAULT_SUBJECT_PREFIX, feedSubjectOf, type JetStreamLogOptions } from './options.ts';
+import { encodePacked } from './packing.ts';
 import { readRecords } from './read-records.ts';
 import { ensureStream } from './stream.ts';
 import { JetStreamTail, LOOK_TIMEOUT_MS } from './tail.ts';
@@ -81,7 +82,7 @@ class JetStreamEventLog implements EventLog {
     const stored = commits.flatMap((commit, index) => {
       const result = results[index];
       if (result?.status !== 'appended' || result.duplicate) return [];
-      return [storedRecord({ commit, ...encodeForLog(commit) }, result.revision)];
+      return [storedRecord({ commit, ...encodePacked(commit) }, result.revision)];
     });
     for (const tail of this.#tails) tail.offer(stored);
     return results;

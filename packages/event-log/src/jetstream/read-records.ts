@@ -4,6 +4,7 @@ import type { NatsConnection } from '@nats-io/nats-core';
 import type { Revision } from '@sallyport/domain';
 import { type Beside, readBeside, type StoredRecord } from '../record.ts';
 import { PREVIOUS_HEADER, TRACE_HEADER, TYPES_HEADER } from './options.ts';
+import { unpack } from './packing.ts';
 
 /** Most records that are asked for at the same time. */
 export const READS_IN_FLIGHT_MAX = 64;
@@ -120,7 +121,7 @@ class ReadRecord implements StoredRecord {
   }
 
   get text(): string {
-    return (this.#text ??= utf8Of(this.bytes));
+    return (this.#text ??= utf8Of(unpack(this.bytes)));
   }
 }
 
