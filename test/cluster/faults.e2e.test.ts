@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { createServer as createHttp2Server } from 'node:http2';
 import { createServer, type Server } from 'node:net';
 import { type Cluster, RawMqtt5Client, startCluster, until } from '@sallyport/test-kit';
@@ -218,14 +219,16 @@ describe('the log', () => {
   });
 
   it('is full: a write is refused with 507, nothing that was acknowledged is lost, and there is room again later', async () => {
-    const rules = Array.from({ length: 100 }, (_, index) => ({
-      ruleId: `${index}`,
-      effect: 'allow',
-      action: 'publish',
-      topicFilter: `${index}/${'x'.repeat(900)}`,
-    }));
+    // The log packs what is large; of this nothing becomes less.
+    const rules = () =>
+      Array.from({ length: 100 }, (_, index) => ({
+        ruleId: `${index}`,
+        effect: 'allow',
+        action: 'publish',
+        topicFilter: `${index}/${randomBytes(675).toString('base64url')}`,
+      }));
     const stored: string[] = [];
-    const add = (path: string) => api.send('PUT', path, { rules });
+    const add = (path: string) => api.send('PUT', path, { rules: rules() });
     const pathOf = (index: number) => `/api/v1/acl/clients/large-${index}`;
     const failed = () =>
       counted(cluster.adminApis[0]?.opsUrl ?? '', 'sallyport_log_appends', { outcome: 'failed' });
