@@ -453,7 +453,7 @@ describe('The JetStream log on one server', () => {
       const [result] = await log.append([commitOf('a')], 0);
       expect(result).toMatchObject({ status: 'appended', revision: 1 });
       expect(await log.head()).toBe(1);
-    }, 60_000);
+    });
 
     it.each([
       [0, 'log_truncated'],

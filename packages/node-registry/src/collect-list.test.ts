@@ -79,7 +79,7 @@ describe('a page of a list over several nodes', () => {
       ),
       { numRuns: 100 },
     );
-  }, 60_000);
+  });
 
   it('of 60,000 rows on three nodes costs a few rounds and a few hundred rows, also in the middle', async () => {
     const values = Array.from({ length: 3 }, (_, node) =>

@@ -233,7 +233,7 @@ describe('a stream of decisions', () => {
     await expect.poll(() => waiting.length).toBe(1);
     release();
     await late;
-  }, 60_000);
+  });
 });
 
 describe('a replica', () => {
@@ -296,7 +296,7 @@ describe('the service', () => {
     expect(asked).toBeLessThan(2 * QUESTIONS_OPEN_MAX);
     release();
     expect(await Promise.all(all)).toHaveLength(count);
-  }, 60_000);
+  });
 
   it('takes up some of many questions in one turn, and none whose stream is over', async () => {
     let asked = 0;

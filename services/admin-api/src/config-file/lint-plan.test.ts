@@ -143,7 +143,7 @@ describe('lint of a plan', () => {
     const one = { target: { kind: 'everyone' }, rules: [allow('x')] };
     const past = await warned('diff', { acl: [...acl, one] });
     expect(past).toMatchObject({ warnings: [], warningsComplete: false });
-  }, 60_000);
+  });
 
   it('counts rows that others are compared with, too', async () => {
     const rows = (name: string, count: number) =>
@@ -159,7 +159,7 @@ describe('lint of a plan', () => {
     expect(most).toMatchObject({ warnings: [], warningsComplete: true });
     const past = await warned('diff', { acl: [...acl, table('last', 1)] });
     expect(past).toMatchObject({ warnings: [], warningsComplete: false });
-  }, 60_000);
+  });
 
   it('tells as many warnings as it may, and that there are more', async () => {
     const rows = (count: number) =>

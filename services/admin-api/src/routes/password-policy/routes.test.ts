@@ -30,7 +30,7 @@ beforeAll(async () => {
   world = await World.open({ replicaOf: before, passwordPolicy: POLICY });
   admin = await world.login();
   // As long as a test: six hashes, on a busy machine.
-}, 30_000);
+});
 afterAll(async () => {
   const said = [...(await world.everythingSaid()), ...(await before.everythingSaid())].join('\n');
   expect(said).not.toMatch(/canary-(?!admin)/i);
