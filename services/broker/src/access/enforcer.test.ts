@@ -107,6 +107,7 @@ let sessions: LiveSessions;
 let enforced: EnforcedState[];
 let now: number;
 let enforcer: Enforcer;
+let cache: PolicyCache;
 
 function startEnforcer(
   maxStalenessMs = 60_000,
@@ -126,10 +127,11 @@ function startEnforcer(
   } = {},
 ): void {
   const clock = (): number => now;
+  cache = new PolicyCache({ client: policy, log, revision: 0, clock });
   enforcer = new Enforcer({
     log,
     client: policy,
-    cache: new PolicyCache({ client: policy, log, revision: 0, clock }),
+    cache,
     sessions,
     bans: new BanList({ revision: 0, bans: [] }, clock),
     ...(places && { places }),
@@ -449,6 +451,29 @@ describe('A commit that is not read yet', () => {
     await vi.waitFor(() => expect(failures.map((one) => one.code)).toEqual(['log_unreadable']));
     expect(enforcer.staleness).toContain('log_unreadable');
     expect(enforced).toEqual([]);
+  });
+
+  it('that cannot be read for whoever came in meanwhile is not enforced either, nor what comes later', async () => {
+    const failures: OperationalError[] = [];
+    startEnforcer(60_000, 'drop', { onFailure: (failure) => failures.push(failure) });
+    let release = (): void => undefined;
+    policy.held = new Promise((resolve) => (release = resolve));
+    const { session } = connect('a');
+    await append(changed('1', 'a'));
+    await vi.waitFor(() => expect(policy.requests).toHaveLength(1));
+    sessions.remove(session);
+    unreadable = true;
+    await append(added('2', 'b'));
+    await vi.waitFor(() => expect(cache.revision).toBe(2));
+    expect(read).not.toContain('2');
+    connect('b');
+    release();
+    await vi.waitFor(() => expect(failures.map((one) => one.code)).toEqual(['log_unreadable']));
+    unreadable = false;
+    await append(changed('3', 'c'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(enforced.map(({ revision }) => revision)).toEqual([1]);
+    expect(failures).toHaveLength(1);
   });
 
   it('is not read when it only adds credentials and nobody is connected, and is enforced', async () => {
