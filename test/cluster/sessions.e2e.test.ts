@@ -276,6 +276,40 @@ describe('what happens to a client that is away', () => {
     }
   });
 
+  it('MQTT-5.0 [MQTT-3.1.2-8] publishes its will when its node was killed and it has come to another one, unless that was before its delay', async () => {
+    const { client: mourner } = await connect(2, 'mourner');
+    await mourner.subscribe({ topicFilter: 'killed/#', qos: 1 });
+    const willOf = (name: string, willDelayInterval = 0) => ({
+      will: { topicName: `killed/${name}`, payload: 'gone', properties: { willDelayInterval } },
+    });
+    const kinds = [
+      ['brief', {}, 0],
+      ['stored', stored(), 0],
+      ['delayed', stored(), 30],
+    ] as const;
+    for (const [id, options, delay] of kinds) {
+      await connect(0, id, { ...options, ...willOf(id, delay) });
+    }
+    const node = cluster.brokers[0]?.process;
+    await node?.kill();
+    try {
+      // A node that is alive publishes it itself, and nobody once more.
+      const { client: lively } = await connect(1, 'lively', { ...stored(), ...willOf('lively') });
+      await connect(2, 'lively', stored());
+      await lively.ending();
+      expect((await mourner.take()).topicName).toBe('killed/lively');
+      await Promise.all(kinds.map(([id, options]) => connect(1, id, options)));
+      const got = [await mourner.take(), await mourner.take()];
+      expect(got.map(({ topicName }) => topicName).sort()).toEqual([
+        'killed/brief',
+        'killed/stored',
+      ]);
+      await mourner.silence(6000);
+    } finally {
+      await node?.start();
+    }
+  });
+
   it('forgets its session on every node when it has expired', async () => {
     const { client: first } = await connect(0, 'expiring', stored(1));
     await first.subscribe('expiring');

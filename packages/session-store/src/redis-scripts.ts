@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { TAKEN_WILL_MS } from './session-store.ts';
 
 /**
  * What the store does in Redis, one atomic script for each step. Keys, of which each begins with
@@ -122,7 +123,7 @@ end
 local function settleWill(epoch, now, goesOn)
   local dueAt = call('ZSCORE', NS .. 'wills', epoch)
   if not dueAt or tonumber(dueAt) <= now then return end
-  if call('HEXISTS', NS .. 'will:' .. epoch, 'held') == 1 then return end
+  if call('HGET', NS .. 'will:' .. epoch, 'why') then return end
   if goesOn then
     call('ZREM', NS .. 'wills', epoch)
     call('DEL', NS .. 'will:' .. epoch)
@@ -153,7 +154,7 @@ local function close(client, now, expiry, keepWill, hold)
     call('HSET', NS .. 'will:' .. epoch, 'client', client, 'owner', f[5], 'node', f[2],
       'principal', f[6], 'expiry', expiry, 'delay', f[4] or '', 'will', will)
     if hold > delay then
-      call('HSET', NS .. 'will:' .. epoch, 'held', 1)
+      call('HSET', NS .. 'will:' .. epoch, 'why', 'held')
       call('SET', of('held', client), epoch, 'EX', hold + ${HELD_KEY_MARGIN_SECONDS})
     end
   end
@@ -307,7 +308,8 @@ const OPEN = `${BASE}${QUEUE}${SESSION}
 local client, owner, principal, expiry, node = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local will, delay, clean, now, token = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10]
 local key = of('session', client)
-local f = call('HMGET', key, 'epoch', 'owner', 'node', 'ends', 'token', 'present', 'previous')
+local f = call('HMGET', key, 'epoch', 'owner', 'node', 'ends', 'token', 'present', 'previous',
+  'will', 'delay', 'expiry', 'principal')
 if f[5] == token then return {tonumber(f[6]), f[1], f[7], 1} end
 local known, ends = f[1], f[4]
 local goesOn = known and clean == '0' and f[2] == owner
@@ -319,6 +321,12 @@ local gone = 0
 takeBackHeld(client, owner, now)
 if known then
   settleWill(known, now, goesOn)
+  if f[8] and not ends and f[3] ~= node
+    and not (goesOn and math.min(tonumber(f[9] or 0), tonumber(f[10])) > 0) then
+    call('ZADD', NS .. 'wills', now + ${TAKEN_WILL_MS}, known)
+    call('HSET', NS .. 'will:' .. known, 'client', client, 'owner', f[2], 'node', f[3],
+      'principal', f[11], 'expiry', f[10], 'delay', f[9] or '', 'will', f[8], 'why', 'taken')
+  end
   if not ends then call('SREM', NS .. 'node:' .. f[3], client) end
   call('ZREM', NS .. 'due', client)
   call('DEL', key)
@@ -338,7 +346,15 @@ return {goesOn and 1 or 0, epoch, previous, gone}
 /** Client, epoch, now, expiry, keep the will, hold it. Answers whether subscriptions are gone. */
 const CLOSE = `${BASE}${QUEUE}${SESSION}
 local f = call('HMGET', of('session', ARGV[1]), 'epoch', 'ends')
-if f[1] ~= ARGV[2] or f[2] then return 0 end
+if f[1] ~= ARGV[2] then
+  local will = NS .. 'will:' .. ARGV[2]
+  if call('HGET', will, 'why') == 'taken' then
+    call('ZREM', NS .. 'wills', ARGV[2])
+    call('DEL', will)
+  end
+  return 0
+end
+if f[2] then return 0 end
 return close(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6]))
 `;
 

@@ -95,7 +95,7 @@ export interface OpenedSession {
 
 export interface CloseSession {
   readonly clientId: string;
-  /** Nothing happens when somebody has opened the session since. */
+  /** Nothing happens when somebody has opened the session since, but that its will is dealt with. */
   readonly epoch: number;
   readonly now: number;
   /** As the DISCONNECT of MQTT 5 may have changed it; 0 ends the session at once. */
@@ -231,7 +231,8 @@ export interface SessionStore {
   /**
    * Takes the client id: finds or makes its session. What there was is forgotten when `cleanStart` is set, when it belongs to
    * another owner, or when it has expired. A will that waits for its delay is gone when the session goes on (MQTT-5.0
-   * [MQTT-3.1.3-9]), and due now when it does not. One atomic step. With `expirySeconds` 0, no will and nothing kept, no record is
+   * [MQTT-3.1.3-9]), and due now when it does not. The will of a connection that another node still has is due after `TAKEN_WILL_MS`
+   * unless that node closes it, by then, and none when the session goes on before its delay. One atomic step. With `expirySeconds` 0, no will and nothing kept, no record is
    * written, but the epoch counts; what the caller then stores for the client it takes away itself. Answers at once, without a
    * promise, when a store in this process has nothing to write: most connects are such.
    */
@@ -361,6 +362,12 @@ export interface SecretUse {
 
 export const SECRET_USES_MAX = 16;
 export const SECRET_USES_KEPT_SECONDS = 400 * 24 * 3600;
+
+/**
+ * How long the node that a client was taken from may take until it has dealt with its will; it says so by `closeSession`. The will is due
+ * then, because a node that is dead does not.
+ */
+export const TAKEN_WILL_MS = 5000;
 
 /** How long an expired session that `claimDue` handed out is not handed out again. */
 export const DUE_LEASE_MS = 30_000;

@@ -2,6 +2,7 @@ import { Deadlines } from './deadlines.ts';
 import {
   type CloseSession,
   DUE_LEASE_MS,
+  TAKEN_WILL_MS,
   type DueItem,
   type OpenedSession,
   type OpenSession,
@@ -20,14 +21,19 @@ export interface SessionState {
   readonly endsAt?: number;
 }
 
+/**
+ * `left`: its connection has ended. `held`: the same, see `CloseSession.holdWillSeconds`. `taken`: its client has come to another
+ * node, see `TAKEN_WILL_MS`.
+ */
+export type WillState = 'left' | 'held' | 'taken';
+
 /** A will whose connection has ended. */
 export interface WaitingWill {
   /** Of the session that left it; no two wills share one. */
   readonly epoch: number;
   readonly record: SessionRecord;
   readonly will: StorePacket;
-  /** See `CloseSession.holdWillSeconds`. */
-  readonly held: boolean;
+  readonly why: WillState;
   readonly dueAt: number;
 }
 
@@ -56,10 +62,24 @@ export function endOfSession(now: number, expirySeconds: number): number {
 function dueOfWill(
   { now, expirySeconds, holdWillSeconds = 0 }: CloseSession,
   { willDelaySeconds = 0 }: SessionRecord,
-): Pick<WaitingWill, 'dueAt' | 'held'> {
+): Pick<WaitingWill, 'dueAt' | 'why'> {
   const delaySeconds = Math.min(willDelaySeconds, expirySeconds);
-  const held = holdWillSeconds > delaySeconds;
-  return { dueAt: now + (held ? holdWillSeconds : delaySeconds) * 1000, held };
+  if (holdWillSeconds <= delaySeconds) return { dueAt: now + delaySeconds * 1000, why: 'left' };
+  return { dueAt: now + holdWillSeconds * 1000, why: 'held' };
+}
+
+/** The will of a connection to another node that this one takes the client from; one that is back before its delay has none. */
+function takenFrom(
+  known: SessionState | undefined,
+  { nodeId, now }: OpenSession,
+  present: boolean,
+): WaitingWill | undefined {
+  if (known === undefined || known.endsAt !== undefined) return undefined;
+  const { will, ...record } = known.record;
+  if (will === undefined || record.nodeId === nodeId) return undefined;
+  const delaySeconds = Math.min(record.willDelaySeconds ?? 0, record.expirySeconds);
+  if (present && delaySeconds > 0) return undefined;
+  return { epoch: known.epoch, record, will, dueAt: now + TAKEN_WILL_MS, why: 'taken' };
 }
 
 export function recordOf(session: SessionRecord): SessionRecord {
@@ -117,6 +137,8 @@ export class SessionTable {
     this.#epoch = epoch;
     this.#takeBackHeld(request);
     this.#settleWill(known, now, present);
+    const taken = takenFrom(known, request, present);
+    if (taken !== undefined) this.#saveWill(taken);
     if (!present) this.#sink.forget(clientId);
     if (present || request.expirySeconds > 0 || request.will !== undefined) {
       this.#save({ record: recordOf(request), epoch });
@@ -137,7 +159,12 @@ export class SessionTable {
   close(closing: CloseSession): void {
     const { clientId, epoch, now, expirySeconds, will } = closing;
     const known = this.#sessions.get(clientId);
-    if (known === undefined || known.epoch !== epoch || known.endsAt !== undefined) return;
+    if (known?.epoch !== epoch) {
+      const waiting = this.#wills.get(epoch);
+      if (waiting?.why === 'taken') this.#deleteWill(waiting);
+      return;
+    }
+    if (known.endsAt !== undefined) return;
     const { will: left, ...record } = { ...known.record, expirySeconds };
     if (will === 'keep' && left !== undefined) {
       this.#saveWill({ epoch, record, will: left, ...dueOfWill(closing, record) });
@@ -173,7 +200,7 @@ export class SessionTable {
   /** A waiting will goes with a session that goes on, and is due with one that ends. */
   #settleWill(known: SessionState | undefined, now: number, goesOn: boolean): void {
     const waiting = known === undefined ? undefined : this.#wills.get(known.epoch);
-    if (waiting === undefined || waiting.held) return;
+    if (waiting?.why !== 'left') return;
     if (waiting.dueAt <= now) return; // A due one must be published.
     if (goesOn)
       this.#deleteWill(waiting); // MQTT-5.0 [MQTT-3.1.3-9]
@@ -252,7 +279,7 @@ export class SessionTable {
 
   #rememberWill(will: WaitingWill): void {
     this.#wills.set(will.epoch, will);
-    if (will.held) this.#held.set(will.record.clientId, will.epoch);
+    if (will.why === 'held') this.#held.set(will.record.clientId, will.epoch);
     this.#epoch = Math.max(this.#epoch, will.epoch);
     this.#willDeadlines.add(will.dueAt, { epoch: will.epoch, at: will.dueAt });
   }

@@ -7,7 +7,12 @@ import { LevelTrie } from './level-trie.ts';
 import { type MergedDelivery, mergeSubscriptions } from './merge-subscriptions.ts';
 import { decodePacket, encodePacket } from './packet-codec.ts';
 import { PlaceTable } from './place-table.ts';
-import { SessionTable, type SessionState, type WaitingWill } from './session-table.ts';
+import {
+  SessionTable,
+  type SessionState,
+  type WaitingWill,
+  type WillState,
+} from './session-table.ts';
 import {
   type CloseSession,
   defaultStoreLimits,
@@ -652,8 +657,8 @@ export class SqliteSessionStore implements SessionStore {
     );
   }
 
-  #saveWill({ epoch, dueAt, record, will, held }: WaitingWill): void {
-    const text = JSON.stringify(held ? { ...record, held } : record);
+  #saveWill({ epoch, dueAt, record, will, why }: WaitingWill): void {
+    const text = JSON.stringify(why === 'left' ? record : { ...record, why });
     this.#commits.run(this.#statements.saveWill, epoch, dueAt, text, encodePacket(will));
   }
 
@@ -695,8 +700,9 @@ export class SqliteSessionStore implements SessionStore {
       })),
       wills.map(({ epoch, due_at: dueAt, record: text, will }) => {
         // `#saveWill` wrote it.
-        const { held = false, ...record } = JSON.parse(text) as SessionRecord & { held?: boolean };
-        return { epoch, dueAt, record, will: decodePacket(bufferOf(will)), held };
+        const stored = JSON.parse(text) as SessionRecord & { readonly why?: WillState };
+        const { why = 'left', ...record } = stored;
+        return { epoch, dueAt, record, will: decodePacket(bufferOf(will)), why };
       }),
     );
   }

@@ -3,6 +3,7 @@ import {
   type CloseSession,
   defaultStoreLimits,
   DUE_LEASE_MS,
+  TAKEN_WILL_MS,
   type OpenSession,
   PLACES_OF_STEP_MAX,
   type RoutedOrClient,
@@ -460,6 +461,55 @@ export function sessionContract(open: (options?: StoreOptions) => Promise<Sessio
       await leave({ willDelaySeconds: 10 }, { holdWillSeconds: 10 });
       await store.openSession(session('c', { now: NOW + 1, cleanStart: true }));
       expect(await due(NOW + 1)).toMatchObject([{ kind: 'will' }]);
+    });
+
+    describe('of a client that another node has, and that comes to this one', () => {
+      const take = async (
+        had: Partial<OpenSession> = {},
+        comes: Partial<OpenSession> = {},
+      ): Promise<number> => {
+        const { epoch } = await store.openSession(session('c', { will, nodeId: 'other', ...had }));
+        await store.openSession(session('c', { now: NOW + 1, ...comes }));
+        return epoch;
+      };
+      const DUE = NOW + 1 + TAKEN_WILL_MS;
+
+      test.each([
+        ['a session that goes on', {}, {}],
+        ['one that does not', { expirySeconds: 0 }, { cleanStart: true, expirySeconds: 0 }],
+        ['a delay, and a session that does not', { willDelaySeconds: 9 }, { cleanStart: true }],
+        ['another owner', {}, { owner: 'credential-2' }],
+      ])('are due once that node has had its time: with %s', async (_what, had, comes) => {
+        await take(had, comes);
+        expect(await due(DUE - 1)).toEqual([]);
+        expect(await due(DUE)).toMatchObject([
+          { kind: 'will', will, record: { owner: 'credential-1', nodeId: 'other' } },
+        ]);
+        expect(await due(DUE + 1_000_000)).toEqual([]);
+      });
+
+      test('are not when that node has dealt with them in time', async () => {
+        const epoch = await take();
+        await store.closeSession(closing('c', epoch, { will: 'discard' }));
+        expect(await due(DUE)).toEqual([]);
+        // And what it says of others changes nothing.
+        const next = await store.openSession(session('c', { now: NOW + 2, nodeId: 'third', will }));
+        await store.closeSession(closing('c', epoch, { will: 'keep' }));
+        await store.openSession(session('c', { now: NOW + 3 }));
+        expect(await due(NOW + 3 + TAKEN_WILL_MS)).toHaveLength(1);
+        await store.closeSession(closing('c', next.epoch, { will: 'keep' }));
+        expect(await due(DUE + 1_000_000)).toEqual([]);
+      });
+
+      test('are none with a delay, when the session goes on', async () => {
+        await take({ willDelaySeconds: 9 });
+        expect(await due(DUE + 1_000_000)).toEqual([]);
+      });
+
+      test('are none when it is the same node, which has dealt with them', async () => {
+        await take({ nodeId: 'node-1' });
+        expect(await due(DUE + 1_000_000)).toEqual([]);
+      });
     });
 
     test('two wills of one client come both', async () => {
