@@ -50,18 +50,20 @@ describe.each(PROFILES)('mqtt.tcp.partialSubscribe=filter on the %s profile', (p
     }
     const { reasonCodes } = await client.subscribe({ topicFilter: '#', qos: 1 });
     expect(reasonCodes).toEqual([1]);
+    const took = async (from: RawMqtt5Client) => {
+      const { topicName, payload } = await from.take();
+      return [topicName, payload.toString()];
+    };
+    // What is newer would take its place while it is looked for.
+    expect(await took(client)).toEqual(['a/yes', 'kept']);
     await send('live', false);
-    for (const text of ['kept', 'live']) {
-      const { topicName, payload } = await client.take();
-      expect([topicName, payload.toString()]).toEqual(['a/yes', text]);
-    }
+    expect(await took(client)).toEqual(['a/yes', 'live']);
     await client.silence();
     client.destroy();
     await client.closed;
     await send('queued', false);
     const back = await connect(part, stored);
-    const { topicName, payload } = await back.take();
-    expect([topicName, payload.toString()]).toEqual(['a/yes', 'queued']);
+    expect(await took(back)).toEqual(['a/yes', 'queued']);
     await back.silence();
   });
 });
