@@ -436,6 +436,7 @@ describe('members with stored sessions', () => {
     ['a clean start', 'in place of its connection', { cleanStart: true }],
     ['another owner', 'while it is away', {}],
     ['another owner', 'in place of its connection', {}],
+    ['the end of its time', 'while it is away', {}],
   ])('that end by %s, %s, hand on what waits in the store', async (reason, when, changes) => {
     const node = new TestNode();
     const away = await node.connect('away', persistent);
@@ -454,23 +455,8 @@ describe('members with stored sessions', () => {
     if (reason === 'another owner') {
       node.hooks.decide = async ({ clientId }) => node.hooks.accept(clientId, 'somebody else');
     }
+    if (reason === 'the end of its time') node.elapsedMs = 600_000; // That nobody has noticed yet.
     const { present } = await node.connect('away', { ...persistent, ...changes });
-    await settle(20);
-    expect(present).toBe(false);
-    expect(all(other)).toEqual(payloads);
-  });
-
-  test('that come back a moment behind the end of their session hand on what waits in the store', async () => {
-    const node = new TestNode();
-    const away = await node.connect('away', persistent);
-    await away.subscribe(SHARED, 1);
-    away.drop();
-    await settle();
-    const payloads = await publishMany(await node.connect('p'), 3);
-    const other = await node.connect('other', { answers: 'all' });
-    await other.subscribe(SHARED, 1);
-    node.elapsedMs = 600_000;
-    const { present } = await node.connect('away', persistent);
     await settle(20);
     expect(present).toBe(false);
     expect(all(other)).toEqual(payloads);
